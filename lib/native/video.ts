@@ -1,0 +1,190 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { CodedError } from '../base/error';
+
+/** What to open: a regular file, a byte range of one (a member of a tar, say), or bytes in memory (copied). */
+export type VideoSource = { path: string; offset?: number; length?: number } | { data: Uint8Array };
+
+/** Limits and settings of one video. */
+export interface VideoOptions {
+  /** Decoder threads of this video (default 1: videos, not frames, are decoded in parallel). */
+  threads?: number;
+  /** Milliseconds that opening may take (default 60000). */
+  deadlineMs?: number;
+  /** Largest number of pixels in a picture (default 2^28). */
+  maxPixels?: number;
+  /** Stream index in the container (default: the best video stream). */
+  stream?: number;
+}
+
+/** Facts of an open video. */
+export interface VideoInfo {
+  /** Number of frames; frame i is the i-th in presentation order. */
+  frameCount: number;
+  /** Size in pixels after rotation. */
+  width: number;
+  height: number;
+  /** Average frames per second. */
+  fps: number;
+  /** Clockwise degrees by which the stored pictures are turned for showing: 0, 90, 180 or 270. */
+  rotation: number;
+  /** FFmpeg's name of the codec, such as `h264`. */
+  codec: string;
+  durationSeconds: number;
+  /** Frame numbers of the key frames, ascending. */
+  keyFrames: Int32Array;
+  /** Presentation time of each frame, in seconds. */
+  timestamps: Float64Array;
+}
+
+/** Factors of one frame's colour jitter, in the arithmetic of Pillow's ImageEnhance. */
+export interface FrameJitter {
+  /** The order of the operations: 0 brightness, 1 contrast, 2 saturation, 3 hue; each at most once. */
+  order: number[];
+  brightness: number;
+  contrast: number;
+  saturation: number;
+  /** Turn of the hue, in [-0.5, 0.5] of a full circle. */
+  hue: number;
+}
+
+/**
+ * Everything done to a video to make one sample, with every random draw already made. Order of work: decode, `resize`,
+ * crop, resize to `size`, `flip`, `jitter`, `gray`, normalise.
+ */
+export interface VideoPlan {
+  /** T frame numbers in presentation order; any order, repeats allowed. */
+  frames: ArrayLike<number>;
+  /** [width, height] of the whole picture after the first resize, or null to keep the video's size. */
+  resize: [number, number] | null;
+  /** Boxes [x, y, width, height] in the resized picture; each is applied to all T frames. */
+  crops: [number, number, number, number][];
+  /** Side S of the square result; a crop of another size is resized to S x S. */
+  size: number;
+  /** Mirror left and right. */
+  flip: boolean;
+  /** Colour jitter of each of the T frames, or null. */
+  jitter: FrameJitter[] | null;
+  /** Replace the colours by their luma. */
+  gray: boolean;
+  /** Per channel (red, green, blue), on the scale 0..255: result = (value - mean) / std. */
+  mean: [number, number, number];
+  std: [number, number, number];
+}
+
+/** Settings of the encoder. */
+export interface EncodeOptions {
+  /** Size in pixels; both even. */
+  width: number;
+  height: number;
+  /** Frames per second. */
+  fps: number;
+  /** Default `h264`; where libavcodec has no H.264 encoder, MPEG-4 part 2 is written, and the result says so. */
+  codec?: 'h264' | 'mpeg4';
+  /** Distance of key frames (default 12). */
+  gop?: number;
+  /** Number of consecutive B-frames (default 0). */
+  bFrames?: number;
+  /** Bits per second; takes the place of `quality`. */
+  bitrate?: number;
+  /** Constant quality, 1 (best) to 31 (worst), default 4. For H.264 it is mapped onto the rate factor 16 + quality. */
+  quality?: number;
+}
+
+declare const videoBrand: unique symbol;
+declare const cancelBrand: unique symbol;
+/** An open video inside the addon. */
+export type VideoHandle = { readonly [videoBrand]: true };
+/** A flag that stops the calls it was given to. */
+export type CancelToken = { readonly [cancelBrand]: true };
+
+/**
+ * The decode addon (bindings/video). Promises are fulfilled by its own worker threads; they reject with a
+ * {@link CodedError}. Typed arrays handed to a promise must not be transferred or resized until it settles.
+ */
+export interface VideoAddon {
+  /** @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_VIDEO_FORMAT, _EMPTY, _LIMIT, _TIMEOUT, ERR_ABORTED */
+  openVideo(source: VideoSource, options?: VideoOptions, cancel?: CancelToken): Promise<VideoHandle>;
+  videoInfo(video: VideoHandle): VideoInfo;
+  /** Writes the frames `indices` as RGB bytes [n, height, width, 3] to `out`. Calls on one video run one by one. */
+  readFrames(
+    video: VideoHandle,
+    indices: Int32Array,
+    out: Uint8Array,
+    deadlineMs?: number,
+    cancel?: CancelToken,
+  ): Promise<void>;
+  /**
+   * Executes a plan on a video. A Float32Array receives [crops * T, 3, S, S], normalised; a Uint8Array
+   * [crops * T, S, S, 3], as before normalisation. Writing starts at element `elementOffset`; crop-major order.
+   */
+  runPlan(
+    video: VideoHandle,
+    plan: VideoPlan,
+    out: Float32Array | Uint8Array,
+    elementOffset?: number,
+    deadlineMs?: number,
+    cancel?: CancelToken,
+  ): Promise<void>;
+  /** Releases the video now; calls under way are stopped. Closing twice is allowed. */
+  closeVideo(video: VideoHandle): void;
+  /** Writes RGB frames [n, height, width, 3] as an MP4 file, which appears complete or not at all. */
+  encodeVideo(
+    path: string,
+    options: EncodeOptions,
+    frames: Uint8Array,
+    cancel?: CancelToken,
+  ): Promise<{ codec: string; frameCount: number }>;
+  createCancelToken(): CancelToken;
+  cancel(token: CancelToken): void;
+  /** Number of worker threads (default: the number of cores). Takes effect for work that has not begun. */
+  setWorkerCount(count: number): void;
+  counters(): { openVideos: number; queued: number; running: number; workers: number };
+}
+
+/** What the binary exports beside {@link VideoAddon}. */
+interface VideoBinary extends VideoAddon {
+  setErrorClass(errorClass: typeof CodedError): void;
+}
+
+let loaded: VideoAddon | undefined;
+
+/**
+ * The decode addon, loaded at the first call. Candidates, in order: the path in the environment variable
+ * `VIDEO_ADDON_PATH`, which when set is the only one, and the local build.
+ *
+ * @throws CodedError ERR_NATIVE_LOAD, which lists every candidate and why it failed.
+ */
+export function videoAddon(): VideoAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): VideoAddon {
+  const override = process.env.VIDEO_ADDON_PATH;
+  const build = resolve(__dirname, '../../bindings/video/build');
+  const candidates = override
+    ? [resolve(override)]
+    : [`${build}/Release/video.node`, `${build}/Debug/video.node`];
+  const failures: string[] = [];
+  for (const candidate of candidates) {
+    if (!existsSync(candidate)) {
+      failures.push(`${candidate}: no such file`);
+      continue;
+    }
+    try {
+      const binary = require(candidate) as VideoBinary;
+      binary.setErrorClass(CodedError);
+      return binary;
+    } catch (error) {
+      failures.push(`${candidate}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  const remedy = override
+    ? 'Correct VIDEO_ADDON_PATH or unset it.'
+    : 'Build it with `npm run build` (it needs FFmpeg: on Debian and Ubuntu, apt-get install libavformat-dev libavcodec-dev libswscale-dev).';
+  throw new CodedError(
+    'ERR_NATIVE_LOAD',
+    `the video addon could not be loaded.\n  ${failures.join('\n  ')}\n${remedy}`,
+  );
+}
