@@ -1,0 +1,80 @@
+import { CodedError } from '../base/error';
+
+/** A sample that could not be loaded. */
+export interface SampleFailure {
+  epoch: number;
+  /** Index in the data set. */
+  index: number;
+  /** Path of the video. */
+  path: string;
+  /** Line of the list, as `train.txt:17`. */
+  where: string;
+  /** Stable error code, such as ERR_VIDEO_DECODE. */
+  code: string;
+  reason: string;
+}
+
+/** Labelled videos, ready for a model. */
+export class Batch {
+  private released = false;
+
+  constructor(
+    /** Number of this batch within its epoch, from 0. */
+    readonly index: number,
+    private readonly buffer: Float32Array,
+    /** [B, T, 3, S, S], or [B, V, T, 3, S, S] with the V views of a test. */
+    readonly shape: readonly number[],
+    /** [B], class numbers. */
+    readonly labels: Int32Array,
+    /** [B], indices in the data set (of the substitute, where there is one). */
+    readonly indices: Int32Array,
+    /** float32 [B, K], smoothed and mixed; only with mixing. */
+    readonly targets: Float32Array | undefined,
+    /** The samples that failed while this batch was made. */
+    readonly failed: readonly SampleFailure[],
+    private readonly recycle: (buffer: Float32Array) => void,
+  ) {}
+
+  /** How long the consumer waited for this batch; set when it is handed over. */
+  waitSeconds = 0;
+
+  /** Normalised pixels of `shape`, contiguous. @throws ERR_DISPOSED after {@link release} */
+  get frames(): Float32Array {
+    if (this.released) {
+      throw new CodedError(
+        'ERR_DISPOSED',
+        `the frames of batch ${this.index} were released; read them before release()`,
+      );
+    }
+    return this.buffer.subarray(
+      0,
+      this.shape.reduce((a, b) => a * b, 1),
+    );
+  }
+
+  /** Gives the pixel buffer back to the loader for a later batch. Without it the garbage collector takes it. */
+  release(): void {
+    if (this.released) return;
+    this.released = true;
+    this.recycle(this.buffer);
+  }
+}
+
+/** Pixel buffers that go round between loader and consumer; at most `keep` idle ones are held. */
+export class BufferRing {
+  private readonly idle: Float32Array[] = [];
+
+  /** @param length elements of a buffer */
+  constructor(
+    private readonly length: number,
+    private readonly keep: number,
+  ) {}
+
+  take(): Float32Array {
+    return this.idle.pop() ?? new Float32Array(this.length);
+  }
+
+  readonly give = (buffer: Float32Array): void => {
+    if (this.idle.length < this.keep) this.idle.push(buffer);
+  };
+}

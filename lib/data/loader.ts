@@ -1,0 +1,222 @@
+import { availableParallelism } from 'node:os';
+import { CodedError } from '../base/error';
+import { type CancelToken, type VideoAddon, videoAddon } from '../native/video';
+import { Batch, BufferRing, type SampleFailure } from './batch';
+import { Limiter } from './limiter';
+import { drawMix, type MixOptions, mixFrames, mixTargets, smoothTargets } from './mixup';
+import type { Planner } from './plan';
+import { mixRandom, orderRandom } from './random';
+import { type LoadedRow, type OnError, SampleLoader } from './sample_loader';
+import type { VideoDataset } from './video_dataset';
+
+/** Settings of a {@link VideoLoader}. */
+export interface LoaderOptions {
+  dataset: VideoDataset;
+  /** Makes the plan of each sample and fixes its shape. */
+  planner: Planner;
+  /** Samples per batch on this rank, B. */
+  batchSize: number;
+  /** Together with epoch and index, the source of every draw. */
+  seed: number;
+  /**
+   * true: a new order each epoch, full batches only (as the reference: the rest of the epoch's samples is left out).
+   * false: the order of the list, every video exactly once over all ranks, the last batch may be short.
+   */
+  training: boolean;
+  /** Mixup and cutmix, in training only; makes {@link Batch.targets}. */
+  mix?: MixOptions;
+  /**
+   * `fail`: the first bad video ends the epoch. `skip`: its row is left out, so a batch may be short or even empty.
+   * `substitute`: the next video takes its place; in evaluation, where that would count a video twice, it skips.
+   */
+  onError: OnError;
+  /** This process among `worldSize` (default 0 of 1). */
+  rank?: number;
+  worldSize?: number;
+  /** Batches prepared ahead of the consumer (default 2). */
+  prefetchBatches?: number;
+  /** Videos open at once (default twice the number of cores). Results do not depend on it. */
+  openVideos?: number;
+  /** Milliseconds for opening a video, and again for decoding it (default 60000). */
+  deadlineMs?: number;
+  /** Stops loading; the iteration then throws ERR_ABORTED. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Prepares batches ahead of the consumer, on the worker threads of the decode addon. A batch is a function of
+ * (seed, epoch, batch number) alone: the same with any number of workers, and when an epoch starts in its middle.
+ *
+ * @example
+ * const loader = new VideoLoader({ dataset, planner, batchSize: 8, seed: 1024, training: true, onError: 'fail' });
+ * for await (const batch of loader.epoch(3, { startBatch: 10 })) {
+ *   step(batch.frames, batch.shape, batch.labels);
+ *   batch.release();
+ * }
+ */
+export class VideoLoader {
+  /** Number of batches in an epoch, the same on every rank in training. */
+  readonly batchesPerEpoch: number;
+  /** Every sample that failed so far, over all epochs. */
+  readonly failures: SampleFailure[] = [];
+  /** Sums over all epochs: batches and samples handed over, seconds the consumer waited for them. */
+  readonly counters = { batches: 0, samples: 0, waitSeconds: 0 };
+
+  private readonly addon: VideoAddon;
+  private readonly samples: SampleLoader;
+  private readonly ring: BufferRing;
+  private readonly limiter: Limiter;
+  private readonly sampleSize: number;
+  private readonly prefetch: number;
+  private readonly rank: number;
+  private readonly worldSize: number;
+
+  constructor(private readonly options: LoaderOptions) {
+    const { dataset, planner, batchSize, training, onError } = options;
+    this.rank = options.rank ?? 0;
+    this.worldSize = options.worldSize ?? 1;
+    this.prefetch = options.prefetchBatches ?? 2;
+    checkCount('batchSize', batchSize, 1);
+    checkCount('worldSize', this.worldSize, 1);
+    checkCount('rank', this.rank, 0, this.worldSize - 1);
+    checkCount('prefetchBatches', this.prefetch, 1);
+    checkCount('openVideos', options.openVideos ?? 1, 1);
+    this.sampleSize = planner.shape.reduce((a, b) => a * b, 1);
+    this.batchesPerEpoch = training
+      ? Math.floor(Math.ceil(dataset.length / this.worldSize) / batchSize)
+      : Math.ceil(Math.max(0, dataset.length - this.rank) / this.worldSize / batchSize);
+    this.addon = videoAddon();
+    this.samples = new SampleLoader({
+      addon: this.addon,
+      dataset,
+      planner,
+      seed: options.seed,
+      onError: onError === 'substitute' && !training ? 'skip' : onError,
+      deadlineMs: options.deadlineMs ?? 60000,
+    });
+    this.ring = new BufferRing(batchSize * this.sampleSize, this.prefetch + 1);
+    this.limiter = new Limiter(options.openVideos ?? 2 * availableParallelism());
+  }
+
+  /** The batches of one epoch in order, from `startBatch` on. Leaving the loop early stops the work under way. */
+  async *epoch(epoch: number, { startBatch = 0 } = {}): AsyncGenerator<Batch, void, undefined> {
+    checkCount('epoch', epoch, 0);
+    checkCount('startBatch', startBatch, 0);
+    const { signal } = this.options;
+    const cancel = this.addon.createCancelToken();
+    const stop = () => this.addon.cancel(cancel);
+    signal?.addEventListener('abort', stop);
+    const order = this.order(epoch);
+    const pending: Promise<Batch>[] = [];
+    let next = startBatch;
+    const fill = () => {
+      while (next < this.batchesPerEpoch && pending.length < this.prefetch) {
+        const batch = this.makeBatch(epoch, next++, order, cancel);
+        batch.catch(() => {}); // it is awaited in its turn; a failure ahead of that is not unhandled
+        pending.push(batch);
+      }
+    };
+    try {
+      fill();
+      while (pending.length > 0) {
+        throwIfAborted(signal);
+        const started = performance.now();
+        const batch = await pending.shift()!;
+        throwIfAborted(signal);
+        fill();
+        this.count(batch, (performance.now() - started) / 1000);
+        yield batch;
+      }
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      stop();
+      for (const left of await Promise.allSettled(pending)) {
+        if (left.status === 'fulfilled') left.value.release();
+      }
+    }
+  }
+
+  /**
+   * Sample indices of this rank. Ranks take turns along the epoch's order; in training the order is filled up from its
+   * start until it divides by the number of ranks.
+   */
+  private order(epoch: number): number[] {
+    const { dataset, seed, training } = this.options;
+    const count = dataset.length;
+    const global = training
+      ? orderRandom(seed, epoch).permutation(count)
+      : Array.from({ length: count }, (_, i) => i);
+    const total = training ? Math.ceil(count / this.worldSize) * this.worldSize : count;
+    const own: number[] = [];
+    for (let position = this.rank; position < total; position += this.worldSize)
+      own.push(global[position % count]!);
+    return own;
+  }
+
+  private async makeBatch(epoch: number, step: number, order: number[], cancel: CancelToken): Promise<Batch> {
+    const { batchSize } = this.options;
+    const buffer = this.ring.take();
+    const indices = order.slice(step * batchSize, (step + 1) * batchSize);
+    const rows = await Promise.allSettled(
+      indices.map((index, row) =>
+        this.limiter.run(() => this.samples.load(index, epoch, buffer, row * this.sampleSize, cancel)),
+      ),
+    );
+    const loaded = rows.map((row) => {
+      if (row.status === 'fulfilled') return row.value;
+      this.ring.give(buffer);
+      throw row.reason;
+    });
+    return this.finish(epoch, step, buffer, loaded);
+  }
+
+  /** Closes the gaps of skipped rows, attaches labels and mixes. */
+  private async finish(epoch: number, step: number, buffer: Float32Array, rows: LoadedRow[]): Promise<Batch> {
+    const { dataset, planner, mix, training, seed } = this.options;
+    const size = this.sampleSize;
+    const indices: number[] = [];
+    rows.forEach(({ index }, row) => {
+      if (index === undefined) return;
+      if (indices.length < row) buffer.copyWithin(indices.length * size, row * size, (row + 1) * size);
+      indices.push(index);
+    });
+    const labels = Int32Array.from(indices, (index) => dataset.at(index).label);
+    let targets: Float32Array | undefined;
+    if (mix && training) {
+      const [height, width] = planner.shape.slice(-2) as [number, number];
+      const random = mixRandom(seed, epoch, step * this.worldSize + this.rank);
+      const drawn = drawMix(mix, indices.length, width, height, random);
+      targets = mixTargets(smoothTargets(labels, mix.numClasses, mix.smoothing), drawn);
+      await mixFrames(buffer.subarray(0, indices.length * size), width, height, drawn);
+    }
+    return new Batch(
+      step,
+      buffer,
+      [indices.length, ...planner.shape],
+      labels,
+      Int32Array.from(indices),
+      targets,
+      rows.flatMap((row) => row.failed),
+      this.ring.give,
+    );
+  }
+
+  private count(batch: Batch, waitSeconds: number): void {
+    batch.waitSeconds = waitSeconds;
+    this.failures.push(...batch.failed);
+    this.counters.batches++;
+    this.counters.samples += batch.labels.length;
+    this.counters.waitSeconds += waitSeconds;
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'loading was aborted by its signal');
+}
+
+function checkCount(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
+  if (!Number.isInteger(value) || value < least || value > most) {
+    const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `in ${least}..${most}`;
+    throw new CodedError('ERR_ARGUMENT', `${name} must be an integer ${range}, got ${value}`);
+  }
+}

@@ -1,0 +1,109 @@
+import { CodedError } from '../base/error';
+import type { CancelToken, VideoAddon } from '../native/video';
+import type { SampleFailure } from './batch';
+import type { Planner } from './plan';
+import { sampleRandom } from './random';
+import type { VideoDataset } from './video_dataset';
+
+/** What happens when a video cannot be loaded. Every failure is counted and named, whatever the rule. */
+export type OnError = 'fail' | 'skip' | 'substitute';
+
+/** The outcome of one row of a batch. */
+export interface LoadedRow {
+  /** Index of the sample that filled the row, or undefined when the row stays empty. */
+  index: number | undefined;
+  failed: SampleFailure[];
+}
+
+/** `substitute` gives up after this many videos in a row, which more likely means a wrong folder than bad luck. */
+const substituteLimit = 16;
+
+/** Codes that blame the video. All others (aborted, out of memory, our own faults) end the epoch under every rule. */
+const videoFaults = /^ERR_(VIDEO_(FORMAT|EMPTY|DECODE|LIMIT|TIMEOUT)|FILE_NOT_FOUND|FILE_READ|FRAME_RANGE)$/;
+
+/** What {@link SampleLoader} needs. */
+export interface SampleLoaderOptions {
+  addon: VideoAddon;
+  dataset: VideoDataset;
+  planner: Planner;
+  seed: number;
+  onError: OnError;
+  /** Milliseconds for opening a video, and again for executing its plan. */
+  deadlineMs: number;
+}
+
+/** Loads single samples: open, plan, decode into place; and applies the rule for bad ones. */
+export class SampleLoader {
+  constructor(private readonly options: SampleLoaderOptions) {}
+
+  /**
+   * Fills one row of a batch with sample `index`. With `substitute` a bad video gives way to the next one of the data
+   * set (cyclically), drawn with the numbers of the one that failed.
+   * @param out float32, the whole batch @param offset first element of the row
+   * @throws under `fail`, the error of the video, prefixed with its line in the list
+   */
+  async load(
+    index: number,
+    epoch: number,
+    out: Float32Array,
+    offset: number,
+    cancel: CancelToken,
+  ): Promise<LoadedRow> {
+    const { dataset, onError } = this.options;
+    const failed: SampleFailure[] = [];
+    const attempts = onError === 'substitute' ? Math.min(substituteLimit, dataset.length) : 1;
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const candidate = (index + attempt) % dataset.length;
+      try {
+        await this.fill(candidate, index, epoch, out, offset, cancel);
+        return { index: candidate, failed };
+      } catch (error) {
+        const failure = this.describe(candidate, epoch, error);
+        if (!failure) throw error;
+        failed.push(failure);
+        if (onError === 'fail') throw this.fatal(failure, error);
+        if (onError === 'substitute' && attempt === attempts - 1) throw this.exhausted(failed, error);
+      }
+    }
+    return { index: undefined, failed };
+  }
+
+  private async fill(
+    candidate: number,
+    index: number,
+    epoch: number,
+    out: Float32Array,
+    offset: number,
+    cancel: CancelToken,
+  ): Promise<void> {
+    const { addon, dataset, planner, seed, deadlineMs } = this.options;
+    const video = await addon.openVideo(dataset.at(candidate).source, { deadlineMs }, cancel);
+    try {
+      const plan = planner.plan(addon.videoInfo(video), sampleRandom(seed, epoch, index));
+      await addon.runPlan(video, plan, out, offset, deadlineMs, cancel);
+    } finally {
+      addon.closeVideo(video);
+    }
+  }
+
+  private describe(index: number, epoch: number, error: unknown): SampleFailure | undefined {
+    const { code, message } = error as { code?: unknown; message?: unknown };
+    if (typeof code !== 'string' || !videoFaults.test(code)) return undefined;
+    const { source, where } = this.options.dataset.at(index);
+    return { epoch, index, path: source.path, where, code, reason: String(message) };
+  }
+
+  private fatal({ where, path, code, reason }: SampleFailure, cause: unknown): CodedError {
+    const named = reason.includes(path) ? reason : `${path}: ${reason}`;
+    return new CodedError(code as CodedError['code'], `${where}: ${named}`, { cause });
+  }
+
+  private exhausted(failed: SampleFailure[], cause: unknown): CodedError {
+    const names = failed.map((failure) => `  ${failure.where}: ${failure.path}: ${failure.reason}`);
+    return new CodedError(
+      failed[0]!.code as CodedError['code'],
+      `${failed.length} videos in a row could not be loaded; is the video folder right?\n${names.join('\n')}`,
+      { cause },
+    );
+  }
+}
