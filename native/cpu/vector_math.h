@@ -1,0 +1,62 @@
+// exp, sigmoid and tanh without branches or library calls, so that the loop of a SIMD_CLONES function around them
+// vectorises. Errors against float64 over the float32 inputs: exp 1.1 ulp, sigmoid 2.4 ulp (results below 3e-39 become
+// 0), tanh 1.4 ulp. NaN gives NaN; exp rounds through the subnormals to 0 and overflows to infinity where expf does.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#define VECTOR_INLINE static inline __attribute__((always_inline))
+
+namespace native {
+
+VECTOR_INLINE float bits_as_float(uint32_t word) {
+  float value;
+  std::memcpy(&value, &word, 4);
+  return value;
+}
+
+// e^x = 2^n e^r with n = round(x / ln 2) and |r| <= ln 2 / 2: n by adding 1.5 * 2^23, r by subtracting n ln 2
+// in two parts, e^r by a minimax polynomial, and 2^n as a product of two powers, each a normal float32.
+VECTOR_INLINE float vector_exp(float x) {
+  constexpr float kRounder = 12582912.0f;
+  x = x < -104.0f ? -104.0f : x;
+  x = x > 89.0f ? 89.0f : x;
+  const float shifted = x * 1.44269504f + kRounder;
+  const float n = shifted - kRounder;
+  float r = x - n * 0.693359375f;
+  r -= n * -2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  uint32_t word;
+  std::memcpy(&word, &shifted, 4);
+  const int32_t exponent = static_cast<int32_t>(word - 0x4B400000u);
+  const int32_t half = exponent >> 1;
+  const float low = bits_as_float(static_cast<uint32_t>(half + 127) << 23);
+  const float high = bits_as_float(static_cast<uint32_t>(exponent - half + 127) << 23);
+  return p * low * high;
+}
+
+VECTOR_INLINE float vector_sigmoid(float x) { return 1.0f / (1.0f + vector_exp(-x)); }
+
+// 1 - 2 / (e^2|x| + 1) away from zero, an odd polynomial near it where that cancels.
+VECTOR_INLINE float vector_tanh(float x) {
+  const float magnitude = x < 0.0f ? -x : x;
+  const float square = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const float near = p * square * x + x;
+  const float far = 1.0f - 2.0f / (vector_exp(2.0f * magnitude) + 1.0f);
+  const float signed_far = x < 0.0f ? -far : far;
+  return magnitude < 0.625f ? near : signed_far;
+}
+
+}  // namespace native
