@@ -1,5 +1,5 @@
-// The one error type of the native code. `code` is stable and documented in lib/base/error.ts; bindings turn an
-// Error into a JavaScript error that carries it.
+// The one error type of the native code. `code` is stable and documented in lib/base/error.ts; bindings turn
+// an Error into a JavaScript error that carries it.
 #pragma once
 
 #include <sstream>
@@ -33,7 +33,7 @@ template <class... Parts>
 }  // namespace native
 
 // CHECK(condition, code, parts...): throws Error(code, parts joined) unless the condition holds.
-#define CHECK(condition, code, ...)                    \
-  do {                                                 \
+#define CHECK(condition, code, ...)                      \
+  do {                                                   \
     if (!(condition)) ::native::fail(code, __VA_ARGS__); \
   } while (0)

@@ -1,5 +1,5 @@
-// Philox4x32-10, the counter-based generator of Salmon et al. (SC 2011): value = f(key, counter), so a number depends
-// on what it is for and never on who draws it or when. lib/base/philox.ts computes the same numbers.
+// Philox4x32-10, the counter-based generator of Salmon et al. (SC 2011): value = f(key, counter), so a number
+// depends on what it is for and never on who draws it or when. lib/base/philox.ts computes the same numbers.
 #pragma once
 
 #include <array>
@@ -18,7 +18,8 @@ struct Philox {
     uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
     for (int round = 0; round < 10; ++round) {
       const uint64_t p0 = uint64_t{0xD2511F53} * c0, p1 = uint64_t{0xCD9E8D57} * c2;
-      const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+      const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0,
+                     n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
       c1 = static_cast<uint32_t>(p1);
       c3 = static_cast<uint32_t>(p0);
       c0 = n0;

@@ -34,5 +34,7 @@ test('beta has the mean a / (a + b)', () => {
 });
 
 test('a permutation holds every index once', () => {
-  expect(new Philox(5).permutation(50).sort((a, b) => a - b)).toEqual(Array.from({ length: 50 }, (_, i) => i));
+  expect(new Philox(5).permutation(50).sort((a, b) => a - b)).toEqual(
+    Array.from({ length: 50 }, (_, i) => i),
+  );
 });

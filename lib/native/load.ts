@@ -1,0 +1,94 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { CodedError } from '../base/error';
+import type { DeviceType, NativeOps, NativeTensor } from './types';
+
+export type { DeviceType, DType, NativeOps, NativeTensor } from './types';
+
+/** Device memory, in bytes. */
+export interface MemoryStats {
+  /** Storages that something still refers to. */
+  liveTensors: number;
+  liveBytes: number;
+  /** The highest `liveBytes` since `resetPeakMemory`. */
+  peakBytes: number;
+  /** Taken from the system, live or cached. */
+  reservedBytes: number;
+}
+
+/** The compute addon: the generated table and the calls that deal in JavaScript values. */
+export interface NativeAddon extends NativeOps {
+  /** Copies host bytes (a typed array or ArrayBuffer of exactly the right size) into a new tensor. */
+  tensorFromHost(
+    data: ArrayBufferView | ArrayBufferLike,
+    shape: readonly number[],
+    dtype: string,
+    device: DeviceType,
+  ): NativeTensor;
+  /** `[dtype, device, ...shape]`. */
+  describe(tensor: NativeTensor): (string | number)[];
+  /** Lets go of the storage now. Idempotent. */
+  release(tensor: NativeTensor): void;
+  /** The tensor's bytes, once everything queued before has run; rejects with the queue's first error. */
+  read(tensor: NativeTensor): Promise<ArrayBuffer>;
+  /** Settles once everything queued on the device has run; rejects with the queue's first error. */
+  synchronize(device: DeviceType): Promise<void>;
+  memory(device: DeviceType): MemoryStats;
+  /** The class of the errors that the addon throws and rejects with: `new errorClass(code, message)`. */
+  setErrorClass(errorClass: typeof CodedError): void;
+  /** Every filled kernel slot: `[name, device]`. */
+  kernels(): [string, DeviceType][];
+}
+
+/** The folder that holds this package's package.json. */
+export function packageRoot(): string {
+  let folder = __dirname;
+  while (!existsSync(join(folder, 'package.json'))) {
+    const parent = dirname(folder);
+    if (parent === folder) throw new CodedError('ERR_NATIVE_LOAD', `no package.json above ${__dirname}`);
+    folder = parent;
+  }
+  return folder;
+}
+
+/**
+ * Loads the first native addon that works and keeps every failure for the one message.
+ *
+ * @param name what the addon is, for the message
+ * @param override environment variable that names a file to use instead of the candidates
+ * @param candidates files in the order to try
+ * @throws ERR_NATIVE_LOAD listing each candidate and why it failed
+ */
+export function loadAddon<T>(name: string, override: string, candidates: string[]): T {
+  const chosen = process.env[override];
+  const failures: string[] = [];
+  for (const file of chosen ? [chosen] : candidates) {
+    if (!existsSync(file)) {
+      failures.push(`  ${file}: no such file`);
+      continue;
+    }
+    try {
+      return require(file) as T;
+    } catch (error) {
+      failures.push(`  ${file}: ${(error as Error).message}`);
+    }
+  }
+  throw new CodedError(
+    'ERR_NATIVE_LOAD',
+    `cannot load the ${name} addon:\n${failures.join('\n')}\n` +
+      `Build it with "npm run build" in ${packageRoot()}, or set ${override} to a built file.`,
+  );
+}
+
+let addon: NativeAddon | undefined;
+
+/** The compute addon, loaded on first use. */
+export function native(): NativeAddon {
+  if (!addon) {
+    addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [
+      join(packageRoot(), 'build/Release/compute.node'),
+    ]);
+    addon.setErrorClass(CodedError);
+  }
+  return addon;
+}

@@ -1,0 +1,307 @@
+import { types } from 'node:util';
+import { CodedError } from '../base/error';
+import { type NativeTensor, native } from '../native/load';
+import { keep } from './scope';
+import { describe, Tensor } from './tensor';
+
+/** Returned by a derivative that has already added its gradient to the leaf's own (see {@link Backward.into}). */
+export const ACCUMULATED = Symbol('accumulated');
+type Gradient = NativeTensor | null | typeof ACCUMULATED;
+
+/** What a derivative is given besides the output gradients and the saved tensors. */
+export interface Backward {
+  /** Which inputs want a gradient; the others' may be returned as null. */
+  needs: readonly boolean[];
+  /**
+   * The existing gradient of input `i` when that is a leaf: a derivative that can add to it in place does so and
+   * returns {@link ACCUMULATED} for that input, which saves a tensor and a pass over it.
+   */
+  into(i: number): NativeTensor | null;
+}
+
+/**
+ * The derivative of an operation: gradients of the outputs (null where an output did not reach the loss) and the
+ * handles that the forward saved, to a gradient per input (null for none). It must not release what it is given.
+ */
+export type Derivative = (
+  grads: readonly (NativeTensor | null)[],
+  saved: readonly NativeTensor[],
+  backward: Backward,
+) => Gradient[];
+
+/** Given to an operation's forward: what it saves reaches the derivative. */
+export interface Forward {
+  /** False when nothing will be differentiated: aux outputs need not be computed. */
+  recording: boolean;
+  /** Saves inputs, outputs or freshly made handles. Call at most once. */
+  save(...handles: NativeTensor[]): void;
+}
+
+/** A tensor's place in the graph: output `index` of `node`. */
+export interface Edge {
+  node: Node;
+  index: number;
+}
+
+interface Input {
+  edge: Edge | null;
+  leaf: Tensor | null;
+}
+
+class Node {
+  pendingGrads: (NativeTensor | null)[];
+  constructor(
+    readonly name: string,
+    readonly order: number,
+    readonly inputs: Input[],
+    outputs: number,
+    public saved: NativeTensor[] | null,
+    readonly derivative: Derivative | null,
+  ) {
+    this.pendingGrads = new Array(outputs).fill(null);
+  }
+
+  releaseSaved(): void {
+    for (const handle of this.saved ?? []) native().release(handle);
+    this.saved = null;
+  }
+}
+
+let recording = true;
+let order = 0;
+
+/** Whether operations are being recorded. */
+export function isRecording(): boolean {
+  return recording;
+}
+
+/** Runs `body` without recording; what it computes has no history. @throws ERR_ARGUMENT on an async body */
+export function noGrad<T>(body: () => T): T {
+  return withRecording(false, body);
+}
+
+/** Runs `body` with recording on, whatever surrounds it. */
+export function enableGrad<T>(body: () => T): T {
+  return withRecording(true, body);
+}
+
+function withRecording<T>(on: boolean, body: () => T): T {
+  const before = recording;
+  recording = on;
+  try {
+    const result = body();
+    if (types.isPromise(result)) {
+      throw new CodedError('ERR_ARGUMENT', 'noGrad: the body returned a promise; it must be synchronous');
+    }
+    return result;
+  } finally {
+    recording = before;
+  }
+}
+
+/**
+ * The one way to declare an operation: forward and derivative side by side, both over native handles.
+ *
+ * @param name as in error messages
+ * @param inputs tensors the result depends on (null for an absent optional one)
+ * @param forward returns one handle per output
+ * @param derivative null for an operation that has none: differentiating it throws ERR_NO_GRADIENT
+ */
+export function operation(
+  name: string,
+  inputs: readonly (Tensor | null | undefined)[],
+  forward: (context: Forward) => NativeTensor[],
+  derivative: Derivative | null,
+): Tensor[] {
+  const needed = recording && inputs.some((input) => input?.requiresGrad);
+  let saved: NativeTensor[] = [];
+  const handles = forward({
+    recording: needed,
+    save: (...list) => {
+      saved = list;
+    },
+  });
+  const outputs = handles.map((handle) => new Tensor(handle));
+  const foreign = new Set<NativeTensor>(handles);
+  for (const input of inputs) if (input) foreign.add(input.handle);
+  if (!needed) {
+    for (const handle of saved) if (!foreign.has(handle)) native().release(handle);
+    return outputs;
+  }
+  const node = new Node(
+    name,
+    order++,
+    inputs.map((input) => ({
+      edge: input?.edge ?? null,
+      leaf: input?.requiresGrad && !input.edge ? input : null,
+    })),
+    handles.length,
+    saved.map((handle) => (foreign.has(handle) ? native().retain(handle) : handle)),
+    derivative,
+  );
+  outputs.forEach((output, index) => {
+    output.edge = { node, index };
+  });
+  return outputs;
+}
+
+/** {@link operation} with a single output. */
+export function unaryOutput(
+  name: string,
+  inputs: readonly (Tensor | null | undefined)[],
+  forward: (context: Forward) => NativeTensor,
+  derivative: Derivative | null,
+): Tensor {
+  return operation(name, inputs, (context) => [forward(context)], derivative)[0]!;
+}
+
+/**
+ * Adds d(root)/d(leaf) to the `grad` of every leaf that `root` depends on, and releases what the graph saved. The
+ * graph can be differentiated once.
+ *
+ * @param root a scalar, or any tensor together with `gradient`, which is d(loss)/d(root)
+ * @throws ERR_NO_GRADIENT when root has no history, was differentiated before, or an operation has no derivative
+ */
+export function backward(root: Tensor, gradient?: Tensor): void {
+  if (!root.edge) {
+    throw new CodedError(
+      'ERR_NO_GRADIENT',
+      `backward: ${describe(root)} does not depend on a tensor that requires a gradient`,
+    );
+  }
+  if (!gradient && root.size !== 1) {
+    throw new CodedError(
+      'ERR_SHAPE',
+      `backward: ${describe(root)} is not a scalar; pass the gradient of the loss by it`,
+    );
+  }
+  if (gradient && (gradient.dtype !== root.dtype || String(gradient.shape) !== String(root.shape))) {
+    throw new CodedError(
+      'ERR_SHAPE',
+      `backward: gradient ${describe(gradient)} does not fit ${describe(root)}`,
+    );
+  }
+  const nodes = reachable(root.edge.node);
+  const { node, index } = root.edge;
+  node.pendingGrads[index] = gradient
+    ? native().retain(gradient.handle)
+    : native().full(root.shape, 1, root.dtype, root.device);
+  try {
+    for (const current of nodes) propagate(current);
+  } catch (error) {
+    for (const current of nodes) {
+      current.releaseSaved();
+      releaseGrads(current);
+    }
+    throw error;
+  }
+}
+
+// Nodes in reverse order of creation, which is a topological order: an operation is newer than its inputs.
+function reachable(root: Node): Node[] {
+  const seen = new Set<Node>([root]);
+  const stack = [root];
+  for (let node = stack.pop(); node; node = stack.pop()) {
+    for (const { edge } of node.inputs) {
+      if (edge && !seen.has(edge.node)) {
+        seen.add(edge.node);
+        stack.push(edge.node);
+      }
+    }
+  }
+  return [...seen].sort((a, b) => b.order - a.order);
+}
+
+function propagate(node: Node): void {
+  const { saved, derivative } = node;
+  if (!saved) {
+    throw new CodedError(
+      'ERR_NO_GRADIENT',
+      `backward: the graph through ${node.name} was differentiated before; run the forward again`,
+    );
+  }
+  const grads = node.pendingGrads;
+  if (grads.some((grad) => grad !== null)) {
+    if (!derivative) throw new CodedError('ERR_NO_GRADIENT', `${node.name} has no derivative`);
+    const results = derivative(grads, saved, {
+      needs: node.inputs.map(({ edge, leaf }) => edge !== null || leaf !== null),
+      into: (i) => node.inputs[i]?.leaf?.grad?.handle ?? null,
+    });
+    results.forEach((result, i) => {
+      if (result !== null && result !== ACCUMULATED) deliver(node.inputs[i]!, result);
+    });
+  }
+  node.releaseSaved();
+  releaseGrads(node);
+}
+
+function releaseGrads(node: Node): void {
+  for (const grad of node.pendingGrads) if (grad) native().release(grad);
+  node.pendingGrads.fill(null);
+}
+
+// Takes ownership of `grad`.
+function deliver(input: Input, grad: NativeTensor): void {
+  if (input.edge) {
+    const { node, index } = input.edge;
+    const before = node.pendingGrads[index];
+    if (before) {
+      node.pendingGrads[index] = native().add(before, grad);
+      native().release(before);
+      native().release(grad);
+    } else {
+      node.pendingGrads[index] = grad;
+    }
+  } else if (input.leaf) {
+    const leaf = input.leaf;
+    if (leaf.grad) {
+      native().accumulate(leaf.grad.handle, grad);
+      native().release(grad);
+    } else {
+      // The handle may share its storage with another gradient, and this one will be changed in place.
+      const owned = native().own(grad);
+      native().release(grad);
+      leaf.grad = keep(new Tensor(owned));
+    }
+  } else {
+    native().release(grad);
+  }
+}
+
+/**
+ * Activation checkpointing: runs `body` without saving its intermediates and runs it again when the gradient comes
+ * back, trading time for memory. `body` must compute the same both times and depend on nothing that requires a
+ * gradient but `inputs` and leaves.
+ */
+export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  if (!recording) return body(...inputs);
+  return unaryOutput(
+    'checkpoint',
+    // The leaves inside the body are reached by the inner backward, so the node must exist even if no input needs it.
+    inputs,
+    (context) => {
+      const result = noGrad(() => body(...inputs));
+      context.save(...inputs.map((input) => input.handle));
+      const handle = native().retain(result.handle);
+      if (!inputs.includes(result)) result.dispose();
+      return handle;
+    },
+    ([grad], saved, { needs }) => {
+      const again = saved.map((handle, i) => {
+        const input = keep(new Tensor(native().retain(handle)));
+        if (needs[i]) input.requiresGrad = true;
+        return input;
+      });
+      const result = enableGrad(() => body(...again));
+      const outer = keep(new Tensor(native().retain(grad!)));
+      if (result.edge) backward(result, outer);
+      outer.dispose();
+      result.dispose();
+      return again.map((input) => {
+        const gradient = input.grad ? native().retain(input.grad.handle) : null;
+        input.dispose();
+        return gradient;
+      });
+    },
+  );
+}

@@ -1,0 +1,62 @@
+import { types } from 'node:util';
+import { CodedError } from '../base/error';
+
+/** Anything with explicit lifetime that a scope can own. */
+export interface Disposable {
+  dispose(): void;
+}
+
+const scopes: Set<Disposable>[] = [];
+
+/** Called by every new tensor: the innermost scope owns it. */
+export function adopt(resource: Disposable): void {
+  scopes[scopes.length - 1]?.add(resource);
+}
+
+/** Takes a resource out of every open scope: it lives until it is disposed. Returns it. */
+export function keep<T extends Disposable>(resource: T): T {
+  for (const scope of scopes) scope.delete(resource);
+  return resource;
+}
+
+/**
+ * Runs `body` and disposes every tensor made in it, except those it returns (alone, or inside arrays and plain
+ * objects), which pass to the enclosing scope. What the autograd tape needs stays until backward has used it.
+ *
+ * @example
+ * const y = scope(() => add(mul(x, x), x)); // the product is disposed, the sum is returned
+ *
+ * @throws ERR_ARGUMENT when `body` returns a promise: a scope is synchronous
+ */
+export function scope<T>(body: () => T): T {
+  const owned = new Set<Disposable>();
+  scopes.push(owned);
+  let result: T;
+  try {
+    result = body();
+  } catch (error) {
+    scopes.pop();
+    for (const resource of owned) resource.dispose();
+    throw error;
+  }
+  scopes.pop();
+  if (types.isPromise(result)) {
+    throw new CodedError('ERR_ARGUMENT', 'scope: the body returned a promise; a scope must be synchronous');
+  }
+  for (const resource of escaping(result)) {
+    if (owned.delete(resource)) adopt(resource);
+  }
+  for (const resource of owned) resource.dispose();
+  return result;
+}
+
+function* escaping(value: unknown): Generator<Disposable> {
+  if (typeof value !== 'object' || value === null) return;
+  if (typeof (value as Partial<Disposable>).dispose === 'function') {
+    yield value as Disposable;
+  } else if (Array.isArray(value)) {
+    for (const item of value) yield* escaping(item);
+  } else if (Object.getPrototypeOf(value)?.constructor?.name === 'Object') {
+    for (const item of Object.values(value)) yield* escaping(item);
+  }
+}

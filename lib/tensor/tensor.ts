@@ -1,0 +1,306 @@
+import { CodedError } from '../base/error';
+import { type DeviceType, type DType, type NativeTensor, native } from '../native/load';
+import type { Edge } from './autograd';
+import { adopt, keep } from './scope';
+
+/** Typed arrays that hold tensor elements. bfloat16 and float16 travel as their bits in a Uint16Array. */
+export type TensorData = Float32Array | Uint16Array | BigInt64Array | Int32Array | Uint8Array;
+
+/** A device name; `auto` is CUDA when this build and machine have it, else the CPU. */
+export type Device = DeviceType | 'auto';
+
+export interface TensorOptions {
+  dtype?: DType;
+  device?: Device;
+  /** Record operations on this tensor so that `backward` fills its `grad`. */
+  requiresGrad?: boolean;
+}
+
+/**
+ * A contiguous, row-major array on a device. Operations return at once (they are queued); `data`, `toArray` and
+ * `item` wait for the queue without blocking the event loop. Release it with `dispose()`, `using`, or a `scope`.
+ */
+export class Tensor {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly device: DeviceType;
+  /** The gradient that `backward` accumulated; only on leaves that require one. */
+  grad: Tensor | null = null;
+  /** Where this tensor came from, when it depends on something that requires a gradient. */
+  edge: Edge | null = null;
+  /** Counts in-place changes, so that values derived from this tensor know when they are stale. */
+  version = 0;
+
+  private native: NativeTensor | null;
+  private leafRequiresGrad = false;
+  private cast: { dtype: DType; version: number; tensor: Tensor } | null = null;
+
+  /** Wraps a handle of the compute addon and takes ownership of it. */
+  constructor(handle: NativeTensor) {
+    const [dtype, device, ...shape] = native().describe(handle);
+    this.native = handle;
+    this.dtype = dtype as DType;
+    this.device = device as DeviceType;
+    this.shape = shape as number[];
+    adopt(this);
+  }
+
+  /** The addon's handle. @throws ERR_DISPOSED */
+  get handle(): NativeTensor {
+    if (this.native === null) {
+      throw new CodedError(
+        'ERR_DISPOSED',
+        `a tensor ${this.dtype}[${this.shape.join(', ')}] was used after dispose`,
+      );
+    }
+    return this.native;
+  }
+
+  get disposed(): boolean {
+    return this.native === null;
+  }
+
+  /** Number of dimensions. */
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.shape.reduce((a, b) => a * b, 1);
+  }
+
+  /** Size of dimension `axis`; negative counts from the end. */
+  dim(axis: number): number {
+    const size = this.shape[axis < 0 ? this.shape.length + axis : axis];
+    if (size === undefined) {
+      throw new CodedError('ERR_SHAPE', `dimension ${axis} does not exist in ${describe(this)}`);
+    }
+    return size;
+  }
+
+  /** True for leaves marked so and for everything computed from one. */
+  get requiresGrad(): boolean {
+    return this.leafRequiresGrad || this.edge !== null;
+  }
+
+  /** Marks or unmarks a leaf. @throws ERR_NO_GRADIENT on a computed tensor, ERR_DTYPE on integers */
+  set requiresGrad(on: boolean) {
+    if (this.edge) {
+      throw new CodedError(
+        'ERR_NO_GRADIENT',
+        'requiresGrad can be set on leaves only, not on results of operations',
+      );
+    }
+    if (on && this.dtype !== 'float32' && this.dtype !== 'bfloat16') {
+      throw new CodedError(
+        'ERR_DTYPE',
+        `only float32 and bfloat16 tensors have gradients, not ${this.dtype}`,
+      );
+    }
+    this.leafRequiresGrad = on;
+  }
+
+  /** The elements in row-major order; bfloat16 and float16 as raw bits. Rejects when an operation before failed. */
+  async data(): Promise<TensorData> {
+    const buffer = await native().read(this.handle);
+    return typedArray(this.dtype, buffer);
+  }
+
+  /** The elements as nested arrays of numbers (a number for a scalar). */
+  async toArray(): Promise<unknown> {
+    const flat = toNumbers(this.dtype, await this.data());
+    let position = 0;
+    const build = (axis: number): unknown => {
+      if (axis === this.shape.length) return flat[position++];
+      return Array.from({ length: this.shape[axis]! }, () => build(axis + 1));
+    };
+    return build(0);
+  }
+
+  /** The only element as a number. @throws ERR_SHAPE when there are more or none */
+  async item(): Promise<number> {
+    if (this.size !== 1)
+      throw new CodedError('ERR_SHAPE', `item() needs one element, ${describe(this)} has ${this.size}`);
+    return toNumbers(this.dtype, await this.data())[0]!;
+  }
+
+  /** A second handle on the same storage, outside the autograd graph. */
+  detach(): Tensor {
+    return new Tensor(native().retain(this.handle));
+  }
+
+  /**
+   * This leaf in another floating dtype, computed once per version: how float32 master weights are used in bfloat16.
+   * The result belongs to this tensor and is not differentiated.
+   */
+  castCached(dtype: DType): Tensor {
+    if (dtype === this.dtype) return this;
+    if (this.cast?.dtype !== dtype || this.cast.version !== this.version) {
+      this.cast?.tensor.dispose();
+      this.cast = {
+        dtype,
+        version: this.version,
+        tensor: keep(new Tensor(native().cast(this.handle, dtype))),
+      };
+    }
+    return this.cast.tensor;
+  }
+
+  /** Replaces the contents in place by those of `source` (same shape; the dtype is converted). */
+  assign(source: Tensor): void {
+    native().copyInto(this.handle, source.handle);
+    this.version++;
+  }
+
+  /** Releases the storage, the gradient and cached casts. Idempotent. */
+  dispose(): void {
+    if (this.native === null) return;
+    native().release(this.native);
+    this.native = null;
+    this.edge = null;
+    this.cast?.tensor.dispose();
+    this.cast = null;
+    this.grad?.dispose();
+    this.grad = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/**
+ * A tensor from numbers.
+ *
+ * @param data a typed array (bfloat16 and float16: bits in a Uint16Array) or nested arrays of numbers
+ * @param shape defaults to the nesting, or to `[data.length]`
+ * @throws ERR_SHAPE when the number of elements does not fit, ERR_DTYPE when the array type does not
+ *
+ * @example
+ * const x = tensor(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]);
+ */
+export function tensor(data: unknown, shape?: readonly number[], options: TensorOptions = {}): Tensor {
+  const given = ArrayBuffer.isView(data) ? null : nestedShape(data);
+  const dtype = options.dtype ?? (given ? 'float32' : dtypeOf(data as TensorData));
+  const array = given
+    ? fromNumbers(dtype, (data as unknown[]).flat?.(Number.POSITIVE_INFINITY) ?? [data])
+    : data;
+  checkArrayType(dtype, array as TensorData);
+  const result = new Tensor(
+    native().tensorFromHost(
+      array as TensorData,
+      shape ?? given ?? [(array as TensorData).length],
+      dtype,
+      resolveDevice(options.device),
+    ),
+  );
+  if (options.requiresGrad) result.requiresGrad = true;
+  return result;
+}
+
+/** The device that a name stands for on this machine. */
+export function resolveDevice(device: Device = 'auto'): DeviceType {
+  if (device === 'auto') return native().deviceAvailable('cuda') ? 'cuda' : 'cpu';
+  if (device !== 'cpu' && device !== 'cuda') {
+    throw new CodedError('ERR_DEVICE', `unknown device '${device}': use 'cpu', 'cuda' or 'auto'`);
+  }
+  if (!native().deviceAvailable(device)) {
+    throw new CodedError(
+      'ERR_DEVICE',
+      `device '${device}' is not available in this build; use 'cpu' or 'auto'`,
+    );
+  }
+  return device;
+}
+
+/** "float32[2, 3]". */
+export function describe(x: Tensor): string {
+  return `${x.dtype}[${x.shape.join(', ')}]`;
+}
+
+const arrayTypes = {
+  float32: Float32Array,
+  bfloat16: Uint16Array,
+  float16: Uint16Array,
+  int64: BigInt64Array,
+  int32: Int32Array,
+  uint8: Uint8Array,
+} as const;
+
+function typedArray(dtype: DType, buffer: ArrayBuffer): TensorData {
+  return new arrayTypes[dtype](buffer);
+}
+
+function dtypeOf(data: TensorData): DType {
+  const name = Object.prototype.toString.call(data).slice(8, -1);
+  const found = (Object.keys(arrayTypes) as DType[]).find((d) => arrayTypes[d].name === name);
+  if (!found || name === 'Uint16Array') {
+    throw new CodedError('ERR_DTYPE', `a ${name} has no default dtype; pass options.dtype`);
+  }
+  return found;
+}
+
+function checkArrayType(dtype: DType, data: TensorData): void {
+  if (!(dtype in arrayTypes)) throw new CodedError('ERR_DTYPE', `unknown dtype '${dtype}'`);
+  const name = Object.prototype.toString.call(data).slice(8, -1);
+  if (arrayTypes[dtype].name !== name) {
+    throw new CodedError('ERR_DTYPE', `${dtype} data must be a ${arrayTypes[dtype].name}, got a ${name}`);
+  }
+}
+
+function nestedShape(data: unknown): number[] {
+  if (typeof data === 'number' || typeof data === 'bigint') return [];
+  if (!Array.isArray(data)) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      'tensor data must be numbers, nested arrays of numbers, or a typed array',
+    );
+  }
+  const inner = data.length > 0 ? nestedShape(data[0]) : [];
+  for (const item of data) {
+    if (JSON.stringify(nestedShape(item)) !== JSON.stringify(inner)) {
+      throw new CodedError('ERR_SHAPE', 'nested arrays must have the same length at each depth');
+    }
+  }
+  return [data.length, ...inner];
+}
+
+function fromNumbers(dtype: DType, values: unknown[]): TensorData {
+  const numbers = values.map(Number);
+  if (dtype === 'int64') return BigInt64Array.from(numbers.map(BigInt));
+  if (dtype === 'bfloat16') return Uint16Array.from(numbers, bfloat16Bits);
+  if (dtype === 'float16')
+    throw new CodedError('ERR_DTYPE', 'make float16 tensors from float32 ones with cast');
+  return (arrayTypes[dtype] as { from(x: number[]): TensorData }).from(numbers);
+}
+
+/** Elements as JavaScript numbers, whatever the dtype. */
+export function toNumbers(dtype: DType, data: TensorData): number[] {
+  if (dtype === 'bfloat16') return Array.from(data as Uint16Array, fromBfloat16Bits);
+  if (dtype === 'float16') return Array.from(data as Uint16Array, fromFloat16Bits);
+  return Array.from(data as ArrayLike<number | bigint>, Number);
+}
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+/** The 16 bits of a number rounded to bfloat16 (nearest even). */
+export function bfloat16Bits(value: number): number {
+  scratch.setFloat32(0, value);
+  const word = scratch.getUint32(0);
+  if (Number.isNaN(value)) return (word >>> 16) | 0x40;
+  return ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+function fromBfloat16Bits(bits: number): number {
+  scratch.setUint32(0, bits << 16);
+  return scratch.getFloat32(0);
+}
+
+function fromFloat16Bits(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
+}

@@ -1,0 +1,115 @@
+#include "core/queue.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <new>
+
+namespace native {
+
+CpuQueue::CpuQueue()
+    : allocator_([this] { return submitted_.load(); }, [this] { return completed_.load(); }),
+      thread_([this] { run(); }) {
+  const char* sync = std::getenv("NATIVE_SYNC");
+  synchronous_ = sync && std::strcmp(sync, "1") == 0;
+}
+
+CpuQueue::~CpuQueue() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+void CpuQueue::push(Task task) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    submitted_.fetch_add(1);
+    tasks_.push_back(std::move(task));
+  }
+  wake_.notify_one();
+}
+
+void CpuQueue::submit(OpSite site, std::function<void()> work) {
+  push({std::move(site), std::move(work), nullptr});
+  if (!synchronous_) return;
+  std::promise<std::optional<Error>> promise;
+  fence([&promise](std::optional<Error> error) { promise.set_value(std::move(error)); });
+  if (auto error = promise.get_future().get()) throw *error;
+}
+
+void CpuQueue::fence(std::function<void(std::optional<Error>)> done) {
+  push({{"fence", {}}, nullptr, std::move(done)});
+}
+
+void CpuQueue::copy_to_host(void* host, const void* device, size_t bytes) {
+  submit({"copy_to_host", {}}, [=] { std::memcpy(host, device, bytes); });
+}
+
+void CpuQueue::copy_from_host(void* device, const void* host, size_t bytes) {
+  submit({"copy_from_host", {}}, [=] { std::memcpy(device, host, bytes); });
+}
+
+void CpuQueue::drain() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  idle_.wait(lock, [this] { return tasks_.empty() && completed_ == submitted_; });
+}
+
+void CpuQueue::execute(Task& task) {
+  if (task.done) {
+    std::optional<Error> error = std::move(error_);
+    error_.reset();
+    task.done(std::move(error));
+    return;
+  }
+  const auto keep = [&](const char* code, const std::string& reason) {
+    if (error_) return;
+    std::string message = concat(task.site.name, ": ", reason);
+    for (size_t i = 0; i < task.site.operands.size(); ++i) {
+      message += (i ? ", " : " (operands ") + task.site.operands[i];
+    }
+    if (!task.site.operands.empty()) message += ")";
+    error_ = Error(code, message);
+  };
+  try {
+    task.work();
+  } catch (const Error& error) {
+    keep(error.code().c_str(), error.what());
+  } catch (const std::bad_alloc&) {
+    keep("ERR_OUT_OF_MEMORY", "out of memory");
+  } catch (const std::exception& error) {
+    keep("ERR_INTERNAL", error.what());
+  }
+}
+
+void CpuQueue::run() {
+  for (;;) {
+    Task task;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (tasks_.empty()) idle_.notify_all();
+      wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
+      if (tasks_.empty()) return;
+      task = std::move(tasks_.front());
+      tasks_.pop_front();
+    }
+    execute(task);
+    task = {};
+    completed_.fetch_add(1);
+  }
+}
+
+// Never destroyed: tensors of several JavaScript environments may outlive any one of them, and process exit
+// must not wait for queued work.
+CpuQueue& cpu_queue() {
+  static CpuQueue* queue = new CpuQueue;
+  return *queue;
+}
+
+namespace {
+const bool g_registered = (register_backend(DeviceType::cpu, &cpu_queue()), true);
+}  // namespace
+
+}  // namespace native

@@ -1,0 +1,15 @@
+// Builds the compute addon with cmake-js (headers come from the node-api-headers package, nothing is downloaded).
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+const run = spawnSync(
+  process.execPath,
+  [cmakeJs, 'compile', '--parallel', String(availableParallelism()), ...process.argv.slice(2)],
+  { cwd: root, stdio: 'inherit' },
+);
+process.exit(run.status ?? 1);
