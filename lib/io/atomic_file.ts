@@ -1,0 +1,100 @@
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { CodedError } from '../base/error';
+
+/** Options of everything that writes a file. */
+export interface WriteOptions {
+  /** Stops the writing with ERR_ABORTED; the old file, if any, stays. */
+  signal?: AbortSignal;
+  /** Told after each piece how many of how many bytes are written. */
+  onProgress?: (written: number, total: number) => void;
+}
+
+const CHUNK = 16 << 20;
+let counter = 0;
+
+/** A file being written from front to back. */
+export class FileWriter {
+  /** Bytes appended so far. */
+  position = 0;
+  private readonly handle: FileHandle;
+  private readonly options: WriteOptions;
+  private readonly total: number;
+
+  constructor(handle: FileHandle, total: number, options: WriteOptions) {
+    this.handle = handle;
+    this.total = total;
+    this.options = options;
+  }
+
+  async append(bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; done += CHUNK) {
+      if (this.options.signal?.aborted) throw new CodedError('ERR_ABORTED', 'writing was aborted');
+      const piece = bytes.subarray(done, done + CHUNK);
+      await this.overwrite(this.position, piece);
+      this.position += piece.length;
+      this.options.onProgress?.(this.position, Math.max(this.total, this.position));
+    }
+  }
+
+  /** Replaces bytes that were appended before. */
+  async overwrite(position: number, bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesWritten } = await this.handle.write(bytes, done, bytes.length - done, position + done);
+      done += bytesWritten;
+    }
+  }
+}
+
+/**
+ * Writes a file so that `path` always holds either what it held before or all of the new contents, also after a crash:
+ * a temporary file beside it is written, flushed to disk, renamed over it, and the rename is flushed too.
+ *
+ * @param total - expected size in bytes; only progress depends on it
+ * @param write - appends the contents; when it fails the temporary file is removed and nothing has changed
+ * @throws ERR_FILE_WRITE, ERR_ABORTED, or what `write` throws
+ */
+export async function writeAtomically(
+  path: string,
+  total: number,
+  write: (file: FileWriter) => Promise<void>,
+  options: WriteOptions = {},
+): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx');
+    try {
+      const file = new FileWriter(handle, total, options);
+      await write(file);
+      await handle.sync();
+      options.onProgress?.(file.position, file.position);
+    } finally {
+      await handle.close();
+    }
+    if (options.signal?.aborted) throw new CodedError('ERR_ABORTED', 'writing was aborted');
+    await rename(temporary, path);
+    await flushDirectory(dirname(path));
+  } catch (error) {
+    await unlink(temporary).catch(() => undefined);
+    throw writeError(path, error);
+  }
+}
+
+async function flushDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Some network file systems cannot flush directories; the rename itself has happened.
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code !== 'EINVAL' && code !== 'ENOTSUP') throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+function writeError(path: string, error: unknown): unknown {
+  const { code, message, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined || code?.startsWith('ERR_')) return error;
+  return new CodedError('ERR_FILE_WRITE', `${path} cannot be written: ${message}`, { cause: error });
+}

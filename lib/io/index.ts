@@ -1,0 +1,11 @@
+export type { WriteOptions } from './atomic_file';
+export { writeAtomically } from './atomic_file';
+export type { CheckpointFormat } from './checkpoint';
+export { Checkpoint, readCheckpoint } from './checkpoint';
+export type { RawDtype } from './dtype';
+export { bfloat16ToFloat32, DTYPE_SIZE, float32ToBfloat16, float32ToHalf, halfToFloat32 } from './dtype';
+export type { PyValue } from './pickle_value';
+export { PyFloat, PyGlobal, PyObject, Tuple, toPlain } from './pickle_value';
+export { RawTensor } from './raw_tensor';
+export { writeSafetensors } from './safetensors';
+export { writeTorch } from './torch_zip_writer';
