@@ -86,10 +86,17 @@ function split(value: number): [number, number] {
   return [value >>> 0, Math.floor(value / 4294967296) >>> 0];
 }
 
+// The 64-bit product of two 32-bit words as [low, high], in 16-bit pieces that doubles hold exactly.
 function multiply(a: number, b: number): [number, number] {
-  const low = Math.imul(a, b) >>> 0;
-  const product = BigInt(a) * BigInt(b);
-  return [low, Number(product >> 32n)];
+  const aHigh = a >>> 16;
+  const aLow = a & 0xffff;
+  const bHigh = b >>> 16;
+  const bLow = b & 0xffff;
+  const low = aLow * bLow;
+  const middle = aHigh * bLow + (low >>> 16);
+  const cross = aLow * bHigh + (middle % 65536);
+  const high = aHigh * bHigh + Math.floor(middle / 65536) + Math.floor(cross / 65536);
+  return [Math.imul(a, b) >>> 0, high];
 }
 
 function block(low: [number, number], high: [number, number], key: [number, number]): number[] {

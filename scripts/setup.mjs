@@ -1,0 +1,88 @@
+// Makes a fresh clone ready: system packages, npm packages, the two native addons, the compiled TypeScript. Each step
+// is skipped when it is up to date. Needs nothing but Node.
+//
+//   node scripts/setup.mjs            everything
+//   node scripts/setup.mjs --native   the addons only (system packages are checked, never installed)
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const nativeOnly = process.argv.includes('--native');
+
+const debian = ['g++', 'cmake', 'make', 'pkg-config', 'python3', 'libdnnl-dev', 'libavformat-dev', 'libavcodec-dev', 'libswscale-dev'];
+const remedies = [
+  `  Debian/Ubuntu: apt-get install -y ${debian.join(' ')}`,
+  '  Fedora:        dnf install -y gcc-c++ cmake make pkgconf-pkg-config python3 onednn-devel ffmpeg-free-devel',
+  '  macOS:         brew install cmake pkg-config onednn ffmpeg libomp',
+].join('\n');
+
+function quiet(command, args) {
+  return spawnSync(command, args, { cwd: root, stdio: 'ignore' }).status === 0;
+}
+
+function run(command, args, env = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  if (status !== 0) {
+    console.error(`setup: "${command} ${args.join(' ')}" failed${error ? `: ${error.message}` : ''}`);
+    process.exit(1);
+  }
+}
+
+// What the native build needs that is not there.
+function missingTools() {
+  const missing = ['g++', 'cmake', 'make', 'pkg-config', 'python3'].filter((tool) => !quiet(tool, ['--version']));
+  if (missing.length > 0) return missing;
+  for (const library of ['libavformat', 'libavcodec', 'libswscale']) {
+    if (!quiet('pkg-config', ['--exists', library])) missing.push(library);
+  }
+  const probe = ['-x', 'c++', '-fsyntax-only', '-include', 'dnnl.hpp', '/dev/null'];
+  if (!quiet('g++', probe) && !quiet('g++', ['-I/opt/homebrew/include', ...probe])) missing.push('oneDNN');
+  return missing;
+}
+
+function installSystemPackages() {
+  const missing = missingTools();
+  if (missing.length === 0) return;
+  const administrator = process.getuid?.() === 0 ? [] : quiet('sudo', ['-n', 'true']) ? ['sudo', '-n'] : null;
+  if (!nativeOnly && administrator && quiet('apt-get', ['--version'])) {
+    console.log(`setup: installing ${debian.join(' ')}`);
+    const apt = [...administrator, 'apt-get'];
+    run(apt[0], [...apt.slice(1), 'update', '-qq']);
+    run(apt[0], [...apt.slice(1), 'install', '-y', '-qq', '--no-install-recommends', ...debian], {
+      DEBIAN_FRONTEND: 'noninteractive',
+    });
+    if (missingTools().length === 0) return;
+  }
+  console.error(`setup: missing ${missing.join(', ')}. Install what the native build needs:\n${remedies}`);
+  process.exit(1);
+}
+
+function newest(path, skip = /node_modules|[/\\]build$/) {
+  if (!existsSync(path) || skip.test(path)) return 0;
+  const stat = statSync(path);
+  if (!stat.isDirectory()) return stat.mtimeMs;
+  return Math.max(0, ...readdirSync(path).map((name) => newest(join(path, name), skip)));
+}
+
+function stale(output, inputs) {
+  const file = join(root, output);
+  return !existsSync(file) || Math.max(...inputs.map((input) => newest(join(root, input)))) > statSync(file).mtimeMs;
+}
+
+const node = (script, ...args) => run(process.execPath, [join(root, 'scripts', script), ...args]);
+const compute = 'build/Release/compute.node';
+const video = 'bindings/video/build/Release/video.node';
+
+const buildCompute = stale(compute, ['native', 'bindings', 'cuda', 'CMakeLists.txt', 'package.json']);
+const buildVideo = stale(video, ['native/core', 'native/video', 'native/data', 'bindings/video']);
+if (buildCompute || buildVideo) installSystemPackages();
+if (!nativeOnly && stale('node_modules/.package-lock.json', ['package-lock.json'])) {
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
+}
+if (buildCompute) node('build_compute.mjs');
+if (buildVideo) node('build_video.mjs');
+if (!nativeOnly && stale('dist/index.js', ['lib', 'tsconfig.json'])) {
+  run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
+}
