@@ -27,12 +27,14 @@ export function drawVideo(
   random: Random,
 ): Uint8Array {
   const path = what.specification === 'easy' ? easyPath(what.motion, random) : hardPath(what.motion, random);
-  const background = what.specification === 'easy' ? plainGround(side, random) : texturedGround(side, random);
+  const levels = what.specification === 'easy' ? plainGround(side, random) : texturedGround(side, random);
+  const background = Uint8Array.from({ length: 3 * levels.length }, (_, k) => levels[(k - (k % 3)) / 3]!);
   const round = what.specification === 'hard';
-  const frames = new Uint8Array(frameCount * side * side * 3);
+  const frames = new Uint8Array(frameCount * background.length);
   for (let frame = 0; frame < frameCount; frame++) {
-    const picture = frames.subarray(frame * side * side * 3, (frame + 1) * side * side * 3);
-    drawFrame(picture, background, path((frame + 0.5) / frameCount), colors[what.color], side, round);
+    const picture = frames.subarray(frame * background.length, (frame + 1) * background.length);
+    picture.set(background);
+    drawShape(picture, path((frame + 0.5) / frameCount), colors[what.color], side, round);
   }
   return frames;
 }
@@ -115,25 +117,30 @@ function texturedGround(side: number, random: Random): Float32Array {
   });
 }
 
-/** @param picture RGB bytes [side, side, 3], written completely @param background grey levels [side, side] */
-function drawFrame(
+/** Draws the shape over `picture`, RGB bytes [side, side, 3]; its edge is one pixel soft, so that slow movements show. */
+function drawShape(
   picture: Uint8Array,
-  background: Float32Array,
   pose: Pose,
-  color: readonly [number, number, number],
+  color: readonly number[],
   side: number,
   round: boolean,
 ): void {
+  if (!pose.visible) return;
   const [centerX, centerY, half] = [pose.x * side, pose.y * side, pose.half * side];
-  for (let k = 0; k < side * side; k++) {
-    const dx = Math.abs((k % side) + 0.5 - centerX);
-    const dy = Math.abs(Math.floor(k / side) + 0.5 - centerY);
-    const distance = round ? Math.sqrt(dx * dx + dy * dy) : Math.max(dx, dy);
-    // The edge is one pixel soft, so that movements of less than a pixel show.
-    const cover = pose.visible ? Math.min(1, Math.max(0, half - distance + 0.5)) : 0;
-    const ground = background[k]! * (1 - cover);
-    picture[3 * k] = ground + cover * color[0];
-    picture[3 * k + 1] = ground + cover * color[1];
-    picture[3 * k + 2] = ground + cover * color[2];
+  const [left, right] = pixelRange(centerX, half, side);
+  const [top, bottom] = pixelRange(centerY, half, side);
+  for (let y = top; y < bottom; y++) {
+    for (let x = left; x < right; x++) {
+      const [dx, dy] = [x + 0.5 - centerX, y + 0.5 - centerY];
+      const distance = round ? Math.hypot(dx, dy) : Math.max(Math.abs(dx), Math.abs(dy));
+      const cover = Math.min(1, Math.max(0, half - distance + 0.5));
+      const pixel = 3 * (y * side + x);
+      for (let c = 0; c < 3; c++) picture[pixel + c] = picture[pixel + c]! * (1 - cover) + cover * color[c]!;
+    }
   }
+}
+
+/** First and last + 1 pixel that a shape and its soft edge touch along one axis. */
+function pixelRange(center: number, half: number, side: number): [number, number] {
+  return [Math.max(0, Math.floor(center - half - 1)), Math.min(side, Math.ceil(center + half + 1))];
 }
