@@ -242,7 +242,6 @@ function dtypeOf(data: TensorData): DType {
 }
 
 function checkArrayType(dtype: DType, data: TensorData): void {
-  if (!(dtype in arrayTypes)) throw new CodedError('ERR_DTYPE', `unknown dtype '${dtype}'`);
   const name = Object.prototype.toString.call(data).slice(8, -1);
   if (arrayTypes[dtype].name !== name) {
     throw new CodedError('ERR_DTYPE', `${dtype} data must be a ${arrayTypes[dtype].name}, got a ${name}`);

@@ -1,0 +1,104 @@
+import { native } from '../../lib/native/load';
+import { scope } from '../../lib/tensor/scope';
+import { tensor } from '../../lib/tensor/tensor';
+
+const live = () => native().memory('cpu').liveTensors;
+
+test('typed arrays and nested arrays go in and come out', async () => {
+  using a = tensor(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]);
+  using b = tensor(
+    [
+      [1n, 2n],
+      [3n, 4n],
+    ],
+    undefined,
+    { dtype: 'int64' },
+  );
+  using c = tensor(7);
+  expect(a.shape).toEqual([2, 3]);
+  expect(await a.toArray()).toEqual([
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
+  expect(b.dtype).toBe('int64');
+  expect(Array.from(await b.data(), Number)).toEqual([1, 2, 3, 4]);
+  expect(await c.item()).toBe(7);
+});
+
+test('bfloat16 rounds to nearest even and survives NaN and infinity', async () => {
+  const values = [1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -2.5, Number.POSITIVE_INFINITY, Number.NaN];
+  using x = tensor(values, [6], { dtype: 'bfloat16' });
+  expect(await x.toArray()).toEqual([1, 1, 1 + 2 ** -6, -2.5, Number.POSITIVE_INFINITY, Number.NaN]);
+});
+
+test.each([
+  ['wrong number of elements', () => tensor(new Float32Array(5), [2, 3]), 'ERR_SHAPE'],
+  ['ragged nesting', () => tensor([[1, 2], [3]]), 'ERR_SHAPE'],
+  ['negative size', () => tensor(new Float32Array(0), [-1, 0]), 'ERR_SHAPE'],
+  ['fractional size', () => tensor(new Float32Array(1), [0.5]), 'ERR_ARGUMENT'],
+  ['array type of another dtype', () => tensor(new Float32Array(2), [2], { dtype: 'int32' }), 'ERR_DTYPE'],
+  ['array type without a dtype', () => tensor(new Float64Array(2), [2]), 'ERR_DTYPE'],
+  ['unknown dtype', () => tensor([1], [1], { dtype: 'complex64' as never }), 'ERR_DTYPE'],
+  ['unknown device', () => tensor([1], [1], { device: 'tpu' as never }), 'ERR_DEVICE'],
+  ['no data', () => tensor('text'), 'ERR_ARGUMENT'],
+])('refuses %s', (_, make, code) => {
+  expect(make).toThrow(expect.objectContaining({ code }));
+});
+
+test('the addon refuses what is not a tensor', () => {
+  for (const wrong of [undefined, null, 1, {}, [], new Float32Array(1)]) {
+    expect(() => native().retain(wrong as never)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+  }
+});
+
+test('use after dispose is an error, dispose twice is not', async () => {
+  const x = tensor([1, 2]);
+  x.dispose();
+  x.dispose();
+  expect(() => x.handle).toThrow(expect.objectContaining({ code: 'ERR_DISPOSED' }));
+  await expect(x.data()).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+});
+
+test('a scope disposes what it does not return, in arrays and objects too', () => {
+  const before = live();
+  const kept = scope(() => {
+    tensor([1]);
+    return { a: [tensor([2])], b: tensor([3]) };
+  });
+  expect(live()).toBe(before + 2);
+  kept.a[0]!.dispose();
+  kept.b.dispose();
+  expect(() =>
+    scope(() => {
+      tensor([1]);
+      throw new Error('inside');
+    }),
+  ).toThrow('inside');
+  expect(live()).toBe(before);
+});
+
+test('a scope with an async body is refused', () => {
+  expect(() => scope(async () => 1)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+});
+
+test('host memory is copied: changing it afterwards changes nothing, also while the queue is busy', async () => {
+  const host = new Float32Array(1 << 20).fill(1);
+  const copies = Array.from({ length: 8 }, (_, i) => {
+    host.fill(i);
+    return tensor(host);
+  });
+  host.fill(-1);
+  for (const [i, copy] of copies.entries()) {
+    const data = (await copy.data()) as Float32Array;
+    expect([data[0], data[data.length - 1]]).toEqual([i, i]);
+    copy.dispose();
+  }
+});
+
+test('memory released in a loop is reused', async () => {
+  for (let i = 0; i < 50; i++) tensor(new Float32Array(1 << 18)).dispose();
+  await native().synchronize('cpu');
+  const before = native().memory('cpu').reservedBytes;
+  for (let i = 0; i < 500; i++) tensor(new Float32Array(1 << 18)).dispose();
+  expect(native().memory('cpu').reservedBytes - before).toBeLessThan(8 << 20);
+});
