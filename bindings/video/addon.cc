@@ -1,0 +1,295 @@
+// The decode addon: the functions of VideoAddon in lib/native/video.ts. Arguments are checked here and in
+// convert.cc; the work is native/video and native/data, on the environment's worker threads.
+#include <napi.h>
+
+#include <mutex>
+#include <thread>
+
+#include "convert.h"
+#include "environment.h"
+
+extern "C" {
+#include <libavutil/log.h>
+}
+
+namespace bindings {
+namespace {
+
+using native::video::Flag;
+using native::video::Reader;
+using native::video::Stop;
+
+constexpr napi_type_tag kVideoTag = {0x3c5d1a8f5b0e4a61, 0x9a7e2f4c8d6b1053};
+constexpr napi_type_tag kCancelTag = {0x71e0b6c24fd84b3a, 0x84c9d05a6e1f7b28};
+
+// An open video. Reads run one at a time; closing stops the one that runs.
+class Video {
+ public:
+  Video(std::unique_ptr<Reader> reader, std::shared_ptr<std::atomic<int>> counter)
+      : reader_(std::move(reader)),
+        info_(reader_->info()),
+        name_(reader_->name()),
+        counter_(std::move(counter)) {
+    ++*counter_;
+  }
+  ~Video() { close(); }
+
+  const native::video::Info& info() const { return info_; }
+
+  void check_open() const { CHECK(!*closed_, "ERR_DISPOSED", name_, ": the video was closed"); }
+
+  // Calls `use` with the reader and what stops it. The deadline starts when its turn has come.
+  template <class Use>
+  void with_reader(int64_t deadline_ms, const Flag& cancelled, const Use& use) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      check_open();
+      use(*reader_, Stop(deadline_ms, cancelled, closed_));
+    }
+    release_if_closed();  // when it was closed meanwhile
+  }
+
+  void close() {
+    closed_->store(true);
+    release_if_closed();
+  }
+
+ private:
+  void release_if_closed() {
+    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock() || !*closed_ || !reader_) return;
+    reader_.reset();
+    --*counter_;
+  }
+
+  std::mutex mutex_;
+  std::unique_ptr<Reader> reader_;
+  native::video::Info info_;
+  std::string name_;
+  Flag closed_ = native::video::make_flag();
+  std::shared_ptr<std::atomic<int>> counter_;
+};
+
+// A JavaScript object that owns a share of `value` until it is collected.
+template <class T>
+Napi::Object wrap(Napi::Env env, std::shared_ptr<T> value, const napi_type_tag& tag) {
+  Napi::Object object = Napi::Object::New(env);
+  object.TypeTag(&tag);
+  auto held = std::make_unique<std::shared_ptr<T>>(std::move(value));
+  const auto release = [](napi_env, void* data, void*) { delete static_cast<std::shared_ptr<T>*>(data); };
+  const napi_status status = napi_wrap(env, object, held.get(), release, nullptr, nullptr);
+  CHECK(status == napi_ok, "ERR_INTERNAL", "a handle could not be made");
+  held.release();
+  return object;
+}
+
+template <class T>
+std::shared_ptr<T> unwrap(const Napi::Value& value, const napi_type_tag& tag, const char* what) {
+  CHECK(value.IsObject() && value.As<Napi::Object>().CheckTypeTag(&tag), "ERR_ARGUMENT", what);
+  void* data = nullptr;
+  CHECK(napi_unwrap(value.Env(), value, &data) == napi_ok && data != nullptr, "ERR_ARGUMENT", what);
+  return *static_cast<std::shared_ptr<T>*>(data);
+}
+
+std::shared_ptr<Video> to_video(const Napi::Value& value) {
+  return unwrap<Video>(value, kVideoTag, "the first argument must be a video made by openVideo");
+}
+
+Flag to_cancel(const Napi::Value& value) {
+  if (value.IsUndefined()) return native::video::make_flag();
+  return unwrap<std::atomic<bool>>(value, kCancelTag, "cancel must be a token made by createCancelToken");
+}
+
+Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
+
+Napi::Value open_video(const Napi::CallbackInfo& info, Environment& environment) {
+  const auto source = to_source(info[0]);
+  const auto options = to_options(info[1]);
+  const int64_t deadline = to_deadline(info[1]);
+  const Flag cancelled = to_cancel(info[2]);
+  const auto counter = environment.open_videos();
+  return environment.run(info.Env(), cancelled, {}, [=]() -> Result {
+    auto reader = std::make_unique<Reader>(source, options, Stop(deadline, cancelled));
+    const auto video = std::make_shared<Video>(std::move(reader), counter);
+    return [video](Napi::Env env) { return wrap(env, video, kVideoTag); };
+  });
+}
+
+Napi::Value video_info(const Napi::CallbackInfo& info, Environment&) {
+  const auto video = to_video(info[0]);
+  video->check_open();
+  const native::video::Info& facts = video->info();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result["frameCount"] = facts.frame_count;
+  result["width"] = facts.width;
+  result["height"] = facts.height;
+  result["fps"] = facts.fps;
+  result["rotation"] = facts.rotation;
+  result["codec"] = facts.codec;
+  result["durationSeconds"] = facts.duration;
+  auto keys = Napi::Int32Array::New(info.Env(), facts.key_frames.size());
+  std::copy(facts.key_frames.begin(), facts.key_frames.end(), keys.Data());
+  result["keyFrames"] = keys;
+  auto times = Napi::Float64Array::New(info.Env(), facts.timestamps.size());
+  std::copy(facts.timestamps.begin(), facts.timestamps.end(), times.Data());
+  result["timestamps"] = times;
+  return result;
+}
+
+Napi::Value read_frames(const Napi::CallbackInfo& info, Environment& environment) {
+  const auto video = to_video(info[0]);
+  const auto indices = to_typed_array(info[1], napi_int32_array, "indices").As<Napi::Int32Array>();
+  auto out = to_typed_array(info[2], napi_uint8_array, "out").As<Napi::Uint8Array>();
+  const int64_t deadline = to_deadline(info[3]);
+  const Flag cancelled = to_cancel(info[4]);
+  const native::video::Info& facts = video->info();
+  const size_t needed =
+      indices.ElementLength() * 3 * static_cast<size_t>(facts.width) * static_cast<size_t>(facts.height);
+  CHECK(out.ElementLength() == needed, "ERR_ARGUMENT", "out must have ", needed, " elements (",
+        indices.ElementLength(), " frames of ", facts.width, " x ", facts.height, "), got ",
+        out.ElementLength());
+  const std::vector<int32_t> frames(indices.Data(), indices.Data() + indices.ElementLength());
+  uint8_t* const target = out.Data();
+  return environment.run(info.Env(), cancelled, {out}, [=]() -> Result {
+    video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
+      reader.read(frames.data(), frames.size(), target, stop);
+    });
+    return undefined;
+  });
+}
+
+Napi::Value run_plan(const Napi::CallbackInfo& info, Environment& environment) {
+  const auto video = to_video(info[0]);
+  const auto plan = to_plan(info[1]);
+  const bool as_bytes =
+      info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  auto out = to_typed_array(info[2], as_bytes ? napi_uint8_array : napi_float32_array, "out");
+  const int64_t offset =
+      info[3].IsUndefined() ? 0 : to_integer(info[3], "elementOffset", 0, int64_t{1} << 53);
+  const int64_t deadline = to_deadline(info[4]);
+  const Flag cancelled = to_cancel(info[5]);
+  const size_t start = static_cast<size_t>(offset), needed = plan.element_count(),
+               length = out.ElementLength();
+  CHECK(start <= length && needed <= length - start, "ERR_ARGUMENT", "out has ", length,
+        " elements, but the plan writes ", needed, " from element ", start);
+  float* const floats = as_bytes ? nullptr : out.As<Napi::Float32Array>().Data() + start;
+  uint8_t* const bytes = as_bytes ? out.As<Napi::Uint8Array>().Data() + start : nullptr;
+  return environment.run(info.Env(), cancelled, {out}, [=]() -> Result {
+    video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
+      as_bytes ? execute(plan, reader, stop, bytes) : execute(plan, reader, stop, floats);
+    });
+    return undefined;
+  });
+}
+
+Napi::Value close_video(const Napi::CallbackInfo& info, Environment&) {
+  to_video(info[0])->close();
+  return info.Env().Undefined();
+}
+
+Napi::Value encode_video(const Napi::CallbackInfo& info, Environment& environment) {
+  const std::string path = to_path(info[0], "path");
+  const auto options = to_encode_options(info[1]);
+  const auto frames = to_typed_array(info[2], napi_uint8_array, "frames").As<Napi::Uint8Array>();
+  const Flag cancelled = to_cancel(info[3]);
+  const size_t picture = static_cast<size_t>(options.width) * static_cast<size_t>(options.height) * 3;
+  const size_t count = frames.ElementLength() / picture;
+  CHECK(count > 0 && count * picture == frames.ElementLength(), "ERR_ARGUMENT",
+        "frames must hold whole pictures of ", options.width, " x ", options.height,
+        " x 3 bytes and at least one, got ", frames.ElementLength(), " bytes");
+  const uint8_t* const pixels = frames.Data();
+  return environment.run(info.Env(), cancelled, {frames}, [=]() -> Result {
+    constexpr int64_t kNoDeadline = int64_t{1} << 40;
+    const std::string codec = native::video::encode(path, options, pixels, static_cast<int64_t>(count),
+                                                    Stop(kNoDeadline, cancelled));
+    return [codec, count](Napi::Env env) {
+      Napi::Object result = Napi::Object::New(env);
+      result["codec"] = codec;
+      result["frameCount"] = static_cast<double>(count);
+      return result;
+    };
+  });
+}
+
+Napi::Value create_cancel_token(const Napi::CallbackInfo& info, Environment&) {
+  return wrap(info.Env(), native::video::make_flag(), kCancelTag);
+}
+
+Napi::Value cancel(const Napi::CallbackInfo& info, Environment&) {
+  CHECK(!info[0].IsUndefined(), "ERR_ARGUMENT", "cancel needs a token made by createCancelToken");
+  to_cancel(info[0])->store(true);
+  return info.Env().Undefined();
+}
+
+Napi::Value set_worker_count(const Napi::CallbackInfo& info, Environment& environment) {
+  environment.pool().set_workers(static_cast<int>(to_integer(info[0], "count", 1, 1024)));
+  return info.Env().Undefined();
+}
+
+Napi::Value counters(const Napi::CallbackInfo& info, Environment& environment) {
+  const auto counts = environment.pool().counts();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result["openVideos"] = environment.open_videos()->load();
+  result["queued"] = static_cast<double>(counts.queued);
+  result["running"] = static_cast<double>(counts.running);
+  result["workers"] = counts.workers;
+  return result;
+}
+
+Napi::Value set_error_class(const Napi::CallbackInfo& info, Environment& environment) {
+  CHECK(info[0].IsFunction(), "ERR_ARGUMENT", "setErrorClass needs a class made with (code, message)");
+  environment.set_error_class(info[0].As<Napi::Function>());
+  return info.Env().Undefined();
+}
+
+using Entry = Napi::Value (*)(const Napi::CallbackInfo&, Environment&);
+
+// The only places where C++ exceptions become JavaScript errors: thrown, or as a rejected promise.
+template <Entry entry>
+Napi::Value throwing(const Napi::CallbackInfo& info) {
+  Environment& environment = Environment::of(info.Env());
+  try {
+    return entry(info, environment);
+  } catch (...) {
+    napi_throw(info.Env(), environment.error(info.Env(), std::current_exception()));
+    return Napi::Value();
+  }
+}
+
+template <Entry entry>
+Napi::Value promising(const Napi::CallbackInfo& info) {
+  Environment& environment = Environment::of(info.Env());
+  try {
+    return entry(info, environment);
+  } catch (...) {
+    const auto deferred = Napi::Promise::Deferred::New(info.Env());
+    deferred.Reject(environment.error(info.Env(), std::current_exception()));
+    return deferred.Promise();
+  }
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  av_log_set_level(AV_LOG_QUIET);  // what matters comes back as errors
+  env.SetInstanceData(new Environment(env));
+  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  add("openVideo", promising<open_video>);
+  add("videoInfo", throwing<video_info>);
+  add("readFrames", promising<read_frames>);
+  add("runPlan", promising<run_plan>);
+  add("closeVideo", throwing<close_video>);
+  add("encodeVideo", promising<encode_video>);
+  add("createCancelToken", throwing<create_cancel_token>);
+  add("cancel", throwing<cancel>);
+  add("setWorkerCount", throwing<set_worker_count>);
+  add("counters", throwing<counters>);
+  add("setErrorClass", throwing<set_error_class>);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(video, initialize)
+
+}  // namespace bindings

@@ -1,0 +1,57 @@
+// What one JavaScript environment (the main thread or a worker thread) owns here: its worker pool, its
+// unfinished promises and the class of its errors.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "../../native/data/worker_pool.h"
+#include "../../native/video/stop.h"
+
+namespace bindings {
+
+// Makes the value of a promise, on the JavaScript thread, once the work is done.
+using Result = std::function<Napi::Value(Napi::Env)>;
+
+class Environment {
+ public:
+  explicit Environment(Napi::Env env);
+  ~Environment();
+
+  static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+  // Runs `work` on a worker thread. `cancelled` is set when the environment ends; `kept` are objects that
+  // must not be collected before the promise settles.
+  Napi::Promise run(Napi::Env env, native::video::Flag cancelled, const std::vector<Napi::Object>& kept,
+                    std::function<Result()> work);
+
+  // The JavaScript error for a C++ exception: an instance of the class given to setErrorClass, with its code.
+  Napi::Value error(Napi::Env env, const std::exception_ptr& exception);
+  void set_error_class(const Napi::Function& error_class) { error_class_ = Napi::Persistent(error_class); }
+
+  native::data::WorkerPool& pool() { return pool_; }
+  const std::shared_ptr<std::atomic<int>>& open_videos() { return open_videos_; }
+
+  // Cancels everything and joins the worker threads; called when the environment or the process ends.
+  void shut_down();
+
+ private:
+  struct Task;
+  static void settle(Napi::Env env, Napi::Function, Environment* self, Task* task);
+  using Channel = Napi::TypedThreadSafeFunction<Environment, Task, &Environment::settle>;
+
+  native::data::WorkerPool pool_;
+  std::unordered_map<Task*, std::unique_ptr<Task>> tasks_;  // touched by the JavaScript thread only
+  Channel channel_;                                         // from worker threads to the JavaScript thread
+  Napi::FunctionReference error_class_;
+  std::shared_ptr<std::atomic<int>> open_videos_ = std::make_shared<std::atomic<int>>(0);
+};
+
+}  // namespace bindings

@@ -1,0 +1,61 @@
+#include "worker_pool.h"
+
+namespace native::data {
+
+bool WorkerPool::submit(Work work) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (stopped_ || queue_.size() >= capacity_) return false;
+  // A thread more than the idle ones is needed when all of them are spoken for.
+  const size_t idle = static_cast<size_t>(alive_) - running_;
+  if (alive_ < wanted_ && queue_.size() >= idle) {
+    threads_.emplace_back(&WorkerPool::loop, this);
+    ++alive_;
+  }
+  queue_.push_back(std::move(work));
+  changed_.notify_one();
+  return true;
+}
+
+void WorkerPool::set_workers(int workers) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  wanted_ = workers;
+  changed_.notify_all();
+}
+
+WorkerPool::Counts WorkerPool::counts() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return {queue_.size(), running_, wanted_};
+}
+
+void WorkerPool::stop() {
+  std::deque<Work> dropped;
+  std::vector<std::thread> threads;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopped_ = true;
+    dropped.swap(queue_);
+    threads.swap(threads_);
+    changed_.notify_all();
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+void WorkerPool::loop() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopped_ || alive_ > wanted_ || !queue_.empty(); });
+    if (stopped_ || alive_ > wanted_) break;
+    Work work = std::move(queue_.front());
+    queue_.pop_front();
+    ++running_;
+    lock.unlock();
+    work();
+    work = nullptr;
+    lock.lock();
+    --running_;
+  }
+  --alive_;
+  changed_.notify_one();  // the wake-up may have been for work that another thread has to take
+}
+
+}  // namespace native::data

@@ -1,0 +1,49 @@
+// Threads that do independent work, first come first served.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace native::data {
+
+class WorkerPool {
+ public:
+  using Work = std::function<void()>;  // must not throw
+
+  // `capacity` bounds the work that waits. Threads are started with the first work.
+  WorkerPool(int workers, size_t capacity) : wanted_(workers), capacity_(capacity) {}
+  // Drops what has not begun and waits for what runs.
+  ~WorkerPool() { stop(); }
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  // False when the queue is full or the pool was stopped; the work is not taken then.
+  bool submit(Work work);
+  // More threads start with the next work; too many end after the work they do.
+  void set_workers(int workers);
+  void stop();
+
+  struct Counts {
+    size_t queued, running;
+    int workers;
+  };
+  Counts counts() const;
+
+ private:
+  void loop();
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Work> queue_;
+  std::vector<std::thread> threads_;  // also those that have ended, until stop()
+  int wanted_, alive_ = 0;
+  size_t capacity_, running_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace native::data

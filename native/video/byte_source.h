@@ -1,0 +1,56 @@
+// The bytes of a video: a regular file, a byte range of one (a tar member), or memory. FFmpeg reads through
+// here and opens nothing itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "stop.h"
+
+struct AVIOContext;
+
+namespace native::video {
+
+struct Source {
+  std::string path;                                  // used when `data` is null
+  int64_t offset = 0;                                // first byte of the range
+  int64_t length = -1;                               // bytes in the range; -1: up to the end of the file
+  std::shared_ptr<const std::vector<uint8_t>> data;  // bytes in memory
+
+  // How messages name it.
+  std::string name() const;
+};
+
+class ByteSource {
+ public:
+  // Throws ERR_FILE_NOT_FOUND or ERR_FILE_READ (also for a directory, FIFO, socket or device, which is never
+  // waited for).
+  explicit ByteSource(const Source& source);
+  ~ByteSource();
+  ByteSource(const ByteSource&) = delete;
+  ByteSource& operator=(const ByteSource&) = delete;
+
+  int64_t size() const { return size_; }
+
+  // A fresh FFmpeg context at byte 0, to be released with close_context; it reads from this object.
+  AVIOContext* open_context();
+  static void close_context(AVIOContext* context);
+
+  // Reads check this, and fail once it is requested. The object must live as long as it is set.
+  void set_stop(const Stop* stop) { stop_ = stop; }
+  bool stopped() const { return stop_ != nullptr && stop_->requested(); }
+
+ private:
+  static int read_packet(void* opaque, uint8_t* buffer, int size);
+  static int64_t seek(void* opaque, int64_t offset, int whence);
+
+  Source source_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+  int64_t position_ = 0;
+  const Stop* stop_ = nullptr;
+};
+
+}  // namespace native::video

@@ -1,0 +1,167 @@
+#include "demuxer.h"
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavutil/avstring.h>
+#include <libavutil/dict.h>
+}
+
+namespace native::video {
+namespace {
+
+// Containers that hold their own data. Playlists, concatenations, image sequences and devices are not among
+// them.
+constexpr char kFormats[] =
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,ivf,h264,hevc,m4v,mpegvideo";
+constexpr char kCodecs[] =
+    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,libdav1d,libaom-av1,mpeg4,msmpeg4,msmpeg4v2,h263,mpeg1video,"
+    "mpeg2video,"
+    "mjpeg,theora,flv,prores";
+
+// A read ends with AVERROR_EXIT when the stop is requested.
+struct StopScope {
+  StopScope(ByteSource& bytes, const Stop& stop) : bytes(bytes) { bytes.set_stop(&stop); }
+  ~StopScope() { bytes.set_stop(nullptr); }
+  ByteSource& bytes;
+};
+
+int refuse_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary**) { return AVERROR(EPERM); }
+
+int interrupted(void* bytes) { return static_cast<ByteSource*>(bytes)->stopped() ? 1 : 0; }
+
+// Options for FFmpeg's probe decoders, one dictionary per stream.
+class StreamOptions {
+ public:
+  StreamOptions(unsigned count, int64_t max_pixels) : entries_(count, nullptr) {
+    for (AVDictionary*& entry : entries_) {
+      av_dict_set_int(&entry, "max_pixels", max_pixels, 0);
+      av_dict_set_int(&entry, "threads", 1, 0);
+    }
+  }
+  ~StreamOptions() {
+    for (AVDictionary*& entry : entries_) av_dict_free(&entry);
+  }
+  AVDictionary** data() { return entries_.empty() ? nullptr : entries_.data(); }
+
+ private:
+  std::vector<AVDictionary*> entries_;
+};
+
+}  // namespace
+
+std::string error_text(int error) {
+  char text[AV_ERROR_MAX_STRING_SIZE] = {};
+  av_strerror(error, text, sizeof text);
+  return text;
+}
+
+Demuxer::Demuxer(const Source& source, const Options& options, const Stop& stop)
+    : name_(source.name()), options_(options), bytes_(source) {
+  try {
+    open(stop);
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+Demuxer::~Demuxer() { close(); }
+
+void Demuxer::close() {
+  avformat_close_input(&format_);
+  ByteSource::close_context(io_);
+  io_ = nullptr;
+}
+
+void Demuxer::rewind(const Stop& stop) {
+  close();
+  open(stop);
+}
+
+void Demuxer::open(const Stop& stop) {
+  stop.check(name_);
+  CHECK(bytes_.size() > 0, "ERR_VIDEO_FORMAT", name_, ": the file is empty");
+  const StopScope scope(bytes_, stop);
+  io_ = bytes_.open_context();
+  format_ = avformat_alloc_context();
+  CHECK(format_ != nullptr, "ERR_OUT_OF_MEMORY", name_, ": no memory to open the container");
+  format_->pb = io_;
+  format_->io_open = refuse_open;
+  format_->interrupt_callback = {interrupted, &bytes_};
+  AVDictionary* settings = nullptr;
+  av_dict_set(&settings, "format_whitelist", kFormats, 0);
+  av_dict_set(&settings, "codec_whitelist", kCodecs, 0);
+  av_dict_set(&settings, "protocol_whitelist", "none", 0);
+  av_dict_set_int(&settings, "max_streams", options_.max_streams, 0);
+  av_dict_set_int(&settings, "probesize", options_.probe_bytes, 0);
+  av_dict_set_int(&settings, "formatprobesize", 1 << 20, 0);
+  av_dict_set_int(&settings, "enable_drefs", 0, 0);  // mov: no references to other files
+  av_dict_set_int(&settings, "use_absolute_path", 0, 0);
+  const int opened = avformat_open_input(&format_, "", nullptr, &settings);  // frees format_ on failure
+  av_dict_free(&settings);
+  stop.check(name_);
+  CHECK(opened >= 0, "ERR_VIDEO_FORMAT", name_, ": not a video file this package reads (", error_text(opened),
+        "); containers: mp4, mov, mkv, webm, avi, mpeg-ts, mpeg-ps, ogg, flv, ivf");
+  CHECK(format_->nb_streams <= static_cast<unsigned>(options_.max_streams), "ERR_VIDEO_LIMIT", name_,
+        ": has ", format_->nb_streams, " streams, more than the limit of ", options_.max_streams);
+  StreamOptions per_stream(format_->nb_streams, options_.max_pixels);
+  const int found = avformat_find_stream_info(format_, per_stream.data());
+  stop.check(name_);
+  CHECK(found >= 0, "ERR_VIDEO_FORMAT", name_, ": no streams could be found (", error_text(found), ")");
+  select_stream();
+}
+
+void Demuxer::select_stream() {
+  if (options_.stream >= 0) {
+    CHECK(static_cast<unsigned>(options_.stream) < format_->nb_streams &&
+              format_->streams[options_.stream]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO,
+          "ERR_ARGUMENT", name_, ": stream ", options_.stream, " is not a video stream; the file has ",
+          format_->nb_streams, " streams");
+    stream_ = options_.stream;
+  } else {
+    stream_ = av_find_best_stream(format_, AVMEDIA_TYPE_VIDEO, -1, -1, nullptr, 0);
+    CHECK(stream_ >= 0, "ERR_VIDEO_FORMAT", name_, ": has no video stream");
+  }
+  const AVCodecParameters* parameters = stream()->codecpar;
+  codec_ = avcodec_find_decoder(parameters->codec_id);
+  CHECK(codec_ != nullptr && av_match_list(codec_->name, kCodecs, ','), "ERR_VIDEO_FORMAT", name_, ": codec ",
+        avcodec_get_name(parameters->codec_id), " is not one this package decodes");
+  CHECK(parameters->width > 0 && parameters->height > 0, "ERR_VIDEO_FORMAT", name_,
+        ": the size of the picture is unknown");
+  CHECK(int64_t{parameters->width} * parameters->height <= options_.max_pixels, "ERR_VIDEO_LIMIT", name_,
+        ": pictures of ", parameters->width, " x ", parameters->height, " pixels exceed the limit of ",
+        options_.max_pixels, " pixels (maxPixels)");
+  for (unsigned i = 0; i < format_->nb_streams; ++i) {
+    if (static_cast<int>(i) != stream_) format_->streams[i]->discard = AVDISCARD_ALL;
+  }
+}
+
+bool Demuxer::read(AVPacket* packet, const Stop& stop) {
+  const StopScope scope(bytes_, stop);
+  for (;;) {
+    const int result = av_read_frame(format_, packet);
+    if (result == AVERROR_EOF) {
+      stop.check(name_);
+      return false;
+    }
+    if (result == AVERROR(EAGAIN)) {
+      stop.check(name_);
+      continue;
+    }
+    if (result < 0) {
+      stop.check(name_);
+      fail("ERR_VIDEO_DECODE", name_, ": the file is damaged or truncated (", error_text(result), ")");
+    }
+    if (packet->stream_index == stream_) return true;
+    av_packet_unref(packet);
+  }
+}
+
+bool Demuxer::seek(int64_t timestamp, const Stop& stop) {
+  const StopScope scope(bytes_, stop);
+  const int result = av_seek_frame(format_, stream_, timestamp, AVSEEK_FLAG_BACKWARD);
+  stop.check(name_);
+  return result >= 0;
+}
+
+}  // namespace native::video

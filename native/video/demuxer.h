@@ -1,0 +1,66 @@
+// One video stream of a container, packet by packet. Only containers and codecs of an allow-list are opened,
+// and nothing that a file names (playlists, references, other protocols) is ever followed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "byte_source.h"
+
+extern "C" {
+#include <libavformat/avformat.h>
+}
+
+namespace native::video {
+
+struct Options {
+  int threads = 1;                        // decoder threads
+  int64_t max_pixels = int64_t{1} << 28;  // of one picture
+  int stream = -1;                        // index in the container; -1: FFmpeg's choice of the best
+  int max_streams = 64;
+  int64_t probe_bytes = 5'000'000;  // read at most this much to find the streams
+};
+
+// FFmpeg's words for an error number.
+std::string error_text(int error);
+
+class Demuxer {
+ public:
+  // Throws ERR_VIDEO_FORMAT, ERR_VIDEO_LIMIT, ERR_ARGUMENT (no such stream) and what ByteSource and Stop
+  // throw.
+  Demuxer(const Source& source, const Options& options, const Stop& stop);
+  ~Demuxer();
+  Demuxer(const Demuxer&) = delete;
+  Demuxer& operator=(const Demuxer&) = delete;
+
+  const std::string& name() const { return name_; }
+  AVStream* stream() const { return format_->streams[stream_]; }
+  const AVCodec* codec() const { return codec_; }
+  AVRational guessed_frame_rate() const { return av_guess_frame_rate(format_, stream(), nullptr); }
+
+  // Reads the stream's next packet; false at the end. A read error is ERR_VIDEO_DECODE, or what `stop`
+  // throws.
+  bool read(AVPacket* packet, const Stop& stop);
+
+  // Goes to a key frame at or before `timestamp` (stream time base); false when the container cannot.
+  bool seek(int64_t timestamp, const Stop& stop);
+
+  // Starts again at the first packet, by opening the container anew.
+  void rewind(const Stop& stop);
+
+ private:
+  void open(const Stop& stop);
+  void close();
+  void select_stream();
+
+  std::string name_;
+  Options options_;
+  ByteSource bytes_;
+  AVIOContext* io_ = nullptr;
+  AVFormatContext* format_ = nullptr;
+  const AVCodec* codec_ = nullptr;
+  int stream_ = -1;
+};
+
+}  // namespace native::video

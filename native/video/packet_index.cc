@@ -1,0 +1,87 @@
+#include "packet_index.h"
+
+#include <algorithm>
+
+namespace native::video {
+namespace {
+
+// VP8 stores reference-only frames as packets of their own; bit 4 of the first byte says whether one is
+// shown.
+bool is_hidden(AVCodecID codec, const AVPacket& packet) {
+  return codec == AV_CODEC_ID_VP8 && packet.size > 0 && (packet.data[0] & 0x10) == 0;
+}
+
+}  // namespace
+
+PacketIndex PacketIndex::scan(Demuxer& demuxer, const Stop& stop) {
+  PacketIndex index;
+  const AVCodecID codec = demuxer.stream()->codecpar->codec_id;
+  std::unique_ptr<AVPacket, void (*)(AVPacket*)> packet(av_packet_alloc(),
+                                                        [](AVPacket* p) { av_packet_free(&p); });
+  CHECK(packet, "ERR_OUT_OF_MEMORY", demuxer.name(), ": no memory for a packet");
+  bool positions_tell = true;
+  while (demuxer.read(packet.get(), stop)) {
+    const int32_t number = index.packet_count();
+    const bool key = (packet->flags & AV_PKT_FLAG_KEY) != 0;
+    const bool shown = (packet->flags & AV_PKT_FLAG_DISCARD) == 0 && !is_hidden(codec, *packet);
+    index.packets_.push_back({packet->pts, packet->dts, packet->pos, key, shown, -1});
+    if (key) index.keys_.push_back(number);
+    positions_tell =
+        positions_tell && packet->pos >= 0 && index.by_position_.emplace(packet->pos, number).second;
+    av_packet_unref(packet.get());
+    CHECK(number < (1 << 28), "ERR_VIDEO_LIMIT", demuxer.name(), ": more than 2^28 packets");
+  }
+  if (!positions_tell) index.by_position_.clear();
+  index.rank_by_time();
+  return index;
+}
+
+void PacketIndex::rank_by_time() {
+  const int32_t first_key = keys_.empty() ? packet_count() : keys_.front();
+  for (int32_t number = 0; number < packet_count(); ++number) {
+    const PacketEntry& entry = packet(number);
+    if (!entry.shown) continue;
+    by_rank_.push_back(number);
+    if (entry.pts == AV_NOPTS_VALUE || number < first_key || entry.pts < packet(first_key).pts)
+      times_tell_order_ = false;
+  }
+  if (!times_tell_order_) return;
+  std::stable_sort(by_rank_.begin(), by_rank_.end(),
+                   [this](int32_t a, int32_t b) { return packet(a).pts < packet(b).pts; });
+  const auto repeated = std::adjacent_find(by_rank_.begin(), by_rank_.end(), [this](int32_t a, int32_t b) {
+    return packet(a).pts == packet(b).pts;
+  });
+  if (repeated != by_rank_.end()) times_tell_order_ = false;
+  set_frames(by_rank_);
+}
+
+void PacketIndex::set_frames(const std::vector<int32_t>& packets) {
+  std::vector<int32_t> order = packets;
+  for (PacketEntry& entry : packets_) entry.rank = -1;
+  for (size_t rank = 0; rank < order.size(); ++rank) {
+    packets_[static_cast<size_t>(order[rank])].rank = static_cast<int32_t>(rank);
+  }
+  by_rank_ = std::move(order);
+}
+
+int32_t PacketIndex::start_for(int32_t frame) const {
+  auto key = std::upper_bound(keys_.begin(), keys_.end(), packet_of(frame));
+  while (key != keys_.begin()) {
+    --key;
+    if (packet(*key).rank <= frame) return *key;
+  }
+  return 0;
+}
+
+int32_t PacketIndex::key_before(int32_t number) const {
+  const auto key = std::lower_bound(keys_.begin(), keys_.end(), number);
+  return key == keys_.begin() ? 0 : *(key - 1);
+}
+
+int32_t PacketIndex::find(const AVPacket& read) const {
+  const auto found = by_position_.find(read.pos);
+  if (found == by_position_.end()) return -1;
+  return packet(found->second).pts == read.pts ? found->second : -1;
+}
+
+}  // namespace native::video

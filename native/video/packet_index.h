@@ -1,0 +1,55 @@
+// Which packet holds which frame. Frame i of a video is the i-th in presentation order: the rank of its
+// packet's presentation time among the packets that are shown (decord's rule).
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "demuxer.h"
+
+namespace native::video {
+
+struct PacketEntry {
+  int64_t pts, dts, position;  // AV_NOPTS_VALUE or -1 where the container does not say
+  bool key;                    // decoding can start here
+  bool shown;                  // false: decoded only to refer to, or cut away by an edit list
+  int32_t rank;                // frame number, -1 when not shown
+};
+
+class PacketIndex {
+ public:
+  // Reads every packet of the stream once, without decoding. The demuxer is at its end afterwards.
+  static PacketIndex scan(Demuxer& demuxer, const Stop& stop);
+
+  int32_t packet_count() const { return static_cast<int32_t>(packets_.size()); }
+  int32_t frame_count() const { return static_cast<int32_t>(by_rank_.size()); }
+  const PacketEntry& packet(int32_t number) const { return packets_[static_cast<size_t>(number)]; }
+  int32_t packet_of(int32_t frame) const { return by_rank_[static_cast<size_t>(frame)]; }
+
+  // False when times are missing, repeated, or start before the first key frame, so that only decoding the
+  // whole stream tells which frames there are; then `set_frames` gives the packets of the frames in the order
+  // decoded.
+  bool times_tell_order() const { return times_tell_order_; }
+  void set_frames(const std::vector<int32_t>& packets);
+
+  // Packet from which decoding has to start to reach `frame`: the last key packet that is neither decoded nor
+  // shown after it (a frame shown before its key frame refers to the group of pictures before).
+  int32_t start_for(int32_t frame) const;
+  // The key packet before packet `number`, or 0.
+  int32_t key_before(int32_t number) const;
+
+  // The number of a packet that was read after a seek, or -1 when it cannot be told.
+  int32_t find(const AVPacket& packet) const;
+
+ private:
+  void rank_by_time();
+
+  std::vector<PacketEntry> packets_;  // in the order of the file
+  std::vector<int32_t> by_rank_;      // frame -> packet
+  std::vector<int32_t> keys_;         // packet numbers, ascending
+  std::unordered_map<int64_t, int32_t> by_position_;
+  bool times_tell_order_ = true;
+};
+
+}  // namespace native::video

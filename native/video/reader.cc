@@ -1,0 +1,258 @@
+#include "reader.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <algorithm>
+#include <numeric>
+
+extern "C" {
+#include <libavutil/display.h>
+#include <libavutil/log.h>
+}
+
+namespace native::video {
+namespace {
+
+constexpr int kMaxErrors = 64;  // of the decoder in a row, without a frame or a wish for more data
+
+// Orientation as FFmpeg's program applies it: mirror top and bottom when `flip`, then turn clockwise.
+struct Orientation {
+  int rotation = 0;
+  bool flip = false;
+};
+
+Orientation orientation_of(const AVStream* stream) {
+  const auto* matrix =
+      reinterpret_cast<const int32_t*>(av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
+  if (matrix == nullptr) return {};
+  const double angle = -av_display_rotation_get(matrix);
+  if (isnan(angle)) return {};
+  const int rotation = ((static_cast<int>(lround(angle / 90)) * 90) % 360 + 360) % 360;
+  switch (rotation) {
+    case 90:
+      return {90, matrix[3] > 0};
+    case 180:
+      return {180, (matrix[0] < 0) != (matrix[4] < 0)};
+    case 270:
+      return {270, matrix[3] < 0};
+    default:
+      return {0, matrix[4] < 0};
+  }
+}
+
+}  // namespace
+
+Reader::Reader(const Source& source, const Options& options, const Stop& stop)
+    : demuxer_(source, options, stop) {
+  try {
+    packet_ = av_packet_alloc();
+    frame_ = av_frame_alloc();
+    CHECK(packet_ && frame_, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
+    index_ = PacketIndex::scan(demuxer_, stop);
+    open_codec(options);
+    if (!index_.times_tell_order()) find_frames(stop);
+    CHECK(index_.frame_count() > 0, "ERR_VIDEO_EMPTY", name(), ": the video has no frames");
+    fill_info();
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
+Reader::~Reader() { release(); }
+
+void Reader::release() {
+  avcodec_free_context(&codec_);
+  av_packet_free(&packet_);
+  av_frame_free(&frame_);
+}
+
+void Reader::open_codec(const Options& options) {
+  codec_ = avcodec_alloc_context3(demuxer_.codec());
+  CHECK(codec_ != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
+  int result = avcodec_parameters_to_context(codec_, demuxer_.stream()->codecpar);
+  codec_->thread_count = options.threads;
+  codec_->max_pixels = options.max_pixels;
+  codec_->pkt_timebase = demuxer_.stream()->time_base;
+  if (result >= 0) result = avcodec_open2(codec_, demuxer_.codec(), nullptr);
+  CHECK(result >= 0, "ERR_VIDEO_FORMAT", name(), ": the ", demuxer_.codec()->name,
+        " decoder cannot read the stream (", error_text(result), ")");
+}
+
+void Reader::fill_info() {
+  const AVStream* stream = demuxer_.stream();
+  const Orientation orientation = orientation_of(stream);
+  const bool sideways = orientation.rotation % 180 != 0;
+  const int width = stream->codecpar->width, height = stream->codecpar->height;
+  converter_ = std::make_unique<RgbConverter>(width, height, orientation.rotation, orientation.flip);
+  info_.frame_count = index_.frame_count();
+  info_.width = sideways ? height : width;
+  info_.height = sideways ? width : height;
+  info_.rotation = orientation.rotation;
+  info_.codec = avcodec_get_name(stream->codecpar->codec_id);
+  AVRational rate = stream->avg_frame_rate;
+  if (rate.num <= 0 || rate.den <= 0) rate = demuxer_.guessed_frame_rate();
+  info_.fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
+  const double unit = av_q2d(stream->time_base);
+  for (int32_t frame = 0; frame < info_.frame_count; ++frame) {
+    const PacketEntry& packet = index_.packet(index_.packet_of(frame));
+    if (packet.key) info_.key_frames.push_back(frame);
+    const bool timed = packet.pts != AV_NOPTS_VALUE;
+    info_.timestamps.push_back(timed ? static_cast<double>(packet.pts) * unit : frame / info_.fps);
+  }
+  info_.duration = info_.timestamps.back() - info_.timestamps.front() + 1 / info_.fps;
+}
+
+// The slow and certain way: decode everything and see which packets give pictures, and in which order.
+void Reader::find_frames(const Stop& stop) {
+  std::vector<int32_t> packets;
+  std::vector<bool> seen(static_cast<size_t>(index_.packet_count()));
+  start_at(0, stop);
+  for (int32_t number; (number = next_picture(-1, {}, stop)) >= 0;) {
+    if (!seen[static_cast<size_t>(number)]) packets.push_back(number);
+    seen[static_cast<size_t>(number)] = true;
+  }
+  index_.set_frames(packets);
+}
+
+bool Reader::read_packet(const Stop& stop) {
+  if (held_) return true;
+  held_ = demuxer_.read(packet_, stop) && next_packet_ < index_.packet_count();
+  return held_;
+}
+
+// Brings the demuxer to packet `target` or one before it, through the container's own index.
+bool Reader::land_at_or_before(int32_t target, const Stop& stop) {
+  const PacketEntry& entry = index_.packet(target);
+  for (const int64_t time : {entry.pts, entry.dts}) {
+    if (!seekable_ || time == AV_NOPTS_VALUE || !demuxer_.seek(time, stop)) continue;
+    if (!demuxer_.read(packet_, stop)) continue;
+    next_packet_ = index_.find(*packet_);
+    held_ = true;
+    seekable_ = next_packet_ >= 0;
+    if (seekable_ && next_packet_ <= target) return true;
+    av_packet_unref(packet_);
+    held_ = false;
+  }
+  return false;
+}
+
+void Reader::start_at(int32_t target, const Stop& stop) {
+  avcodec_flush_buffers(codec_);
+  av_frame_unref(frame_);
+  draining_ = ended_ = false;
+  last_frame_ = -1;
+  run_start_ = target;
+  const bool ahead = next_packet_ >= 0 && next_packet_ <= target && index_.key_before(target) <= next_packet_;
+  if (!ahead) {
+    av_packet_unref(packet_);
+    held_ = false;
+    next_packet_ = -1;
+    if (!land_at_or_before(target, stop)) {
+      demuxer_.rewind(stop);
+      next_packet_ = 0;
+    }
+  }
+  for (; next_packet_ < target; ++next_packet_) {
+    CHECK(read_packet(stop), "ERR_VIDEO_DECODE", name(), ": the file changed while it was read");
+    av_packet_unref(packet_);
+    held_ = false;
+  }
+}
+
+// Hands the next packet to the decoder, numbered by its place in the file, or tells it that the stream has
+// ended.
+void Reader::feed(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
+  if (!read_packet(stop)) {
+    avcodec_send_packet(codec_, nullptr);
+    draining_ = true;
+    return;
+  }
+  held_ = false;
+  const int32_t number = next_packet_++;
+  const int32_t frame = index_.packet(number).rank;
+  packet_->pts = number;
+  packet_->dts = AV_NOPTS_VALUE;
+  // What comes before the target and is neither wanted nor referred to need not be decoded at all.
+  const bool needed = frame >= target || std::binary_search(wanted.begin(), wanted.end(), frame);
+  codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
+  // A damaged packet gives no picture, which is noticed where the picture is wanted. An empty one would mean
+  // the end.
+  if (packet_->size > 0) avcodec_send_packet(codec_, packet_);
+  av_packet_unref(packet_);
+}
+
+// Decodes up to the next picture, left in frame_. Returns the number of its packet, or -1 at the end.
+int32_t Reader::next_picture(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
+  for (int errors = 0; !ended_;) {
+    stop.check(name());
+    const int result = avcodec_receive_frame(codec_, frame_);
+    if (result == 0) {
+      const int64_t number = frame_->pts;
+      if (number >= 0 && number < index_.packet_count()) return static_cast<int32_t>(number);
+    } else if (result == AVERROR(EAGAIN) && !draining_) {
+      feed(target, wanted, stop);
+      errors = 0;
+    } else if (result == AVERROR_EOF || ++errors > kMaxErrors) {
+      ended_ = true;
+    }
+  }
+  return -1;
+}
+
+void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
+  if (target == last_frame_ && frame_->buf[0] != nullptr) return;
+  const int32_t start = index_.start_for(target);
+  if (next_packet_ < 0 || ended_ || target <= last_frame_ || start > next_packet_) start_at(start, stop);
+  for (int attempt = 0;;) {
+    const int32_t number = next_picture(target, wanted, stop);
+    last_frame_ = number < 0 ? info_.frame_count : std::max(last_frame_, index_.packet(number).rank);
+    if (number >= 0 && index_.packet(number).rank == target) return;
+    if (last_frame_ < target) continue;
+    // The decoder went past it. It may have needed an earlier start; only what fails from the beginning is
+    // damaged.
+    if (run_start_ == 0) {
+      const double time = info_.timestamps[static_cast<size_t>(target)];
+      fail("ERR_VIDEO_DECODE", name(), ": frame ", target, " of ", info_.frame_count, " (at ", time,
+           " s) cannot be decoded; the video is damaged or truncated there");
+    }
+    start_at(attempt++ == 0 ? index_.key_before(run_start_) : 0, stop);
+  }
+}
+
+void Reader::visit(const int32_t* frames, size_t count, const Stop& stop, const Use& use) {
+  for (size_t i = 0; i < count; ++i) {
+    CHECK(frames[i] >= 0 && frames[i] < info_.frame_count, "ERR_FRAME_RANGE", name(), ": frame ", frames[i],
+          " does not exist; the video has frames 0 to ", info_.frame_count - 1);
+  }
+  std::vector<size_t> slots(count);
+  std::iota(slots.begin(), slots.end(), size_t{0});
+  std::stable_sort(slots.begin(), slots.end(),
+                   [frames](size_t a, size_t b) { return frames[a] < frames[b]; });
+  std::vector<int32_t> wanted(frames, frames + count);
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  size_t place = 0;
+  for (const int32_t target : wanted) {
+    try {
+      decode_until(target, wanted, stop);
+    } catch (...) {
+      next_packet_ = last_frame_ = -1;  // start anew next time
+      throw;
+    }
+    const ImageView picture = converter_->convert(*frame_);
+    for (; place < count && frames[slots[place]] == target; ++place) use(slots[place], picture);
+  }
+}
+
+void Reader::read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop) {
+  const size_t row = static_cast<size_t>(info_.width) * 3;
+  const size_t picture_bytes = row * static_cast<size_t>(info_.height);
+  visit(frames, count, stop, [&](size_t slot, const ImageView& picture) {
+    uint8_t* to = out + slot * picture_bytes;
+    for (int y = 0; y < picture.height; ++y) memcpy(to + static_cast<size_t>(y) * row, picture.row(y), row);
+  });
+}
+
+}  // namespace native::video

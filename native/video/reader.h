@@ -1,0 +1,81 @@
+// Exact frames of one video by number, in any order.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../core/image.h"
+#include "packet_index.h"
+#include "rgb_converter.h"
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+}
+
+namespace native::video {
+
+struct Info {
+  int frame_count, width, height;  // size after rotation
+  double fps;
+  int rotation;  // degrees clockwise
+  std::string codec;
+  double duration;  // seconds
+  std::vector<int32_t> key_frames;
+  std::vector<double> timestamps;  // seconds, one per frame
+};
+
+// Not for use by two threads at once.
+class Reader {
+ public:
+  // Opens and indexes the video. Throws what Demuxer throws and ERR_VIDEO_EMPTY.
+  Reader(const Source& source, const Options& options, const Stop& stop);
+  ~Reader();
+
+  const std::string& name() const { return demuxer_.name(); }
+  const Info& info() const { return info_; }
+
+  // Calls `use(slot, picture)` once for each of the `count` frame numbers, in the order of decoding; `slot`
+  // is the place of the number in `frames`. Every needed group of pictures is decoded once, and only wanted
+  // frames are converted. Throws ERR_FRAME_RANGE before any work, ERR_VIDEO_DECODE for a damaged frame, and
+  // what `stop` throws.
+  using Use = std::function<void(size_t slot, const ImageView& picture)>;
+  void visit(const int32_t* frames, size_t count, const Stop& stop, const Use& use);
+
+  // RGB bytes [count, height, width, 3] to `out`.
+  void read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop);
+
+ private:
+  void open_codec(const Options& options);
+  void find_frames(const Stop& stop);
+  void fill_info();
+  void release();
+
+  void start_at(int32_t packet, const Stop& stop);
+  bool land_at_or_before(int32_t packet, const Stop& stop);
+  bool read_packet(const Stop& stop);
+  void feed(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
+  int32_t next_picture(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
+  void decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
+
+  Demuxer demuxer_;
+  PacketIndex index_;
+  Info info_;
+  AVCodecContext* codec_ = nullptr;
+  AVPacket* packet_ = nullptr;
+  AVFrame* frame_ = nullptr;
+  std::unique_ptr<RgbConverter> converter_;
+
+  // Where decoding stands.
+  int32_t run_start_ = 0;     // packet at which it began
+  int32_t next_packet_ = -1;  // packet that is read and decoded next, -1: unknown
+  int32_t last_frame_ = -1;   // frame delivered last
+  bool held_ = false;         // packet_ holds packet `next_packet_` already
+  bool draining_ = false;     // the decoder was told that the stream ended
+  bool ended_ = false;        // the decoder has delivered its last frame
+  bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
+};
+
+}  // namespace native::video
