@@ -183,6 +183,7 @@ export class Tensor {
 export function tensor(data: unknown, shape?: readonly number[], options: TensorOptions = {}): Tensor {
   const given = ArrayBuffer.isView(data) ? null : nestedShape(data);
   const dtype = options.dtype ?? (given ? 'float32' : dtypeOf(data as TensorData));
+  if (!(dtype in arrayTypes)) throw new CodedError('ERR_DTYPE', `unknown dtype '${dtype}'`);
   const array = given
     ? fromNumbers(dtype, (data as unknown[]).flat?.(Number.POSITIVE_INFINITY) ?? [data])
     : data;
