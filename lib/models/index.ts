@@ -1,0 +1,1 @@
+export type { ParameterGroup, Targets, Task, TaskOptions } from './task';

@@ -1,0 +1,49 @@
+import type { Config } from '../config/schema';
+import type { Mode, Module } from '../nn/module';
+import type { Device, Tensor } from '../tensor/tensor';
+
+/** What a batch is compared with. */
+export type Targets =
+  /** [B], class numbers. */
+  | { labels: Int32Array }
+  /** float32 [B, K], rows sum to 1. */
+  | { soft: Float32Array };
+
+/** Parameters that share a learning rate and a weight decay. */
+export interface ParameterGroup {
+  name: string;
+  params: { name: string; tensor: Tensor }[];
+  /** Learning rate before the schedule. */
+  lr: number;
+  weightDecay: number;
+  /** The schedule's value is multiplied by this (default 1). */
+  lrScale?: number;
+  /** The schedule's value is also multiplied by the share of the run that is done: a linear ramp from 0 to 1. */
+  ramp?: boolean;
+}
+
+export interface TaskOptions {
+  /** Default: the configuration's MODEL.DEVICE. */
+  device?: Device;
+  signal?: AbortSignal;
+}
+
+/** A model together with how it is trained: all that the engine knows about either. */
+export interface Task {
+  readonly name: string;
+  readonly classNames: readonly string[];
+  readonly model: Module;
+  /** Frames per clip, T. */
+  readonly frames: number;
+  /** Side of the square input in pixels. */
+  readonly inputSize: number;
+  /** What activations are computed in; parameters are float32. */
+  readonly computeDtype: 'float32' | 'bfloat16';
+  /** float32 frames [B, T, 3, H, W] to float32 logits [B, K] over `classNames`. */
+  forward(frames: Tensor, mode: Mode): Tensor;
+  /** Mean loss of a batch, a float32 scalar. */
+  loss(logits: Tensor, targets: Targets, config: Config): Tensor;
+  /** Trainable parameters in the order that an optimizer numbers them. */
+  parameterGroups(config: Config): ParameterGroup[];
+  dispose(): void;
+}
