@@ -100,6 +100,17 @@ Flag to_cancel(const Napi::Value& value) {
   return unwrap<std::atomic<bool>>(value, kCancelTag, "cancel must be a token made by createCancelToken");
 }
 
+// Number of pictures [count, height, width, 3] in `frames`, which must be whole and at least one.
+int to_picture_count(const Napi::Uint8Array& frames, int width, int height) {
+  const size_t picture = static_cast<size_t>(width) * static_cast<size_t>(height) * 3,
+               length = frames.ElementLength();
+  const size_t count = length / picture;
+  CHECK(count > 0 && count < (1u << 31) && count * picture == length, "ERR_ARGUMENT",
+        "frames must hold whole pictures of ", width, " x ", height, " x 3 bytes and at least one, got ",
+        length, " bytes");
+  return static_cast<int>(count);
+}
+
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
 Napi::Value open_video(const Napi::CallbackInfo& info, Environment& environment) {
@@ -158,26 +169,60 @@ Napi::Value read_frames(const Napi::CallbackInfo& info, Environment& environment
   });
 }
 
+// Where a plan writes: one of the two is set.
+struct PlanOutput {
+  Napi::TypedArray array;
+  float* floats;
+  uint8_t* bytes;
+
+  void execute(const native::data::Plan& plan, const native::data::FrameSource& source) const {
+    floats ? native::data::execute(plan, source, floats) : native::data::execute(plan, source, bytes);
+  }
+};
+
+PlanOutput to_plan_output(const native::data::Plan& plan, const Napi::Value& value,
+                          const Napi::Value& offset) {
+  const bool as_bytes =
+      value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  auto array = to_typed_array(value, as_bytes ? napi_uint8_array : napi_float32_array, "out");
+  const size_t length = array.ElementLength(), needed = plan.element_count();
+  const size_t start = offset.IsUndefined()
+                           ? 0
+                           : static_cast<size_t>(to_integer(offset, "elementOffset", 0, int64_t{1} << 53));
+  CHECK(start <= length && needed <= length - start, "ERR_ARGUMENT", "out has ", length,
+        " elements, but the plan writes ", needed, " from element ", start);
+  if (as_bytes) return {array, nullptr, array.As<Napi::Uint8Array>().Data() + start};
+  return {array, array.As<Napi::Float32Array>().Data() + start, nullptr};
+}
+
 Napi::Value run_plan(const Napi::CallbackInfo& info, Environment& environment) {
   const auto video = to_video(info[0]);
   const auto plan = to_plan(info[1]);
-  const bool as_bytes =
-      info[2].IsTypedArray() && info[2].As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
-  auto out = to_typed_array(info[2], as_bytes ? napi_uint8_array : napi_float32_array, "out");
-  const int64_t offset =
-      info[3].IsUndefined() ? 0 : to_integer(info[3], "elementOffset", 0, int64_t{1} << 53);
+  const PlanOutput out = to_plan_output(plan, info[2], info[3]);
   const int64_t deadline = to_deadline(info[4]);
   const Flag cancelled = to_cancel(info[5]);
-  const size_t start = static_cast<size_t>(offset), needed = plan.element_count(),
-               length = out.ElementLength();
-  CHECK(start <= length && needed <= length - start, "ERR_ARGUMENT", "out has ", length,
-        " elements, but the plan writes ", needed, " from element ", start);
-  float* const floats = as_bytes ? nullptr : out.As<Napi::Float32Array>().Data() + start;
-  uint8_t* const bytes = as_bytes ? out.As<Napi::Uint8Array>().Data() + start : nullptr;
-  return environment.run(info.Env(), cancelled, {out}, [=]() -> Result {
+  return environment.run(info.Env(), cancelled, {out.array}, [=]() -> Result {
     video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
-      as_bytes ? execute(plan, reader, stop, bytes) : execute(plan, reader, stop, floats);
+      const auto visit = [&](const std::vector<int32_t>& frames, const Reader::Use& use) {
+        reader.visit(frames.data(), frames.size(), stop, use);
+      };
+      out.execute(plan, {reader.name(), reader.info().width, reader.info().height, visit});
     });
+    return undefined;
+  });
+}
+
+Napi::Value run_plan_on_frames(const Napi::CallbackInfo& info, Environment& environment) {
+  constexpr int64_t kMaxSide = 1 << 15;
+  const auto frames = to_typed_array(info[0], napi_uint8_array, "frames").As<Napi::Uint8Array>();
+  const int width = static_cast<int>(to_integer(info[1], "width", 1, kMaxSide));
+  const int height = static_cast<int>(to_integer(info[2], "height", 1, kMaxSide));
+  const auto plan = to_plan(info[3]);
+  const PlanOutput out = to_plan_output(plan, info[4], info[5]);
+  const int count = to_picture_count(frames, width, height);
+  const uint8_t* const pixels = frames.Data();
+  return environment.run(info.Env(), nullptr, {frames, out.array}, [=]() -> Result {
+    out.execute(plan, native::data::frames_in_memory(pixels, count, width, height));
     return undefined;
   });
 }
@@ -205,7 +250,7 @@ Napi::Value encode_video(const Napi::CallbackInfo& info, Environment& environmen
     return [codec, count](Napi::Env env) {
       Napi::Object result = Napi::Object::New(env);
       result["codec"] = codec;
-      result["frameCount"] = static_cast<double>(count);
+      result["frameCount"] = count;
       return result;
     };
   });
@@ -278,6 +323,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   add("videoInfo", throwing<video_info>);
   add("readFrames", promising<read_frames>);
   add("runPlan", promising<run_plan>);
+  add("runPlanOnFrames", promising<run_plan_on_frames>);
   add("closeVideo", throwing<close_video>);
   add("encodeVideo", promising<encode_video>);
   add("createCancelToken", throwing<create_cancel_token>);

@@ -178,7 +178,14 @@ native::data::Plan to_plan(const Napi::Value& value) {
     const auto box = to_integers<4>(crops.Get(i), "plan.crops[]", 0, kMaxSide);
     plan.crops.push_back({box[0], box[1], box[2], box[3]});
   }
-  plan.size = static_cast<int>(to_integer(object.Get("size"), "plan.size", 1, kMaxSide));
+  const Napi::Value size = object.Get("size");
+  if (size.IsNumber()) {
+    plan.width = plan.height = static_cast<int>(to_integer(size, "plan.size", 1, kMaxSide));
+  } else {
+    const auto sides = to_integers<2>(size, "plan.size", 1, kMaxSide);
+    plan.width = sides[0];
+    plan.height = sides[1];
+  }
   plan.flip = to_boolean(object.Get("flip"), "plan.flip");
   plan.gray = to_boolean(object.Get("gray"), "plan.gray");
   const Napi::Value jitter = object.Get("jitter");

@@ -59,8 +59,8 @@ export interface VideoPlan {
   resize: [number, number] | null;
   /** Boxes [x, y, width, height] in the resized picture; each is applied to all T frames. */
   crops: [number, number, number, number][];
-  /** Side S of the square result; a crop of another size is resized to S x S. */
-  size: number;
+  /** S, or [width, height], of the result; a crop of another size is resized to it. */
+  size: number | [number, number];
   /** Mirror left and right. */
   flip: boolean;
   /** Colour jitter of each of the T frames, or null. */
@@ -125,6 +125,15 @@ export interface VideoAddon {
     elementOffset?: number,
     deadlineMs?: number,
     cancel?: CancelToken,
+  ): Promise<void>;
+  /** Executes a plan on RGB frames [n, height, width, 3] in memory; its `frames` number them. */
+  runPlanOnFrames(
+    frames: Uint8Array,
+    width: number,
+    height: number,
+    plan: VideoPlan,
+    out: Float32Array | Uint8Array,
+    elementOffset?: number,
   ): Promise<void>;
   /** Releases the video now; calls under way are stopped. Closing twice is allowed. */
   closeVideo(video: VideoHandle): void;

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include <algorithm>
-#include <functional>
 
+#include "../core/error.h"
 #include "resize.h"
 
 namespace native::data {
@@ -22,12 +22,12 @@ Box bounds_of(const std::vector<Box>& crops) {
   return {left, top, right - left, bottom - top};
 }
 
-void check(const Plan& plan, const video::Reader& reader, int width, int height) {
+void check_crops(const Plan& plan, const std::string& name, int width, int height) {
   for (const Box& crop : plan.crops) {
     const bool inside = crop.x >= 0 && crop.y >= 0 && crop.width > 0 && crop.height > 0 &&
                         crop.width <= width - crop.x && crop.height <= height - crop.y;
-    CHECK(inside, "ERR_ARGUMENT", reader.name(), ": crop [", crop.x, ", ", crop.y, ", ", crop.width, ", ",
-          crop.height, "] is not inside the picture of ", width, " x ", height);
+    CHECK(inside, "ERR_ARGUMENT", name, ": crop [", crop.x, ", ", crop.y, ", ", crop.width, ", ", crop.height,
+          "] is not inside the picture of ", width, " x ", height);
   }
 }
 
@@ -42,31 +42,29 @@ void copy(const ImageView& from, Image& to) {
     memcpy(to.bytes.data() + static_cast<size_t>(y) * row, from.row(y), row);
 }
 
-// Calls `finish(view, pixels)` for every picture of the result; `view` is its number, crop-major.
-void run(const Plan& plan, video::Reader& reader, const video::Stop& stop,
-         const std::function<void(size_t view, const Image& pixels)>& finish) {
-  const video::Info& info = reader.info();
-  const auto [width, height] = plan.resize.value_or(std::array<int, 2>{info.width, info.height});
-  check(plan, reader, width, height);
-  const bool resized = width != info.width || height != info.height;
+// Calls `finish(view, picture)` for every picture of the result; `view` is its number, crop-major.
+template <class Finish>
+void run(const Plan& plan, const FrameSource& source, const Finish& finish) {
+  const auto [width, height] = plan.resize.value_or(std::array<int, 2>{source.width, source.height});
+  check_crops(plan, source.name, width, height);
+  const bool resized = width != source.width || height != source.height;
   const Box bounds = bounds_of(plan.crops);
-  const size_t pixels = static_cast<size_t>(plan.size) * static_cast<size_t>(plan.size);
-  Resizer whole, crop_resizer;
+  Resizer resize_whole, resize_crop;
   Image base, picture;
-  reader.visit(plan.frames.data(), plan.frames.size(), stop, [&](size_t slot, const ImageView& decoded) {
-    if (resized) whole.resize(decoded, width, height, bounds, base);
+  source.visit(plan.frames, [&, width = width, height = height](size_t slot, const ImageView& frame) {
+    if (resized) resize_whole.resize(frame, width, height, bounds, base);
     for (size_t c = 0; c < plan.crops.size(); ++c) {
       Box box = plan.crops[c];
       if (resized) box.x -= bounds.x, box.y -= bounds.y;
-      const ImageView view = cut(resized ? base.view() : decoded, box);
-      if (box.width == plan.size && box.height == plan.size) {
+      const ImageView view = cut(resized ? base.view() : frame, box);
+      if (box.width == plan.width && box.height == plan.height) {
         copy(view, picture);
       } else {
-        crop_resizer.resize(view, plan.size, plan.size, {0, 0, plan.size, plan.size}, picture);
+        resize_crop.resize(view, plan.width, plan.height, {0, 0, plan.width, plan.height}, picture);
       }
       if (plan.flip) flip_horizontal(picture);
-      if (!plan.jitter.empty()) apply(plan.jitter[slot], picture.bytes.data(), pixels);
-      if (plan.gray) to_gray(picture.bytes.data(), pixels);
+      if (!plan.jitter.empty()) apply(plan.jitter[slot], picture.bytes.data(), plan.pixel_count());
+      if (plan.gray) to_gray(picture.bytes.data(), plan.pixel_count());
       finish(c * plan.frames.size() + slot, picture);
     }
   });
@@ -74,16 +72,30 @@ void run(const Plan& plan, video::Reader& reader, const video::Stop& stop,
 
 }  // namespace
 
-void execute(const Plan& plan, video::Reader& reader, const video::Stop& stop, float* out) {
+FrameSource frames_in_memory(const uint8_t* rgb, int count, int width, int height) {
+  return {"frames in memory", width, height,
+          [=](const std::vector<int32_t>& frames, const FrameSource::Use& use) {
+            const size_t stride = static_cast<size_t>(width) * 3;
+            for (size_t slot = 0; slot < frames.size(); ++slot) {
+              const int32_t frame = frames[slot];
+              CHECK(frame >= 0 && frame < count, "ERR_FRAME_RANGE", "frame ", frame,
+                    " does not exist; there are ", count);
+              const size_t offset = static_cast<size_t>(frame) * stride * static_cast<size_t>(height);
+              use(slot, ImageView{rgb + offset, width, height, stride});
+            }
+          }};
+}
+
+void execute(const Plan& plan, const FrameSource& source, float* out) {
   const Normalizer normalize(plan.mean, plan.std);
-  const size_t pixels = static_cast<size_t>(plan.size) * static_cast<size_t>(plan.size);
-  run(plan, reader, stop, [&](size_t view, const Image& picture) {
+  const size_t pixels = plan.pixel_count();
+  run(plan, source, [&](size_t view, const Image& picture) {
     normalize(picture.bytes.data(), pixels, out + view * pixels * 3);
   });
 }
 
-void execute(const Plan& plan, video::Reader& reader, const video::Stop& stop, uint8_t* out) {
-  run(plan, reader, stop, [&](size_t view, const Image& picture) {
+void execute(const Plan& plan, const FrameSource& source, uint8_t* out) {
+  run(plan, source, [&](size_t view, const Image& picture) {
     memcpy(out + view * picture.bytes.size(), picture.bytes.data(), picture.bytes.size());
   });
 }

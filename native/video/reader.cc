@@ -41,6 +41,11 @@ Orientation orientation_of(const AVStream* stream) {
   }
 }
 
+// The decoder has filled in what it could not decode.
+bool is_damaged(const AVFrame& frame) {
+  return frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0;
+}
+
 }  // namespace
 
 Reader::Reader(const Source& source, const Options& options, const Stop& stop)
@@ -174,8 +179,10 @@ void Reader::feed(int32_t target, const std::vector<int32_t>& wanted, const Stop
   const int32_t frame = index_.packet(number).rank;
   packet_->pts = number;
   packet_->dts = AV_NOPTS_VALUE;
-  // What comes before the target and is neither wanted nor referred to need not be decoded at all.
-  const bool needed = frame >= target || std::binary_search(wanted.begin(), wanted.end(), frame);
+  // What comes before the target and is neither wanted nor referred to need not be decoded at all. (MPEG-4
+  // files may hold two frames in one packet, so it is not done there.)
+  const bool skips = codec_->codec_id == AV_CODEC_ID_H264 || codec_->codec_id == AV_CODEC_ID_HEVC;
+  const bool needed = !skips || frame >= target || std::binary_search(wanted.begin(), wanted.end(), frame);
   codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   // A damaged packet gives no picture, which is noticed where the picture is wanted. An empty one would mean
   // the end.
@@ -208,10 +215,11 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
   for (int attempt = 0;;) {
     const int32_t number = next_picture(target, wanted, stop);
     last_frame_ = number < 0 ? info_.frame_count : std::max(last_frame_, index_.packet(number).rank);
-    if (number >= 0 && index_.packet(number).rank == target) return;
+    const bool found = number >= 0 && index_.packet(number).rank == target;
+    if (found && !is_damaged(*frame_)) return;
     if (last_frame_ < target) continue;
-    // The decoder went past it. It may have needed an earlier start; only what fails from the beginning is
-    // damaged.
+    // The decoder went past it or had to make up parts of it. It may have needed an earlier start; only what
+    // fails from the beginning is damaged.
     if (run_start_ == 0) {
       const double time = info_.timestamps[static_cast<size_t>(target)];
       fail("ERR_VIDEO_DECODE", name(), ": frame ", target, " of ", info_.frame_count, " (at ", time,

@@ -12,10 +12,10 @@ extern "C" {
 namespace native::video {
 namespace {
 
-// Rows are padded so that the vector code of libswscale converts whole blocks, as it does in FFmpeg's own
-// buffers.
-constexpr int kAlign = 64;
-size_t padded_stride(int width) { return (static_cast<size_t>(width) * 3 + kAlign - 1) / kAlign * kAlign; }
+// Rows are padded to whole blocks of pixels: the vector code of libswscale converts 8 at a time and leaves
+// out what does not fit in a row.
+constexpr int kBlock = 32;
+size_t padded_stride(int width) { return static_cast<size_t>((width + kBlock - 1) / kBlock * kBlock) * 3; }
 
 // Turns `from` (w x h) clockwise by `rotation` degrees, after mirroring top and bottom when `flip`, into
 // packed rows.
@@ -83,7 +83,7 @@ void RgbConverter::prepare(const AVFrame& frame) {
 ImageView RgbConverter::convert(const AVFrame& frame) {
   prepare(frame);
   const size_t stride = padded_stride(width_);
-  stored_.resize(stride * static_cast<size_t>(height_) + kAlign);
+  stored_.resize(stride * static_cast<size_t>(height_) + kBlock);
   uint8_t* const target[4] = {stored_.data(), nullptr, nullptr, nullptr};
   const int strides[4] = {static_cast<int>(stride), 0, 0, 0};
   const int rows = sws_scale(scaler_, frame.data, frame.linesize, 0, frame.height, target, strides);
