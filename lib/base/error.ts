@@ -49,6 +49,8 @@ export type ErrorCode =
   | 'ERR_CHECKPOINT_UNSAFE'
   /** A checkpoint is sound but belongs to another model. */
   | 'ERR_CHECKPOINT_MISMATCH'
+  /** A configuration file is not YAML, or its BASE files refer to each other in a circle. */
+  | 'ERR_CONFIG_SYNTAX'
   /** A configuration key is unknown. */
   | 'ERR_CONFIG_KEY'
   /** A configuration value has the wrong type. */
