@@ -106,18 +106,19 @@ async function readContents(path: string, files: FileBytes[]): Promise<Contents>
 }
 
 async function readFileContents(file: FileBytes, head: Buffer): Promise<Contents> {
-  if (head.toString('latin1', 0, 4) === 'PK\x03\x04') {
+  if (head.toString('latin1', 0, 2) === 'PK') {
     const { format, value } = await readTorchZip(file);
     if (format === 'torchscript') return { format, value, stateDict: moduleStateDict(value) };
     return { format, value, stateDict: findStateDict(value), config: configOf(value) };
   }
-  if (head[0] === 0x80 && head[1]! <= 5) {
-    const value = await readTorchLegacy(file);
-    return { format: 'torch-legacy', value, stateDict: findStateDict(value), config: configOf(value) };
-  }
+  // Before pickles: the length of a safetensors header may begin like one, but torch's pickle has no brace here.
   if (head.length > 8 && head[8] === 0x7b) {
     const { tensors, metadata } = await readSafetensors(file);
     return { format: 'safetensors', value: tensors, stateDict: tensors, metadata };
+  }
+  if (head[0] === 0x80 && head[1]! <= 5) {
+    const value = await readTorchLegacy(file);
+    return { format: 'torch-legacy', value, stateDict: findStateDict(value), config: configOf(value) };
   }
   throw new CodedError('ERR_CHECKPOINT_FORMAT', `${file.path}: ${describeOther(head)}`);
 }

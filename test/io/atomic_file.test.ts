@@ -1,0 +1,69 @@
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeAtomically } from '../../lib/io/atomic_file';
+import { expectCode, temporaryFolder } from './helpers';
+
+const folder = temporaryFolder();
+
+describe('writeAtomically', () => {
+  it('replaces a file and leaves nothing else', async () => {
+    const path = join(folder, 'a');
+    writeFileSync(path, 'old');
+    const progress: number[][] = [];
+    await writeAtomically(
+      path,
+      6,
+      async (file) => {
+        await file.append(Buffer.from('abc'));
+        expect(readFileSync(path, 'utf8')).toBe('old');
+        await file.append(Buffer.from('def'));
+        await file.overwrite(1, Buffer.from('BC'));
+        expect(file.position).toBe(6);
+      },
+      { onProgress: (...numbers) => progress.push(numbers) },
+    );
+    expect(readFileSync(path, 'utf8')).toBe('aBCdef');
+    expect(progress).toEqual([
+      [3, 6],
+      [6, 6],
+      [6, 6],
+    ]);
+    expect(readdirSync(folder)).toEqual(['a']);
+  });
+
+  it('keeps the old file when writing fails or is aborted', async () => {
+    const path = join(folder, 'a');
+    writeFileSync(path, 'old');
+    const failing = writeAtomically(path, 1, async (file) => {
+      await file.append(Buffer.from('new'));
+      throw new Error('no more');
+    });
+    await expect(failing).rejects.toThrow('no more');
+    const stop = new AbortController();
+    const aborted = writeAtomically(
+      path,
+      1,
+      async (file) => {
+        await file.append(Buffer.from('new'));
+        stop.abort();
+        await file.append(Buffer.from('new'));
+      },
+      { signal: stop.signal },
+    );
+    await expectCode(aborted, 'ERR_ABORTED', /aborted/);
+    const late = writeAtomically(path, 1, (file) => file.append(Buffer.alloc(0)), { signal: stop.signal });
+    await expectCode(late, 'ERR_ABORTED', /aborted/);
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(folder)).toEqual(['a']);
+  });
+
+  it('says which file cannot be written', async () => {
+    const write = async (): Promise<void> => undefined;
+    await expectCode(
+      writeAtomically(join(folder, 'none/b'), 0, write),
+      'ERR_FILE_WRITE',
+      /none\/b cannot be written/,
+    );
+    await expectCode(writeAtomically(folder, 0, write), 'ERR_FILE_WRITE', /cannot be written/);
+  });
+});
