@@ -16,12 +16,49 @@ export interface NativeTensor {
 /** The compute addon's table of native functions. Each call checks, allocates and enqueues; none computes. */
 export interface NativeOps {
   accumulate(y: NativeTensor, x: NativeTensor): void;
+  adamwStep(
+    params: readonly NativeTensor[],
+    grads: readonly NativeTensor[],
+    expAvg: readonly NativeTensor[],
+    expAvgSq: readonly NativeTensor[],
+    lr: readonly number[],
+    weightDecay: readonly number[],
+    beta1: number,
+    beta2: number,
+    eps: number,
+    step: number,
+  ): void;
+  add(a: NativeTensor, b: NativeTensor): NativeTensor;
+  allFinite(list: readonly NativeTensor[]): NativeTensor;
+  argmax(x: NativeTensor, axis: number): NativeTensor;
+  binary(op: string, a: NativeTensor, b: NativeTensor): NativeTensor;
   cast(x: NativeTensor, dtype: DType): NativeTensor;
+  concatenate(list: readonly NativeTensor[], axis: number): NativeTensor;
   copyInto(y: NativeTensor, x: NativeTensor): void;
+  crossEntropy(
+    logits: NativeTensor,
+    targets: NativeTensor,
+    smoothing: number,
+    gradient: boolean,
+  ): [NativeTensor, NativeTensor | null];
   deviceAvailable(device: DeviceType): boolean;
+  dropPath(x: NativeTensor, rate: number, samples: number, seed: number, stream: number): NativeTensor;
+  embeddingBackward(
+    dy: NativeTensor,
+    ids: NativeTensor,
+    tableRows: number,
+    into: NativeTensor | null,
+  ): NativeTensor;
+  embeddingForward(ids: NativeTensor, table: NativeTensor): NativeTensor;
   emptyCache(device: DeviceType): void;
   emptyTensor(shape: readonly number[], dtype: DType, device: DeviceType): NativeTensor;
+  expand(x: NativeTensor, shape: readonly number[]): NativeTensor;
   full(shape: readonly number[], value: number, dtype: DType, device: DeviceType): NativeTensor;
+  gatherRowsBackward(dy: NativeTensor, index: NativeTensor, length: number): NativeTensor;
+  gatherRowsForward(x: NativeTensor, index: NativeTensor): NativeTensor;
+  gradNorm(list: readonly NativeTensor[]): NativeTensor;
+  l2NormalizeBackward(dy: NativeTensor, x: NativeTensor, norm: NativeTensor, eps: number): NativeTensor;
+  l2NormalizeForward(x: NativeTensor, eps: number): [NativeTensor, NativeTensor];
   layerNormBackward(
     dy: NativeTensor,
     x: NativeTensor,
@@ -38,11 +75,59 @@ export interface NativeOps {
     bias: NativeTensor,
     eps: number,
   ): [NativeTensor, NativeTensor, NativeTensor];
+  linearBackwardBias(du: NativeTensor, into: NativeTensor | null): NativeTensor | null;
+  linearBackwardInput(du: NativeTensor, weight: NativeTensor): NativeTensor;
+  linearBackwardSlope(dy: NativeTensor, slope: NativeTensor): NativeTensor;
+  linearBackwardWeight(du: NativeTensor, x: NativeTensor, into: NativeTensor | null): NativeTensor | null;
+  linearForward(
+    x: NativeTensor,
+    weight: NativeTensor,
+    bias: NativeTensor | null,
+    residual: NativeTensor | null,
+    activation: string,
+    saveSlope: boolean,
+  ): [NativeTensor, NativeTensor | null];
   own(x: NativeTensor): NativeTensor;
+  permute(x: NativeTensor, axes: readonly number[]): NativeTensor;
+  randomNormal(
+    shape: readonly number[],
+    mean: number,
+    deviation: number,
+    seed: number,
+    stream: number,
+    device: DeviceType,
+  ): NativeTensor;
+  randomTruncatedNormal(
+    shape: readonly number[],
+    mean: number,
+    deviation: number,
+    low: number,
+    high: number,
+    seed: number,
+    stream: number,
+    device: DeviceType,
+  ): NativeTensor;
+  randomUniform(
+    shape: readonly number[],
+    low: number,
+    high: number,
+    seed: number,
+    stream: number,
+    device: DeviceType,
+  ): NativeTensor;
+  reduce(op: string, x: NativeTensor, axes: readonly number[], dtype: DType): NativeTensor;
   resetPeakMemory(device: DeviceType): void;
   reshape(x: NativeTensor, shape: readonly number[]): NativeTensor;
   retain(x: NativeTensor): NativeTensor;
   rows(x: NativeTensor, first: number, count: number): NativeTensor;
+  scaleInPlace(list: readonly NativeTensor[], factor: NativeTensor): void;
   setSynchronous(on: boolean): void;
   setThreads(count: number): void;
+  slice(x: NativeTensor, axis: number, start: number, end: number): NativeTensor;
+  sliceBackward(dy: NativeTensor, shape: readonly number[], axis: number, start: number): NativeTensor;
+  softmaxBackward(dy: NativeTensor, y: NativeTensor, logarithm: boolean): NativeTensor;
+  softmaxForward(x: NativeTensor, logarithm: boolean): NativeTensor;
+  sumTo(x: NativeTensor, shape: readonly number[], dtype: DType): NativeTensor;
+  unaryBackward(op: string, dy: NativeTensor, saved: NativeTensor): NativeTensor;
+  unaryForward(op: string, x: NativeTensor): NativeTensor;
 }

@@ -20,7 +20,7 @@ void copy_block(const char* op, const Tensor& x, int64_t x_offset, const Shape& 
 
 }  // namespace
 
-Tensor concat(const std::vector<Tensor>& list, int64_t axis) {
+Tensor concatenate(const std::vector<Tensor>& list, int64_t axis) {
   CHECK(!list.empty(), "ERR_ARGUMENT", "concat: the list is empty");
   const Tensor& first = list.front();
   const int64_t d = normal_axis("concat", first, axis);

@@ -19,7 +19,7 @@ struct StridedCopyArgs {
 DECLARE_KERNEL(strided_copy, StridedCopyArgs);
 
 // Joins tensors of equal dtype and of equal shape but for `axis`.
-Tensor concat(const std::vector<Tensor>& list, int64_t axis);
+Tensor concatenate(const std::vector<Tensor>& list, int64_t axis);
 
 // Elements start .. end - 1 of `axis`.
 Tensor slice(const Tensor& x, int64_t axis, int64_t start, int64_t end);

@@ -1,0 +1,63 @@
+#include "ops/random.h"
+
+namespace native {
+
+DEFINE_KERNEL(random, RandomArgs);
+DEFINE_KERNEL(drop_path, DropPathArgs);
+
+namespace {
+
+void check_key(const char* op, int64_t seed, int64_t stream) {
+  CHECK(seed >= 0 && stream >= 0, "ERR_ARGUMENT", op, ": seed and stream must not be negative, got ", seed,
+        " and ", stream);
+}
+
+Tensor generate(const char* op, const Shape& shape, Distribution distribution, double first, double second,
+                double low, double high, int64_t seed, int64_t stream, DeviceType device) {
+  check_key(op, seed, stream);
+  Tensor y = empty(shape, DType::float32, device);
+  launch(random_kernel,
+         RandomArgs{y.data<float>(), y.numel(), static_cast<uint64_t>(seed), static_cast<uint64_t>(stream),
+                    first, second, low, high, distribution},
+         {&y});
+  return y;
+}
+
+}  // namespace
+
+Tensor random_uniform(const Shape& shape, double low, double high, int64_t seed, int64_t stream,
+                      DeviceType device) {
+  CHECK(low <= high, "ERR_ARGUMENT", "random_uniform: low ", low, " is above high ", high);
+  return generate("random_uniform", shape, Distribution::uniform, low, high, 0, 0, seed, stream, device);
+}
+
+Tensor random_normal(const Shape& shape, double mean, double deviation, int64_t seed, int64_t stream,
+                     DeviceType device) {
+  CHECK(deviation >= 0, "ERR_ARGUMENT", "random_normal: negative standard deviation ", deviation);
+  return generate("random_normal", shape, Distribution::normal, mean, deviation, 0, 0, seed, stream, device);
+}
+
+Tensor random_truncated_normal(const Shape& shape, double mean, double deviation, double low, double high,
+                               int64_t seed, int64_t stream, DeviceType device) {
+  CHECK(deviation > 0 && low < high, "ERR_ARGUMENT", "random_truncated_normal: standard deviation ",
+        deviation, " between ", low, " and ", high, " is not a distribution");
+  return generate("random_truncated_normal", shape, Distribution::truncated_normal, mean, deviation, low,
+                  high, seed, stream, device);
+}
+
+Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream) {
+  check_key("drop_path", seed, stream);
+  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE",
+        "drop_path: x must be float32 or bfloat16, got ", x.describe());
+  CHECK(rate >= 0 && rate < 1, "ERR_ARGUMENT", "drop_path: rate must be in [0, 1), got ", rate);
+  CHECK(x.ndim() >= 1 && samples > 0 && x.size(0) % samples == 0, "ERR_SHAPE", "drop_path: ", x.describe(),
+        " cannot be cut into ", samples, " equal samples");
+  Tensor y = empty_like(x);
+  launch(drop_path_kernel,
+         DropPathArgs{x.raw(), y.raw(), samples, x.numel() / samples, static_cast<uint64_t>(seed),
+                      static_cast<uint64_t>(stream), static_cast<float>(rate), x.dtype()},
+         {&x});
+  return y;
+}
+
+}  // namespace native

@@ -1,0 +1,71 @@
+// Functions of a whole list of tensors in one queued task: what an optimizer does to parameters and
+// gradients.
+#pragma once
+
+#include <memory>
+
+#include "core/kernel.h"
+
+namespace native {
+
+inline constexpr int64_t kListChunk =
+    16384;  // elements; fixed, so that sums do not depend on the thread count
+
+// A piece of one tensor of the list; the chunks are in list order.
+struct ListChunk {
+  void* data;
+  int64_t count;
+  DType dtype;  // float32 or bfloat16
+};
+
+struct TensorListArgs {
+  std::shared_ptr<const std::vector<ListChunk>> chunks;
+  const float* factor;  // [] for scale_in_place
+  float* sum;           // [] for grad_norm
+  int32_t* finite;      // [] for all_finite
+};
+
+DECLARE_KERNEL(grad_norm, TensorListArgs);
+DECLARE_KERNEL(scale_in_place, TensorListArgs);
+DECLARE_KERNEL(all_finite, TensorListArgs);
+
+// The Euclidean norm of all elements together, float32 scalar; squares are added in float64, in order.
+Tensor grad_norm(const std::vector<Tensor>& list);
+
+// Multiplies every element by the float32 scalar `factor`.
+void scale_in_place(const std::vector<Tensor>& list, const Tensor& factor);
+
+// int32 scalar: 1 when no element is NaN or infinite, else 0.
+Tensor all_finite(const std::vector<Tensor>& list);
+
+struct AdamwChunk {
+  float* param;       // updated
+  const void* grad;   // float32 or bfloat16
+  float* exp_avg;     // first moment, updated
+  float* exp_avg_sq;  // second moment, updated
+  int64_t count;
+  float decay;      // 1 - lr * weight decay
+  float step_size;  // lr / (1 - beta1^step)
+  DType grad_dtype;
+};
+
+struct AdamwArgs {
+  std::shared_ptr<const std::vector<AdamwChunk>> chunks;
+  float first_rate;          // 1 - beta1
+  float beta2, second_rate;  // second_rate = 1 - beta2, from float64
+  float eps;
+  float root_correction;  // sqrt(1 - beta2^step)
+};
+
+DECLARE_KERNEL(adamw_step, AdamwArgs);
+
+// One update of Adam with decoupled weight decay (Loshchilov and Hutter, 2019) in the order of
+// torch.optim.AdamW: p *= 1 - lr wd; m, v; p -= lr / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) +
+// eps). `step` counts from 1. Parameters and moments are float32, updated in place; lr and weight_decay have
+// one entry per tensor.
+void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
+                const std::vector<Tensor>& exp_avg, const std::vector<Tensor>& exp_avg_sq,
+                const std::vector<double>& lr, const std::vector<double>& weight_decay, double beta1,
+                double beta2, double eps, int64_t step);
+
+}  // namespace native
