@@ -1,0 +1,184 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Philox } from '../../lib/base/philox';
+import { VideoReader } from '../../lib/data/video_reader';
+import { videoAddon } from '../../lib/native/video';
+import { fixturePath, readFixture } from '../support/fixture';
+import { numberedFrames, numbersIn, sha256, temporaryFolder } from '../support/video';
+
+interface Clip {
+  width: number;
+  height: number;
+  frameCount: number;
+  firstNumber: number | null;
+  sha256: string;
+}
+const clips = readFixture<Record<string, Clip>>('video/clips.json');
+const path = (name: string) => fixturePath(`video/${name}`);
+const folder = temporaryFolder();
+
+async function allFrames(video: VideoReader): Promise<Uint8Array> {
+  return video.getBatch(Array.from({ length: video.length }, (_, i) => i));
+}
+
+describe.each(Object.entries(clips))('%s', (name, expected) => {
+  const stream = name === 'two_streams.mp4' ? 0 : undefined;
+
+  test('gives the frames that ffmpeg gives, byte for byte', async () => {
+    using video = await VideoReader.open(path(name), { stream });
+    expect([video.width, video.height, video.length]).toEqual([
+      expected.width,
+      expected.height,
+      expected.frameCount,
+    ]);
+    const frames = await allFrames(video);
+    expect(sha256(frames)).toBe(expected.sha256);
+    if (expected.firstNumber !== null) {
+      const numbers = Array.from({ length: video.length }, (_, i) => i + expected.firstNumber!);
+      expect(numbersIn(frames, video.width, video.height)).toEqual(numbers);
+    }
+  });
+
+  test('gives the same frames in any order', async () => {
+    using ordered = await VideoReader.open(path(name), { stream });
+    const frames = await allFrames(ordered);
+    const size = expected.width * expected.height * 3;
+    using video = await VideoReader.open(path(name), { stream });
+    const random = new Philox(7, name.length);
+    for (let round = 0; round < 25; round++) {
+      const indices = Array.from({ length: 1 + random.integer(4) }, () => random.integer(video.length));
+      const batch = await video.getBatch(indices);
+      indices.forEach((index, slot) => {
+        const same = Buffer.compare(
+          frames.subarray(index * size, (index + 1) * size),
+          batch.subarray(slot * size, (slot + 1) * size),
+        );
+        expect({ index, same }).toEqual({ index, same: 0 });
+      });
+    }
+  });
+});
+
+test('facts of a video', async () => {
+  using video = await VideoReader.open(path('h264_b_frames.mp4'));
+  expect(video.info).toMatchObject({ codec: 'h264', rotation: 0, fps: 25 });
+  expect(video.info.durationSeconds).toBeCloseTo(1.6, 6);
+  expect(Array.from(video.info.keyFrames)).toEqual([0, 12, 24, 36]);
+  expect(Array.from(video.info.timestamps.slice(0, 3))).toEqual([0, 0.04, 0.08]);
+  using rotated = await VideoReader.open(path('h264_rotated.mp4'));
+  expect(rotated.info.rotation % 180).toBe(90);
+});
+
+test('times of a variable frame rate', async () => {
+  using video = await VideoReader.open(path('h264_variable_rate.mp4'));
+  const expected = Array.from({ length: 40 }, (_, n) => 0.04 * n + 0.005 * ((n * n) % 7));
+  video.info.timestamps.forEach((time, n) => {
+    expect(time).toBeCloseTo(expected[n]!, 3);
+  });
+  expect(video.indexAt(expected[17]! + 0.002)).toBe(17);
+  expect([video.indexAt(-1), video.indexAt(1e9)]).toEqual([0, 39]);
+  expect(await video.frameAt(expected[5]! + 0.001)).toEqual(await video.get(5));
+});
+
+test('a stream can be chosen', async () => {
+  using second = await VideoReader.open(path('two_streams.mp4'), { stream: 1 });
+  expect(second.length).toBe(clips['h264_edit_list.mp4']!.frameCount);
+  await expect(VideoReader.open(path('two_streams.mp4'), { stream: 2 })).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+  });
+});
+
+test('bytes in memory and byte ranges read like files', async () => {
+  const name = 'h264_open_gop.mkv';
+  const bytes = readFileSync(path(name));
+  using memory = await VideoReader.open(Uint8Array.from(bytes));
+  expect(sha256(await allFrames(memory))).toBe(clips[name]!.sha256);
+  const archive = join(folder, 'archive.bin');
+  writeFileSync(archive, Buffer.concat([Buffer.alloc(777, 1), bytes, Buffer.alloc(555, 2)]));
+  using range = await VideoReader.open({ path: archive, offset: 777, length: bytes.length });
+  expect(sha256(await allFrames(range))).toBe(clips[name]!.sha256);
+  const outside = { path: archive, offset: 777, length: bytes.length + 1000 };
+  await expect(VideoReader.open(outside)).rejects.toMatchObject({ code: 'ERR_FILE_READ' });
+});
+
+test('iterates over all frames', async () => {
+  using video = await VideoReader.open(path('hevc_open_gop.mp4'));
+  const numbers: number[] = [];
+  for await (const frame of video) numbers.push(...numbersIn(frame, video.width, video.height));
+  expect(numbers).toEqual(Array.from({ length: 40 }, (_, i) => i));
+});
+
+test('decoder threads change nothing', async () => {
+  for (const name of ['h264_b_frames.mp4', 'hevc_open_gop.mp4', 'av1.mkv', 'vp9_hidden_frames.webm']) {
+    using video = await VideoReader.open(path(name), { threads: 4 });
+    const some = await video.getBatch([39, 3, 20]);
+    expect(numbersIn(some, video.width, video.height)).toEqual([39, 3, 20]);
+    expect(sha256(await allFrames(video))).toBe(clips[name]!.sha256);
+  }
+});
+
+test('numbers outside the video are refused', async () => {
+  using video = await VideoReader.open(path('av1.mkv'));
+  for (const index of [-1, 40, 1.5, Number.NaN, 2 ** 32]) {
+    await expect(video.get(index)).rejects.toMatchObject({ code: 'ERR_FRAME_RANGE' });
+  }
+  expect(await video.getBatch([])).toHaveLength(0);
+});
+
+describe('lifetime', () => {
+  test('closing stops a call under way, and later calls are refused', async () => {
+    const before = videoAddon().counters().openVideos;
+    const video = await VideoReader.open(path('h264_b_frames.mp4'));
+    expect(videoAddon().counters().openVideos).toBe(before + 1);
+    const plan = {
+      frames: Array.from({ length: 4000 }, (_, i) => (i * 17) % 40),
+      resize: null,
+      flip: false,
+      gray: false,
+    };
+    const crops: [number, number, number, number][] = [[0, 0, 72, 48]];
+    const mean: [number, number, number] = [0, 0, 0];
+    const std: [number, number, number] = [1, 1, 1];
+    const out = new Float32Array(4000 * 3 * 64 * 64);
+    const work = [
+      video.getBatch([39]),
+      video.runPlan({ ...plan, crops, size: 64, jitter: null, mean, std }, out),
+    ];
+    video.close();
+    const results = await Promise.allSettled(work);
+    expect(results[1]).toMatchObject({ status: 'rejected', reason: { code: 'ERR_DISPOSED' } });
+    await expect(video.get(0)).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    video.close();
+    expect(videoAddon().counters().openVideos).toBe(before);
+  });
+
+  test('a signal stops opening and reading, and the reader is usable afterwards', async () => {
+    await expect(VideoReader.open(path('av1.mkv'), { signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: 'ERR_ABORTED',
+      name: 'CodedError',
+    });
+    using video = await VideoReader.open(path('h264_b_frames.mp4'));
+    const controller = new AbortController();
+    const frames = Array.from({ length: 40 }, (_, i) => 39 - i);
+    const running = video.getBatch(frames, { signal: controller.signal });
+    controller.abort();
+    await running.catch((error) => expect(error).toMatchObject({ code: 'ERR_ABORTED' }));
+    expect(numbersIn(await video.get(11), video.width, video.height)).toEqual([11]);
+  });
+
+  test('a deadline that has passed names the video', async () => {
+    const frames = await videoAddon().encodeVideo(
+      join(folder, 'long.mp4'),
+      { width: 640, height: 480, fps: 25 },
+      numberedFrames(100, 640, 480),
+    );
+    expect(frames.frameCount).toBe(100);
+    using video = await VideoReader.open(join(folder, 'long.mp4'));
+    const late = video.getBatch([99], { deadlineMs: 1 });
+    await expect(late).rejects.toMatchObject({
+      code: 'ERR_VIDEO_TIMEOUT',
+      message: expect.stringContaining('long.mp4'),
+    });
+    expect(numbersIn(await video.get(99), 640, 480)).toEqual([99]);
+  });
+});
