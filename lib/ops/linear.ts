@@ -1,0 +1,74 @@
+import { type DType, type NativeTensor, native } from '../native/load';
+import { ACCUMULATED, type Derivative, unaryOutput } from '../tensor/autograd';
+import type { Tensor } from '../tensor/tensor';
+
+export interface LinearOptions {
+  /** Applied to `x Wᵀ + b`; `quick_gelu` is `u sigmoid(1.702 u)`. Default `none`. */
+  activation?: 'none' | 'quick_gelu';
+  /** Added last: [..., out] in the dtype of x. */
+  residual?: Tensor | null;
+}
+
+/**
+ * `activation(x Wᵀ + bias) + residual` over the last dimension.
+ *
+ * With x in bfloat16 a float32 `weight` is a master weight: its cached bfloat16 copy is multiplied, and its gradient is
+ * float32. Sums are float32 in any dtype.
+ *
+ * @param x float32 or bfloat16 [..., in]
+ * @param weight [out, in] in the dtype of x, or float32
+ * @param bias float32 [out]
+ * @returns [..., out] in the dtype of x
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT
+ *
+ * @example
+ * const y = linear(tensor([[1, 2]]), tensor([[3, 4], [5, 6]]), tensor([0.5, 0])); // [[11.5, 17]]
+ */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options: LinearOptions = {}): Tensor {
+  const { activation = 'none', residual = null } = options;
+  const master = x.dtype === 'bfloat16' && weight.dtype === 'float32';
+  const factor = master ? weight.castCached('bfloat16') : weight;
+  return unaryOutput(
+    'linear',
+    [x, weight, bias, residual],
+    (context) => {
+      const [y, slope] = native().linearForward(
+        x.handle,
+        factor.handle,
+        bias?.handle ?? null,
+        residual?.handle ?? null,
+        activation,
+        context.recording,
+      );
+      if (context.recording) {
+        context.save(x.handle, native().retain(factor.handle), ...(slope ? [slope] : []));
+      }
+      return y;
+    },
+    ([dy], [savedX, savedWeight, slope], { needs, into }) => {
+      const du = slope ? native().linearBackwardSlope(dy!, slope) : native().retain(dy!);
+      const grads: ReturnType<Derivative> = [
+        needs[0] ? native().linearBackwardInput(du, savedWeight!) : null,
+        needs[1] ? weightGradient(du, savedX!, weight.dtype, into(1)) : null,
+        needs[2] ? (native().linearBackwardBias(du, into(2)) ?? ACCUMULATED) : null,
+        needs[3] ? native().retain(dy!) : null,
+      ];
+      native().release(du);
+      return grads;
+    },
+  );
+}
+
+// The product is summed in float32; it is rounded only for a weight that is itself bfloat16.
+function weightGradient(
+  du: NativeTensor,
+  x: NativeTensor,
+  dtype: DType,
+  into: NativeTensor | null,
+): NativeTensor | typeof ACCUMULATED {
+  if (dtype === 'float32') return native().linearBackwardWeight(du, x, into) ?? ACCUMULATED;
+  const sum = native().linearBackwardWeight(du, x, null)!;
+  const rounded = native().cast(sum, dtype);
+  native().release(sum);
+  return rounded;
+}

@@ -1,0 +1,232 @@
+// oneDNN primitives are compiled code for one shape and configuration, so they are kept, the latest 256 of
+// them, together with the descriptions of their operands. Their scratch memory is one buffer per thread, as
+// large as the largest asked.
+#include "cpu/gemm.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <dnnl.hpp>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "cpu/simd.h"
+
+namespace native {
+namespace {
+
+constexpr size_t kCachedPrimitives = 256;
+constexpr float kQuickGeluSlope = 1.702f;
+
+using Key = std::array<int64_t, 13>;
+
+struct Product {
+  dnnl::matmul primitive;
+  std::unordered_map<int, dnnl::memory> arguments;
+  size_t scratch_bytes = 0;
+  uint64_t last_use = 0;
+};
+
+struct Free {
+  void operator()(void* data) const { std::free(data); }
+};
+
+// What a thread keeps between products.
+struct Workspace {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  std::map<Key, Product> products;
+  uint64_t uses = 0;
+  std::unique_ptr<void, Free> scratch;
+  size_t scratch_bytes = 0;
+};
+
+Workspace& workspace() {
+  thread_local Workspace workspace;
+  return workspace;
+}
+
+dnnl::memory::data_type data_type(DType dtype) {
+  return dtype == DType::float32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
+}
+
+dnnl::memory::desc describe(int64_t batch, int64_t rows, int64_t columns, const GemmOperand& x, DType dtype) {
+  if (batch == 1) return {{rows, columns}, data_type(dtype), dnnl::memory::dims{x.row, x.column}};
+  const int64_t stride = x.batch ? x.batch : rows * columns;
+  return {
+      {x.batch ? batch : 1, rows, columns}, data_type(dtype), dnnl::memory::dims{stride, x.row, x.column}};
+}
+
+Product compile(const GemmArgs& g, const dnnl::engine& engine) {
+  const GemmOperand c{g.c, g.m * g.n, g.n, 1};
+  const auto a_desc = describe(g.batch, g.m, g.k, g.a, g.dtype),
+             b_desc = describe(g.batch, g.k, g.n, g.b, g.dtype);
+  const auto c_desc = describe(g.batch, g.m, g.n, c, g.result_dtype);
+  dnnl::memory::dims bias_shape(g.batch == 1 ? 2 : 3, 1);
+  bias_shape.back() = g.n;
+  const dnnl::memory::dims bias_strides(bias_shape.size(), 1);
+  const dnnl::memory::desc bias_desc(bias_shape, dnnl::memory::data_type::f32, bias_strides);
+
+  dnnl::post_ops epilogue;
+  if (g.quick_gelu) epilogue.append_eltwise(1.0f, dnnl::algorithm::eltwise_swish, kQuickGeluSlope, 0.0f);
+  if (g.residual) epilogue.append_binary(dnnl::algorithm::binary_add, c_desc);
+  if (g.accumulate) epilogue.append_sum(1.0f);
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attributes.set_post_ops(epilogue);
+  if (g.alpha != 1) attributes.set_output_scales(0, {g.alpha});
+
+  const dnnl::matmul::desc desc = g.bias ? dnnl::matmul::desc(a_desc, b_desc, bias_desc, c_desc)
+                                         : dnnl::matmul::desc(a_desc, b_desc, c_desc);
+  const dnnl::matmul::primitive_desc chosen(desc, attributes, engine);
+  Product product;
+  product.primitive = dnnl::matmul(chosen);
+  const auto argument = [&](int index, const dnnl::memory::desc& d) {
+    product.arguments.emplace(index, dnnl::memory(d, engine, nullptr));
+  };
+  argument(DNNL_ARG_SRC, a_desc);
+  argument(DNNL_ARG_WEIGHTS, b_desc);
+  argument(DNNL_ARG_DST, c_desc);
+  argument(DNNL_ARG_SCRATCHPAD, chosen.scratchpad_desc());
+  if (g.bias) argument(DNNL_ARG_BIAS, bias_desc);
+  if (g.residual) argument(DNNL_ARG_ATTR_MULTIPLE_POST_OP(g.quick_gelu ? 1 : 0) | DNNL_ARG_SRC_1, c_desc);
+  product.scratch_bytes = chosen.scratchpad_desc().get_size();
+  return product;
+}
+
+Product& find_product(const GemmArgs& g, Workspace& own) {
+  int32_t alpha_bits;
+  std::memcpy(&alpha_bits, &g.alpha, 4);
+  const int64_t flags = static_cast<int64_t>(g.dtype) | static_cast<int64_t>(g.result_dtype) << 4 |
+                        int64_t{g.bias != nullptr} << 8 | int64_t{g.residual != nullptr} << 9 |
+                        int64_t{g.quick_gelu} << 10 | int64_t{g.accumulate} << 11;
+  const Key key{g.batch,
+                g.m,
+                g.n,
+                g.k,
+                g.a.batch,
+                g.a.row,
+                g.a.column,
+                g.b.batch,
+                g.b.row,
+                g.b.column,
+                alpha_bits,
+                flags,
+                omp_get_max_threads()};
+  auto found = own.products.find(key);
+  if (found == own.products.end()) {
+    if (own.products.size() >= kCachedPrimitives) {
+      own.products.erase(std::min_element(
+          own.products.begin(), own.products.end(),
+          [](const auto& x, const auto& y) { return x.second.last_use < y.second.last_use; }));
+    }
+    found = own.products.emplace(key, compile(g, own.engine)).first;
+  }
+  found->second.last_use = ++own.uses;
+  return found->second;
+}
+
+void* scratch(Workspace& own, size_t bytes) {
+  if (bytes > own.scratch_bytes) {
+    own.scratch.reset();
+    own.scratch_bytes = 0;
+    own.scratch.reset(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    CHECK(own.scratch, "ERR_OUT_OF_MEMORY", "matrix product: no memory for ", bytes, " bytes of scratch");
+    own.scratch_bytes = bytes;
+  }
+  return own.scratch.get();
+}
+
+void execute(const GemmArgs& g) {
+  try {
+    Workspace& own = workspace();
+    Product& product = find_product(g, own);
+    const auto set = [&](int index, const void* data) {
+      product.arguments.at(index).set_data_handle(const_cast<void*>(data));
+    };
+    set(DNNL_ARG_SRC, g.a.data);
+    set(DNNL_ARG_WEIGHTS, g.b.data);
+    set(DNNL_ARG_DST, g.c);
+    set(DNNL_ARG_SCRATCHPAD, scratch(own, product.scratch_bytes));
+    if (g.bias) set(DNNL_ARG_BIAS, g.bias);
+    if (g.residual) set(DNNL_ARG_ATTR_MULTIPLE_POST_OP(g.quick_gelu ? 1 : 0) | DNNL_ARG_SRC_1, g.residual);
+    product.primitive.execute(own.stream, product.arguments);
+    own.stream.wait();
+  } catch (const dnnl::error& error) {
+    fail(error.status == dnnl_out_of_memory ? "ERR_OUT_OF_MEMORY" : "ERR_INTERNAL", "matrix product [",
+         g.batch, ", ", g.m, ", ", g.k, "] x [", g.batch, ", ", g.k, ", ", g.n, "] in ", dtype_name(g.dtype),
+         ": oneDNN: ", error.what());
+  }
+}
+
+SIMD_CLONES void widen_block(const bfloat16* x, float* y, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i];
+}
+
+SIMD_CLONES void narrow_block(const float* x, bfloat16* y, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) y[i] = bfloat16(x[i]);
+}
+
+// Elements from the first to the last that an operand of `batch` matrices touches.
+int64_t extent(const GemmOperand& x, int64_t batch, int64_t rows, int64_t columns) {
+  return (x.batch ? x.batch * (batch - 1) : 0) + x.row * (rows - 1) + x.column * (columns - 1) + 1;
+}
+
+std::vector<float> widen(const void* data, int64_t count) {
+  std::vector<float> wide(static_cast<size_t>(count));
+  parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
+    widen_block(static_cast<const bfloat16*>(data) + begin, wide.data() + begin, end - begin);
+  });
+  return wide;
+}
+
+// oneDNN multiplies bfloat16 from AVX-512 on; below that the operands are widened and the result is rounded.
+bool multiplies_bfloat16() {
+  static const bool does = dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core;
+  return does;
+}
+
+void execute_widened(const GemmArgs& g) {
+  GemmArgs wide = g;
+  wide.dtype = wide.result_dtype = DType::float32;
+  const std::vector<float> a = widen(g.a.data, extent(g.a, g.batch, g.m, g.k));
+  const std::vector<float> b = widen(g.b.data, extent(g.b, g.batch, g.k, g.n));
+  wide.a.data = a.data();
+  wide.b.data = b.data();
+  if (g.result_dtype == DType::float32) return execute(wide);
+  const int64_t count = g.batch * g.m * g.n;
+  std::vector<float> c = g.accumulate ? widen(g.c, count) : std::vector<float>(static_cast<size_t>(count));
+  const std::vector<float> residual = g.residual ? widen(g.residual, count) : std::vector<float>();
+  wide.c = c.data();
+  if (g.residual) wide.residual = residual.data();
+  execute(wide);
+  parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
+    narrow_block(c.data() + begin, static_cast<bfloat16*>(g.c) + begin, end - begin);
+  });
+}
+
+}  // namespace
+
+void gemm(const GemmArgs& args) {
+  if (args.batch == 0 || args.m == 0 || args.n == 0) return;
+  if (args.k == 0) {
+    // A sum of nothing: multiply by one column of zeros, so that the epilogue stays the same.
+    const std::vector<float> zeros(static_cast<size_t>(std::max(args.m, args.n)));
+    GemmArgs empty = args;
+    empty.k = 1;
+    empty.a = {zeros.data(), 0, 1, 1};
+    empty.b = {zeros.data(), 0, args.n, 1};
+    return gemm(empty);
+  }
+  if (args.dtype == DType::bfloat16 && !multiplies_bfloat16()) return execute_widened(args);
+  execute(args);
+}
+
+}  // namespace native

@@ -1,0 +1,37 @@
+// The large matrix product of the CPU backend: oneDNN's, with its epilogues. Runs on the calling thread's
+// OpenMP team.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace native {
+
+// One operand: element (i, j) of matrix number `b` is at data[b * batch + i * row + j * column]. One of row
+// and column must be 1. batch = 0 shares one matrix among all.
+struct GemmOperand {
+  const void* data;
+  int64_t batch, row, column;
+};
+
+// c = quick_gelu?(alpha a b + bias) + residual, or c += alpha a b. Sums are float32 whatever the dtypes.
+struct GemmArgs {
+  int64_t batch, m, n, k;
+  GemmOperand a;       // [batch, m, k]
+  GemmOperand b;       // [batch, k, n]
+  void* c;             // [batch, m, n], contiguous
+  DType dtype;         // of a and b: float32 or bfloat16
+  DType result_dtype;  // of c and residual: float32 or `dtype`
+  float alpha = 1;
+  const float* bias = nullptr;     // [n]; with alpha = 1 only
+  const void* residual = nullptr;  // as c; not together with accumulate
+  bool quick_gelu = false;         // u sigmoid(1.702 u)
+  bool accumulate = false;
+};
+
+// Any size may be 0; with k = 0 the product is 0. Throws ERR_OUT_OF_MEMORY, or ERR_INTERNAL when oneDNN
+// refuses.
+void gemm(const GemmArgs& args);
+
+}  // namespace native

@@ -1,0 +1,124 @@
+import { native } from '../../lib/native/load';
+import { type LinearOptions, linear } from '../../lib/ops/linear';
+import { backward } from '../../lib/tensor/autograd';
+import { tensor } from '../../lib/tensor/tensor';
+import { type CaseInput, checkOp, expectClose } from '../support/check_op';
+import { type Dense, dense, randomDense, sizeOf } from '../support/dense';
+
+interface Case extends LinearOptions {
+  name: string;
+  inputs: CaseInput[];
+  activation?: 'none' | 'quick_gelu';
+}
+
+// Inputs are x, weight, and as far as given bias and residual.
+const cases: Case[] = [
+  { name: 'matrix', inputs: [[4, 8], [16, 8], bias(16)] },
+  {
+    name: 'no bias, odd sizes',
+    inputs: [
+      [2, 3, 7],
+      [5, 7],
+    ],
+  },
+  { name: 'residual', inputs: [[2, 5, 9], [33, 9], bias(33), [2, 5, 33]] },
+  { name: 'QuickGELU', inputs: [[6, 10], [70, 10], bias(70)], activation: 'quick_gelu' },
+  { name: 'QuickGELU and residual', inputs: [[3, 4], [5, 4], bias(5), [3, 5]], activation: 'quick_gelu' },
+  { name: 'more rows than one block of the bias gradient', inputs: [[130, 3], [4, 3], bias(4)] },
+  { name: 'a vector', inputs: [[6], [3, 6], bias(3)] },
+  { name: 'no rows', inputs: [[0, 6], [3, 6], bias(3)] },
+  { name: 'no columns', inputs: [[3, 0], [4, 0], bias(4)] },
+  { name: 'weight of another precision', inputs: [[3, 8], { shape: [4, 8], dtype: 'float32' }, bias(4)] },
+];
+
+function bias(size: number): CaseInput {
+  return { shape: [size], dtype: 'float32' };
+}
+
+function reference([x, weight, bias, residual]: Dense[], index: number): Dense {
+  const [out, width] = weight!.shape as [number, number];
+  const y = dense([...x!.shape.slice(0, -1), out]);
+  const quickGelu = cases[index]!.activation === 'quick_gelu';
+  for (let i = 0; i < y.data.length; i++) {
+    const row = Math.floor(i / out) * width;
+    const column = (i % out) * width;
+    let u = bias ? bias.data[i % out]! : 0;
+    for (let k = 0; k < width; k++) u += x!.data[row + k]! * weight!.data[column + k]!;
+    y.data[i] = (quickGelu ? u / (1 + Math.exp(-1.702 * u)) : u) + (residual ? residual.data[i]! : 0);
+  }
+  return y;
+}
+
+checkOp({
+  run: ([x, weight, bias, residual], index) =>
+    linear(x!, weight!, bias, { activation: cases[index]!.activation, residual }),
+  reference,
+  cases,
+});
+
+test('without a tape the fused activation gives what the recorded one does', async () => {
+  const [x, weight] = [randomDense([9, 20], 1), randomDense([40, 20], 2)];
+  const make = ({ data, shape }: Dense, requiresGrad: boolean) =>
+    tensor(Float32Array.from(data), shape, { requiresGrad });
+  const [fused, recorded] = await Promise.all(
+    [false, true].map((on) =>
+      linear(make(x, on), make(weight, on), null, { activation: 'quick_gelu' }).data(),
+    ),
+  );
+  expectClose('fused', fused as Float32Array, recorded as Float32Array, 1e-5);
+});
+
+test('gradients of weight and bias add up in place over two passes', async () => {
+  const shapes = [[5, 6], [7, 6], [7]];
+  const [x, weight, bias] = shapes.map((shape, i) =>
+    tensor(Float32Array.from(randomDense(shape, i + 1).data), shape, { requiresGrad: i > 0 }),
+  );
+  const pass = () => {
+    const y = linear(x!, weight!, bias!);
+    const ones = tensor(new Float32Array(sizeOf(y.shape)).fill(1), [...y.shape]);
+    backward(y, ones);
+    y.dispose();
+    ones.dispose();
+  };
+  pass();
+  const once = [await weight!.grad!.data(), await bias!.grad!.data()] as Float32Array[];
+  const live = native().memory('cpu').liveTensors;
+  pass();
+  expect(native().memory('cpu').liveTensors).toBe(live);
+  const twice = [await weight!.grad!.data(), await bias!.grad!.data()] as Float32Array[];
+  once.forEach((grad, i) => {
+    expectClose(
+      'sum of two',
+      twice[i]!,
+      grad.map((g) => 2 * g),
+      1e-5,
+    );
+  });
+});
+
+test('a master weight keeps a float32 gradient for a bfloat16 input', async () => {
+  const x = tensor([[1, 2]], undefined, { dtype: 'bfloat16' });
+  const weight = tensor([[1.001, 1]], undefined, { requiresGrad: true });
+  const y = linear(x, weight);
+  backward(y, tensor([[3]], undefined, { dtype: 'bfloat16' }));
+  expect(y.dtype).toBe('bfloat16');
+  expect(weight.grad!.dtype).toBe('float32');
+  expect(await weight.grad!.toArray()).toEqual([[3, 6]]);
+});
+
+const zeros = (...shape: number[]) => tensor(new Float32Array(sizeOf(shape)), shape);
+
+test.each([
+  ['ERR_SHAPE', /\[out, 3\].*float32\[4, 2\]/, () => linear(zeros(2, 3), zeros(4, 2))],
+  ['ERR_SHAPE', /bias must be float32\[4\]/, () => linear(zeros(2, 3), zeros(4, 3), zeros(3))],
+  ['ERR_SHAPE', /residual must be/, () => linear(zeros(2, 3), zeros(4, 3), null, { residual: zeros(2, 3) })],
+  ['ERR_DTYPE', /x must be float32 or bfloat16/, () => linear(tensor(new Int32Array(3)), zeros(4, 3))],
+  [
+    'ERR_DTYPE',
+    /one dtype/,
+    () => linear(zeros(3), tensor(new Uint16Array(3), [1, 3], { dtype: 'bfloat16' })),
+  ],
+  ['ERR_ARGUMENT', /'relu'/, () => linear(zeros(2, 3), zeros(4, 3), null, { activation: 'relu' as 'none' })],
+])('rejects wrong operands: %s %s', (code, message, body) => {
+  expect(body).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
+});
