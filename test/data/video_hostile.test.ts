@@ -1,0 +1,218 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Philox } from '../../lib/base/philox';
+import { VideoReader } from '../../lib/data/video_reader';
+import { videoAddon } from '../../lib/native/video';
+import { fixturePath } from '../support/fixture';
+import { inputErrorCodes, numbersIn, temporaryFolder } from '../support/video';
+
+const folder = temporaryFolder();
+const clip = (name: string) => fixturePath(`video/${name}`);
+
+function write(name: string, content: string | Uint8Array): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  try {
+    await promise;
+  } catch (error) {
+    return String((error as { code?: string }).code);
+  }
+  return 'none';
+}
+
+describe('what is not a video file', () => {
+  const local = clip('h264_b_frames.mp4');
+  const cases: [string, () => string | Uint8Array, string][] = [
+    ['missing', () => join(folder, 'none.mp4'), 'ERR_FILE_NOT_FOUND'],
+    ['below a file', () => join(local, 'x.mp4'), 'ERR_FILE_NOT_FOUND'],
+    ['a directory', () => folder, 'ERR_FILE_READ'],
+    ['a device', () => '/dev/zero', 'ERR_FILE_READ'],
+    ['empty', () => write('empty.mp4', ''), 'ERR_VIDEO_FORMAT'],
+    ['text', () => write('text.mp4', 'this is no video\n'.repeat(100)), 'ERR_VIDEO_FORMAT'],
+    ['empty memory', () => new Uint8Array(0), 'ERR_VIDEO_FORMAT'],
+    ['zeros in memory', () => new Uint8Array(100000), 'ERR_VIDEO_FORMAT'],
+  ];
+
+  test.each(cases)('%s', async (_, source, code) => {
+    expect(await codeOf(VideoReader.open(source()))).toBe(code);
+  });
+
+  test('a FIFO is refused at once, not waited for', async () => {
+    const path = join(folder, 'fifo.mp4');
+    execFileSync('mkfifo', [path]);
+    const before = performance.now();
+    expect(await codeOf(VideoReader.open(path))).toBe('ERR_FILE_READ');
+    expect(performance.now() - before).toBeLessThan(10000);
+  });
+
+  test('a file without pictures', async () => {
+    // A sound WAVE file: 1000 samples of silence.
+    const wave = Buffer.alloc(44 + 2000);
+    wave.write('RIFF', 0);
+    wave.writeUInt32LE(36 + 2000, 4);
+    wave.write('WAVEfmt ', 8);
+    wave.writeUInt32LE(16, 16);
+    wave.writeUInt16LE(1, 20);
+    wave.writeUInt16LE(1, 22);
+    wave.writeUInt32LE(8000, 24);
+    wave.writeUInt32LE(16000, 28);
+    wave.writeUInt16LE(2, 32);
+    wave.writeUInt16LE(16, 34);
+    wave.write('data', 36);
+    wave.writeUInt32LE(2000, 40);
+    expect(await codeOf(VideoReader.open(write('sound.mp4', wave)))).toBe('ERR_VIDEO_FORMAT');
+  });
+});
+
+// Each of these makes FFmpeg's own program open the other file (or try the network).
+describe('files that refer to other files are not followed', () => {
+  const target = join(folder, 'target.mp4');
+  beforeAll(() => writeFileSync(target, readFileSync(clip('h264_b_frames.mp4'))));
+
+  const playlist = (entry: string) =>
+    `#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:2,\n${entry}\n#EXT-X-ENDLIST\n`;
+  const cases: [string, () => string][] = [
+    ['HLS named .mp4', () => playlist(target)],
+    ['HLS with a relative reference', () => playlist('target.mp4')],
+    ['HLS to the network', () => playlist('http://127.0.0.1:9/x.ts')],
+    ['HLS through concat:', () => playlist(`concat:${target}|${target}`)],
+    ['HLS through subfile:', () => playlist(`subfile,,start,0,end,9999,,:${target}`)],
+    ['ffconcat', () => `ffconcat version 1.0\nfile ${target}\nfile ../${target}\n`],
+    [
+      'DASH',
+      () =>
+        `<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet><Representation><BaseURL>${target}</BaseURL></Representation></AdaptationSet></Period></MPD>`,
+    ],
+    [
+      'SDP',
+      () =>
+        'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5000 RTP/AVP 96\na=rtpmap:96 H264/90000\n',
+    ],
+  ];
+
+  test.each(cases)('%s', async (name, content) => {
+    for (const extension of ['mp4', 'm3u8', 'ffconcat']) {
+      const path = write(`${name.replace(/\W+/g, '_')}.${extension}`, content());
+      expect(await codeOf(VideoReader.open(path))).toBe('ERR_VIDEO_FORMAT');
+    }
+  });
+
+  test.each([
+    `file:${target}`,
+    `concat:${target}`,
+    `subfile,,start,0,end,0,,:${target}`,
+    'http://127.0.0.1:9/x.mp4',
+    'pipe:0',
+    '-',
+  ])('%s is a file name and nothing else', async (path) => {
+    expect(await codeOf(VideoReader.open(path))).toBe('ERR_FILE_NOT_FOUND');
+  });
+
+  test('a symbolic link is followed', async () => {
+    const link = join(folder, 'link.mp4');
+    symlinkSync(target, link);
+    using video = await VideoReader.open(link);
+    expect(video.length).toBe(40);
+  });
+});
+
+describe('limits', () => {
+  test('pixels', async () => {
+    const open = VideoReader.open(clip('h264_b_frames.mp4'), { maxPixels: 72 * 48 - 1 });
+    await expect(open).rejects.toMatchObject({
+      code: 'ERR_VIDEO_LIMIT',
+      message: expect.stringContaining('72 x 48'),
+    });
+    using video = await VideoReader.open(clip('h264_b_frames.mp4'), { maxPixels: 72 * 48 });
+    expect(video.length).toBe(40);
+  });
+
+  test.each([
+    { threads: 0 },
+    { threads: 1.5 },
+    { maxPixels: -1 },
+    { deadlineMs: 0 },
+    { stream: -1 },
+    { stream: '0' as unknown as number },
+  ])('%j is refused', async (options) => {
+    expect(await codeOf(VideoReader.open(clip('av1.mkv'), options))).toBe('ERR_ARGUMENT');
+  });
+
+  test.each([
+    undefined,
+    null,
+    5,
+    {},
+    { path: '' },
+    { path: 'a\0b' },
+    { path: 'a', offset: -1 },
+    { data: 'text' },
+  ])('source %j is refused', async (source) => {
+    expect(await codeOf(videoAddon().openVideo(source as never))).toBe('ERR_ARGUMENT');
+  });
+});
+
+describe('damage', () => {
+  test('a truncated file', async () => {
+    for (const name of ['h264_b_frames.mp4', 'mjpeg.mov']) {
+      const bytes = readFileSync(clip(name));
+      const path = write(`cut_${name}`, bytes);
+      truncateSync(path, bytes.length >> 1);
+      expect(inputErrorCodes).toContain(await codeOf(VideoReader.open(path)));
+    }
+  });
+
+  test('a damaged frame is named with its time, and the others are read', async () => {
+    const bytes = Buffer.from(readFileSync(clip('mjpeg.mov')));
+    const starts: number[] = [];
+    for (let at = bytes.indexOf('ffd8ff', 0, 'hex'); at >= 0; at = bytes.indexOf('ffd8ff', at + 3, 'hex'))
+      starts.push(at);
+    expect(starts).toHaveLength(40);
+    bytes.fill(0, starts[10]!, starts[11]!);
+    const path = write('one_bad.mov', bytes);
+    using video = await VideoReader.open(path);
+    await expect(video.get(10)).rejects.toMatchObject({
+      code: 'ERR_VIDEO_DECODE',
+      message: expect.stringMatching(/one_bad\.mov: frame 10 of 40 \(at 0\.4 s\)/),
+    });
+    const others = await video.getBatch([9, 11, 39]);
+    expect(numbersIn(others, video.width, video.height)).toEqual([9, 11, 39]);
+  });
+
+  test.each([
+    'h264_b_frames.mp4',
+    'hevc_open_gop.mp4',
+    'h264_open_gop.mkv',
+    'h264_transport.ts',
+    'vp9_hidden_frames.webm',
+    'mpeg4_b_frames.avi',
+    'av1.mkv',
+  ])('random changes of %s give frames or a coded error', async (name) => {
+    const original = Uint8Array.from(readFileSync(clip(name)));
+    const random = new Philox(11, original.length);
+    for (let round = 0; round < 60; round++) {
+      let bytes = Uint8Array.from(original);
+      const changes = 1 + random.integer(round % 2 === 0 ? 4 : 200);
+      for (let i = 0; i < changes; i++) bytes[random.integer(bytes.length)] = random.integer(256);
+      if (round % 5 === 0) bytes = bytes.slice(0, 1 + random.integer(bytes.length));
+      try {
+        using video = await VideoReader.open(bytes, { deadlineMs: 20000, maxPixels: 1 << 20 });
+        const indices = [video.length - 1, 0, video.length >> 1];
+        expect(await video.getBatch(indices)).toHaveLength(3 * video.width * video.height * 3);
+      } catch (error) {
+        expect(inputErrorCodes).toContain((error as { code?: string }).code);
+      }
+    }
+  });
+});
+
+test('a name that is no UTF-8 text and a very long one are errors, not crashes', async () => {
+  mkdirSync(join(folder, 'deep'));
+  expect(await codeOf(VideoReader.open(join(folder, 'x'.repeat(5000))))).toBe('ERR_FILE_READ');
+  expect(await codeOf(VideoReader.open('\ud800.mp4'))).toBe('ERR_FILE_NOT_FOUND');
+});

@@ -1,0 +1,181 @@
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { VideoReader } from '../../lib/data/video_reader';
+import { type CancelToken, type EncodeOptions, type VideoHandle, videoAddon } from '../../lib/native/video';
+import { fixturePath } from '../support/fixture';
+import { numberedFrames, numbersIn, temporaryFolder } from '../support/video';
+
+const folder = temporaryFolder();
+const addonPath = resolve(__dirname, '../../bindings/video/build/Release/video.node');
+const clip = fixturePath('video/h264_b_frames.mp4');
+
+describe('encoder', () => {
+  const frames = numberedFrames(30);
+  const numbers = Array.from({ length: 30 }, (_, i) => i);
+  const options: EncodeOptions = { width: 64, height: 48, fps: 30000 / 1001 };
+
+  test.each([
+    ['h264.mp4', { ...options, codec: 'h264', gop: 10 }, [0, 10, 20]],
+    ['h264_b.mp4', { ...options, codec: 'h264', gop: 15, bFrames: 3 }, [0, 15]],
+    ['mpeg4.mp4', { ...options, codec: 'mpeg4', gop: 10 }, [0, 10, 20]],
+    ['bitrate.mp4', { ...options, codec: 'mpeg4', bitrate: 400000 }, [0, 12, 24]],
+  ] as [string, EncodeOptions, number[]][])(
+    '%s is read back frame by frame',
+    async (name, settings, keys) => {
+      const path = join(folder, name);
+      const result = await videoAddon().encodeVideo(path, settings, frames);
+      expect(result.frameCount).toBe(30);
+      using video = await VideoReader.open(path);
+      expect(video.info).toMatchObject({ codec: result.codec, width: 64, height: 48, frameCount: 30 });
+      expect(video.fps).toBeCloseTo(30000 / 1001, 6);
+      expect(Array.from(video.info.keyFrames)).toEqual(keys);
+      const decoded = await video.getBatch(numbers);
+      expect(numbersIn(decoded, 64, 48)).toEqual(numbers);
+      let error = 0;
+      for (let i = 0; i < frames.length; i++) error += Math.abs(frames[i]! - decoded[i]!);
+      expect(error / frames.length).toBeLessThan(8);
+    },
+  );
+
+  test('the same frames give the same bytes', async () => {
+    const settings: EncodeOptions = { ...options, codec: 'h264', bFrames: 2 };
+    await videoAddon().encodeVideo(join(folder, 'one.mp4'), settings, frames);
+    await videoAddon().encodeVideo(join(folder, 'two.mp4'), settings, frames);
+    expect(readFileSync(join(folder, 'one.mp4')).equals(readFileSync(join(folder, 'two.mp4')))).toBe(true);
+  });
+
+  test.each([
+    ['odd size', { ...options, width: 63 }],
+    ['no size', { ...options, width: undefined }],
+    ['another codec', { ...options, codec: 'vp9' }],
+    ['fps 0', { ...options, fps: 0 }],
+    ['quality 0', { ...options, quality: 0 }],
+    ['frames that do not fit', { ...options, height: 50 }],
+  ])('%s is refused', async (_, settings) => {
+    const call = videoAddon().encodeVideo(join(folder, 'never.mp4'), settings as EncodeOptions, frames);
+    await expect(call).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+  });
+
+  test('a failure leaves no file behind', async () => {
+    const place = join(folder, 'clean');
+    mkdirSync(place);
+    const addon = videoAddon();
+    const missing = addon.encodeVideo(join(place, 'none', 'x.mp4'), options, frames);
+    await expect(missing).rejects.toMatchObject({ code: 'ERR_FILE_WRITE' });
+    const token = addon.createCancelToken();
+    addon.cancel(token);
+    const cancelled = addon.encodeVideo(join(place, 'x.mp4'), options, frames, token);
+    await expect(cancelled).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    mkdirSync(join(place, 'taken.mp4'));
+    const taken = addon.encodeVideo(join(place, 'taken.mp4'), options, frames);
+    await expect(taken).rejects.toMatchObject({ code: 'ERR_FILE_WRITE' });
+    expect(readdirSync(place)).toEqual(['taken.mp4']);
+  });
+});
+
+describe('entries check what they are given', () => {
+  const addon = videoAddon();
+  test.each([undefined, null, {}, [], () => {}, addon.createCancelToken()])(
+    '%p is not a video',
+    async (value) => {
+      const video = value as unknown as VideoHandle;
+      const refused = { code: 'ERR_ARGUMENT', name: 'CodedError' };
+      expect(() => addon.videoInfo(video)).toThrow(expect.objectContaining(refused));
+      expect(() => addon.closeVideo(video)).toThrow(expect.objectContaining(refused));
+      await expect(addon.readFrames(video, new Int32Array(1), new Uint8Array(1))).rejects.toMatchObject(
+        refused,
+      );
+    },
+  );
+
+  test('cancel tokens, worker counts, output sizes', async () => {
+    const refused = expect.objectContaining({ code: 'ERR_ARGUMENT' });
+    expect(() => addon.cancel({} as CancelToken)).toThrow(refused);
+    expect(() => addon.setWorkerCount(0)).toThrow(refused);
+    const video = await addon.openVideo({ path: clip });
+    expect(() => addon.cancel(video as unknown as CancelToken)).toThrow(refused);
+    await expect(addon.readFrames(video, new Int32Array(1), new Uint8Array(5))).rejects.toEqual(refused);
+    await expect(addon.readFrames(video, [0] as never, new Uint8Array(72 * 48 * 3))).rejects.toEqual(refused);
+    addon.closeVideo(video);
+  });
+});
+
+test('many requests on few workers all settle, and nothing is left running', async () => {
+  const addon = videoAddon();
+  addon.setWorkerCount(3);
+  const results = await Promise.all(
+    Array.from({ length: 60 }, async (_, i) => {
+      using video = await VideoReader.open(clip);
+      return numbersIn(await video.get(i % 40), 72, 48)[0];
+    }),
+  );
+  expect(results).toEqual(Array.from({ length: 60 }, (_, i) => i % 40));
+  addon.setWorkerCount(1);
+  expect(addon.counters()).toMatchObject({ queued: 0, workers: 1, openVideos: 0 });
+});
+
+describe('loading', () => {
+  /** Runs a script in a fresh node, with the addon's path as its first argument and the clip's as its second. */
+  function node(script: string, env = {}) {
+    return spawnSync(process.execPath, ['-e', script, addonPath, clip], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+      timeout: 50000,
+    });
+  }
+  const prelude = 'const [, addonPath, clip] = process.argv; const addon = require(addonPath);';
+  const busy = `addon.openVideo({ path: clip }).then((video) => {
+    const frames = Array.from({ length: 60000 }, (_, i) => i % 40);
+    const plan = { frames, resize: null, crops: [[0, 0, 72, 48]], size: 24, flip: true, jitter: null, gray: true, mean: [0, 0, 0], std: [1, 1, 1] };
+    addon.runPlan(video, plan, new Float32Array(60000 * 3 * 24 * 24));
+  });`;
+
+  test('unfinished work keeps the process alive, finished work does not', () => {
+    const result = node(
+      `${prelude} addon.openVideo({ path: clip }).then((v) => console.log(addon.videoInfo(v).frameCount));`,
+    );
+    expect([result.status, result.signal, result.stdout, result.stderr]).toEqual([0, null, '40\n', '']);
+  });
+
+  test('process.exit during work ends cleanly', () => {
+    const result = node(`${prelude} ${busy} setTimeout(() => process.exit(7), 60);`);
+    expect([result.status, result.signal, result.stderr]).toEqual([7, null, '']);
+  });
+
+  test('worker threads load it, decode at the same time, and can be terminated while they do', () => {
+    const worker = `const { workerData } = require('node:worker_threads'); const [addonPath, clip] = workerData;
+      const addon = require(addonPath); ${busy}`;
+    const result = node(`${prelude} const { Worker } = require('node:worker_threads');
+      const start = () => new Worker(${JSON.stringify(worker)}, { eval: true, workerData: [addonPath, clip] });
+      const workers = [start(), start(), start()];
+      setTimeout(async () => {
+        await Promise.all(workers.map((w) => w.terminate()));
+        const video = await addon.openVideo({ path: clip });
+        console.log(addon.videoInfo(video).frameCount, addon.counters().openVideos);
+      }, 250);`);
+    expect([result.status, result.signal, result.stdout, result.stderr]).toEqual([0, null, '40 1\n', '']);
+  });
+
+  test('a missing or broken addon is one error with every candidate and a remedy', () => {
+    const broken = join(folder, 'broken.node');
+    writeFileSync(broken, 'not a library');
+    chmodSync(broken, 0o755);
+    const saved = process.env.VIDEO_ADDON_PATH;
+    try {
+      for (const path of [broken, join(folder, 'absent.node')]) {
+        process.env.VIDEO_ADDON_PATH = path;
+        jest.isolateModules(() => {
+          const fresh = require('../../lib/native/video') as typeof import('../../lib/native/video');
+          expect(() => fresh.videoAddon()).toThrow(
+            expect.objectContaining({ code: 'ERR_NATIVE_LOAD', message: expect.stringContaining(path) }),
+          );
+        });
+      }
+    } finally {
+      if (saved === undefined) delete process.env.VIDEO_ADDON_PATH;
+      else process.env.VIDEO_ADDON_PATH = saved;
+    }
+    expect(existsSync(addonPath)).toBe(true);
+  });
+});
