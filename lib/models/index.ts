@@ -1,1 +1,11 @@
+export type { Tokens } from './clip/tokenizer';
+export { tokenize } from './clip/tokenizer';
+export { createTask } from './create_task';
+export { rawStateDict } from './state_dict';
 export type { ParameterGroup, Targets, Task, TaskOptions } from './task';
+export type { Classification, ClassifyOptions } from './xclip/classify';
+export type { Geometry } from './xclip/geometry';
+export { loadPretrained } from './xclip/weights';
+export type { LoadXclipOptions, VideoFeatures, XclipOptions } from './xclip/xclip';
+export { XCLIP } from './xclip/xclip';
+export { geometryOf, ZOO } from './zoo';

@@ -1,0 +1,93 @@
+import { CodedError } from '../../base/error';
+import type { Embedding } from '../../nn/embedding';
+import type { LayerNorm } from '../../nn/layer_norm';
+import type { Mode } from '../../nn/module';
+import type { Transformer } from '../../nn/transformer';
+import { add, argmax, cast, gatherRows, matmul, slice } from '../../ops';
+import { scope } from '../../tensor/scope';
+import { type Device, describe, Tensor, tensor } from '../../tensor/tensor';
+import { type ComputeDtype, inDtype } from '../dtype';
+import type { Tokens } from './tokenizer';
+
+/** Token ids [K, length], as the tokenizer returns them or as an int32 or int64 tensor. */
+export type TextInput = Tokens | Tensor;
+
+/** The parts of CLIP's text transformer (Radford et al., 2021, section 2.4), which lie at the root of a state dict. */
+export interface TextTower {
+  /** [vocabulary, D] */
+  readonly token_embedding: Embedding;
+  /** [context, D] */
+  readonly positional_embedding: Tensor;
+  readonly transformer: Transformer;
+  readonly ln_final: LayerNorm;
+  /** [D, E] */
+  readonly text_projection: Tensor;
+}
+
+/** Texts on a device, cut to the longest. */
+interface Texts {
+  /** int [K, L] */
+  ids: Tensor;
+  /** int [K], where each text ends */
+  end: Tensor;
+}
+
+/**
+ * Features of texts: the transformer's output at the end token (the largest id), normalised and projected. What stands
+ * after the end tokens is never computed: attention is causal, so nothing that is read depends on it. For the same
+ * reason the last block works on the end tokens alone once its attention is done.
+ *
+ * @returns [K, E] in `dtype`
+ * @throws ERR_SHAPE, ERR_TEXT_TOO_LONG; ERR_INDEX_RANGE (when read) for ids outside the vocabulary
+ */
+export function encodeText(tower: TextTower, tokens: TextInput, dtype: ComputeDtype, mode: Mode): Tensor {
+  return scope(() => {
+    const context = tower.positional_embedding.dim(0);
+    checkTokens(tokens, context);
+    const { ids, end } =
+      tokens instanceof Tensor ? onDevice(tokens) : upload(tokens, tower.positional_embedding.device);
+    const length = ids.dim(1);
+    const position = slice(tower.positional_embedding, 0, 0, length);
+    let x = inDtype(add(tower.token_embedding.forward(ids), position), dtype);
+    const blocks = tower.transformer.resblocks;
+    for (const [i, block] of blocks.entries()) {
+      const select = i === blocks.length - 1 ? (rows: Tensor) => gatherRows(rows, end) : undefined;
+      x = block.forward(x, { causal: true, select });
+      mode.trace?.(`text.block${i}.out`, x);
+    }
+    const normed = tower.ln_final.forward(x);
+    mode.trace?.('text.ln_final', normed);
+    return matmul(normed, inDtype(tower.text_projection, dtype));
+  });
+}
+
+function checkTokens(tokens: TextInput, context: number): void {
+  const { shape } = tokens;
+  if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
+    const what = tokens instanceof Tensor ? describe(tokens) : `[${shape}]`;
+    throw new CodedError('ERR_SHAPE', `tokens must be [K, ${context}] with at least one text, got ${what}`);
+  }
+  if (shape[1]! > context) {
+    throw new CodedError(
+      'ERR_TEXT_TOO_LONG',
+      `texts of ${shape[1]} tokens do not fit the model's context of ${context}`,
+    );
+  }
+}
+
+function onDevice(ids: Tensor): Texts {
+  return { ids, end: argmax(cast(ids, 'float32'), 1) };
+}
+
+function upload({ ids, shape }: Tokens, device: Device): Texts {
+  const [count, width] = shape;
+  if (ids.length !== count * width) {
+    throw new CodedError('ERR_SHAPE', `${ids.length} token ids do not fill [${shape}]`);
+  }
+  const rows = Array.from({ length: count }, (_, k) => ids.subarray(k * width, (k + 1) * width));
+  const end = Int32Array.from(rows, (row) => row.indexOf(Math.max(...row)));
+  const length = Math.max(...end) + 1;
+  const cut = new Int32Array(count * length);
+  for (const [k, row] of rows.entries()) cut.set(row.subarray(0, length), k * length);
+  return { ids: tensor(cut, [count, length], { device }), end: tensor(end, [count], { device }) };
+}

@@ -1,0 +1,20 @@
+import type { Config } from '../config/schema';
+import type { Task, TaskOptions } from './task';
+import { createXclipTask } from './xclip/recipe';
+
+/**
+ * The task that a configuration asks for; the engine knows no other way to a model.
+ *
+ * @param classNames names in the order of the class numbers
+ * @throws ERR_LABELS, ERR_CONFIG_VALUE, ERR_DEVICE, and what loading MODEL.PRETRAINED throws
+ *
+ * @example
+ * const task = await createTask(config, await readLabels(config.DATA.LABEL_LIST));
+ */
+export function createTask(
+  config: Config,
+  classNames: readonly string[],
+  options: TaskOptions = {},
+): Promise<Task> {
+  return createXclipTask(config, classNames, options);
+}

@@ -1,0 +1,125 @@
+import { CodedError } from '../../base/error';
+import { l2Normalize } from '../../ops';
+import { noGrad } from '../../tensor/autograd';
+import { scope } from '../../tensor/scope';
+import { type Tensor, tensor } from '../../tensor/tensor';
+import { type Tokens, tokenize } from '../clip/tokenizer';
+import { inDtype } from '../dtype';
+import { readViews, throwIfAborted, type ViewOptions, type Views } from './video_input';
+import type { XCLIP } from './xclip';
+
+export interface ClassifyOptions extends ViewOptions {
+  /** How many classes to return (default all). */
+  topK?: number;
+}
+
+export interface Classification {
+  label: string;
+  /** Softmax over the given names, averaged over the views. */
+  probability: number;
+}
+
+/** Token ids of texts for this model. @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_INDEX_RANGE */
+export function tokensFor(model: XCLIP, texts: readonly string[]): Tokens {
+  const { contextLength, vocabSize } = model.geometry;
+  const tokens = tokenize(texts, contextLength);
+  const outside = tokens.ids.findIndex((id) => id >= vocabSize);
+  if (outside >= 0) {
+    const text = texts[Math.floor(outside / contextLength)];
+    throw new CodedError(
+      'ERR_INDEX_RANGE',
+      `token ${tokens.ids[outside]} of ${JSON.stringify(text)} is outside the model's vocabulary of ${vocabSize}`,
+    );
+  }
+  return tokens;
+}
+
+/** Ranked classes of each video: XCLIP.classify. */
+export async function classify(
+  model: XCLIP,
+  paths: readonly string[],
+  names: readonly string[],
+  options: ClassifyOptions,
+): Promise<Classification[][]> {
+  const { topK = names.length, signal } = options;
+  if (!Number.isInteger(topK) || topK < 1) {
+    throw new CodedError('ERR_ARGUMENT', `topK must be at least 1, got ${topK}`);
+  }
+  const text = noGrad(() => model.encodeText(tokensFor(model, names)));
+  try {
+    const results: Classification[][] = [];
+    for (const path of paths) {
+      const views = await readViews(path, model.geometry, options);
+      const sum = new Float64Array(names.length);
+      for await (const logits of perView(model, views, (clip) =>
+        model.score(model.encodeVideo(clip), text),
+      )) {
+        throwIfAborted(signal);
+        for (const [k, p] of softmax(logits).entries()) sum[k]! += p;
+      }
+      results.push(rank(names, sum, views.shape[0]!).slice(0, topK));
+    }
+    return results;
+  } finally {
+    text.dispose();
+  }
+}
+
+/** XCLIP.embedVideo. */
+export async function embedVideo(model: XCLIP, path: string, options: ViewOptions): Promise<Float32Array> {
+  const views = await readViews(path, model.geometry, options);
+  const sum = new Float32Array(model.geometry.embedDim);
+  for await (const feature of perView(model, views, (clip) =>
+    l2Normalize(inDtype(model.encodeVideo(clip).video, 'float32')),
+  )) {
+    throwIfAborted(options.signal);
+    for (const [i, value] of feature.entries()) sum[i]! += value;
+  }
+  const length = Math.hypot(...sum);
+  return sum.map((value) => value / length);
+}
+
+/** XCLIP.embedText. */
+export async function embedTexts(model: XCLIP, texts: readonly string[]): Promise<Float32Array[]> {
+  const features = noGrad(() => scope(() => l2Normalize(model.encodeText(tokensFor(model, texts)))));
+  const all = (await features.data()) as Float32Array;
+  features.dispose();
+  const width = model.geometry.embedDim;
+  return texts.map((_, k) => all.slice(k * width, (k + 1) * width));
+}
+
+// One view at a time, so that memory does not grow with their number. `body` maps a clip [1, T, 3, S, S] to a tensor.
+async function* perView(
+  model: XCLIP,
+  { pixels, shape: [count, ...shape] }: Views,
+  body: (clip: Tensor) => Tensor,
+): AsyncGenerator<Float32Array> {
+  const size = pixels.length / count!;
+  const device = model.logit_scale.device;
+  for (let view = 0; view < count!; view++) {
+    const result = noGrad(() =>
+      scope(() => {
+        const data = pixels.subarray(view * size, (view + 1) * size);
+        return body(tensor(data, [1, ...shape], { device }));
+      }),
+    );
+    try {
+      yield (await result.data()) as Float32Array;
+    } finally {
+      result.dispose();
+    }
+  }
+}
+
+function softmax(logits: Float32Array): Float64Array {
+  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const weights = Float64Array.from(logits, (x) => Math.exp(x - largest));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights.map((w) => w / sum);
+}
+
+function rank(names: readonly string[], sum: Float64Array, views: number): Classification[] {
+  return names
+    .map((label, k) => ({ label, probability: sum[k]! / views }))
+    .sort((a, b) => b.probability - a.probability);
+}

@@ -1,0 +1,92 @@
+import { type RawTensor, readCheckpoint } from '../../io';
+import { archOf } from '../zoo';
+import type { Geometry } from './geometry';
+import { convertHuggingFace } from './huggingface';
+import { checkGeometry, inferGeometry, inferPretrainedGeometry } from './infer_geometry';
+import type { XCLIP } from './xclip';
+
+/** Facts that image-text archives keep among their weights. */
+const FACTS = new Set(['input_resolution', 'context_length', 'vocab_size']);
+
+interface OpenState {
+  /** Official names; tensors are fetched until `close`. */
+  state: Map<string, RawTensor>;
+  close(): Promise<void>;
+}
+
+/** An open checkpoint of an X-CLIP model. */
+export interface XclipWeights extends OpenState {
+  geometry: Geometry;
+}
+
+/**
+ * Opens an X-CLIP checkpoint of any format and derives the model from it.
+ *
+ * @throws ERR_CHECKPOINT_MISMATCH for weights of another model, and what `readCheckpoint` throws
+ */
+export async function openWeights(path: string): Promise<XclipWeights> {
+  const open = await openState(path);
+  try {
+    return { ...open, geometry: inferGeometry(open.state, path) };
+  } catch (error) {
+    await open.close();
+    throw error;
+  }
+}
+
+/**
+ * Starts a model from weights trained before: those of an image-text model (CLIP's TorchScript archives `ViT-*.pt`, or
+ * its state dict in any format), where the parts that they lack keep their initial values, or those of an X-CLIP model
+ * of the same geometry.
+ *
+ * @returns names of the parameters that kept their values
+ * @throws ERR_CHECKPOINT_MISMATCH when the architecture differs (patch, resolution, widths, layers, frames), before
+ *   anything is changed; what `readCheckpoint` throws; ERR_ABORTED
+ *
+ * @example
+ * const model = new XCLIP(geometry, { seed: 1 });
+ * await loadPretrained(model, 'ViT-B-32.pt');
+ */
+export async function loadPretrained(
+  model: XCLIP,
+  path: string,
+  options: { signal?: AbortSignal } = {},
+): Promise<string[]> {
+  const { state, close } = await openState(path);
+  try {
+    const { geometry } = model;
+    const wanted = { ...geometry, arch: archOf(geometry) };
+    const complete = state.has('mit.positional_embedding');
+    const { mitLayers, promptLayers, frames } = geometry;
+    const found = complete
+      ? inferGeometry(state, path)
+      : { ...inferPretrainedGeometry(state, path, frames), mitLayers, promptLayers };
+    checkGeometry({ ...found, arch: archOf(found) }, wanted, path);
+    const { missing } = await model.loadStateDict(state, { strict: complete, source: path, ...options });
+    return missing;
+  } finally {
+    await close();
+  }
+}
+
+async function openState(path: string): Promise<OpenState> {
+  const checkpoint = await readCheckpoint(path);
+  try {
+    const state =
+      checkpoint.format === 'huggingface'
+        ? convertHuggingFace(checkpoint.stateDict, checkpoint.config ?? {}, path).stateDict
+        : withoutWrapper(checkpoint.stateDict);
+    for (const name of FACTS) state.delete(name);
+    return { state, close: () => checkpoint.close() };
+  } catch (error) {
+    await checkpoint.close();
+    throw error;
+  }
+}
+
+/** Names without the `module.` that wrappers for parallel training put before every one. */
+function withoutWrapper(state: ReadonlyMap<string, RawTensor>): Map<string, RawTensor> {
+  const prefix = 'module.';
+  const wrapped = [...state.keys()].every((name) => name.startsWith(prefix));
+  return new Map([...state].map(([name, raw]) => [wrapped ? name.slice(prefix.length) : name, raw]));
+}

@@ -1,0 +1,253 @@
+import { CodedError } from '../../base/error';
+import { Embedding } from '../../nn/embedding';
+import { constant, Initializer, normal } from '../../nn/init';
+import { LayerNorm } from '../../nn/layer_norm';
+import { evaluation, type Mode, Module } from '../../nn/module';
+import { Transformer } from '../../nn/transformer';
+import { add, exp, l2Normalize, matmul, mean, mul, reshape } from '../../ops';
+import { isRecording, noGrad } from '../../tensor/autograd';
+import { scope } from '../../tensor/scope';
+import { type Device, describe, type Tensor } from '../../tensor/tensor';
+import { encodeText, type TextInput, type TextTower } from '../clip/text';
+import { TextCache } from '../clip/text_cache';
+import { type ComputeDtype, inDtype } from '../dtype';
+import { type Classification, type ClassifyOptions, classify, embedTexts, embedVideo } from './classify';
+import type { Geometry } from './geometry';
+import { type InitialValues, initializeXclip } from './initialize';
+import { MultiframeIntegration } from './multiframe';
+import { PromptGenerator } from './prompt';
+import { CrossFrameVision } from './vision';
+import { openWeights } from './weights';
+
+export interface XclipOptions {
+  device?: Device;
+  /** Seed of the initial values (default 0). */
+  seed?: number;
+  /** Which initial values to draw (default `finetune`); `none` leaves them undefined, to be loaded. */
+  init?: InitialValues | 'none';
+  /** What activations are computed in (default float32). */
+  computeDtype?: ComputeDtype;
+  /** Dtype of the weights of matrix products: bfloat16 halves a model that is not trained (default float32). */
+  weightDtype?: ComputeDtype;
+  /** Largest probability of dropping a residual branch in training (default 0). */
+  dropPathRate?: number;
+}
+
+export interface LoadXclipOptions {
+  device?: Device;
+  /** What to compute in (default float32); with bfloat16 the weights of matrix products are stored so, too. */
+  dtype?: ComputeDtype;
+  /** Keep float32 parameters that require gradients (default false: nothing is recorded). */
+  trainable?: boolean;
+  signal?: AbortSignal;
+}
+
+/** What the video side of the model says of a batch of clips. */
+export interface VideoFeatures {
+  /** [B, E], not normalised */
+  video: Tensor;
+  /** Patch features averaged over frames, [B, N, E]. */
+  patches: Tensor;
+}
+
+/**
+ * X-CLIP (Ni et al., "Expanding Language-Image Pretrained Models for General Video Recognition", ECCV 2022): scores a
+ * clip against class names in words. Parameter names are those of the official checkpoints.
+ *
+ * @example
+ * const model = await XCLIP.load('k400_32_8.pth');
+ * const [best] = await model.classify('clip.mp4', ['abseiling', 'zumba']);
+ * console.log(best.label, best.probability);
+ * model.dispose();
+ */
+export class XCLIP extends Module implements TextTower {
+  readonly positional_embedding: Tensor;
+  readonly text_projection: Tensor;
+  /** Logarithm of the factor on cosines, float32 []. */
+  readonly logit_scale: Tensor;
+  /** [D, E] */
+  readonly prompts_visual_proj: Tensor;
+  readonly prompts_generator: PromptGenerator;
+  readonly mit: MultiframeIntegration;
+  readonly visual: CrossFrameVision;
+  readonly transformer: Transformer;
+  readonly token_embedding: Embedding;
+  readonly ln_final: LayerNorm;
+  readonly prompts_visual_ln: LayerNorm;
+
+  readonly computeDtype: ComputeDtype;
+  private readonly textCache = new TextCache();
+  private readonly textParameters: readonly Tensor[];
+
+  constructor(
+    readonly geometry: Geometry,
+    options: XclipOptions = {},
+  ) {
+    super();
+    const { embedDim, visionWidth, textWidth, textLayers, textHeads, contextLength, vocabSize } = geometry;
+    this.computeDtype = options.computeDtype ?? 'float32';
+    const init = new Initializer({ device: options.device, weightDtype: options.weightDtype, draw: false });
+    this.positional_embedding = init.vector([contextLength, textWidth], normal(0.01));
+    this.text_projection = init.weight([textWidth, embedDim], normal(textWidth ** -0.5));
+    this.logit_scale = init.vector([], constant(Math.log(1 / 0.07)));
+    this.prompts_visual_proj = init.weight([visionWidth, embedDim], normal(1));
+    this.prompts_generator = new PromptGenerator(geometry, init);
+    this.mit = new MultiframeIntegration(geometry, init);
+    this.visual = new CrossFrameVision(geometry, options.dropPathRate ?? 0, init);
+    this.transformer = new Transformer(textWidth, textLayers, textHeads, init);
+    this.token_embedding = new Embedding(vocabSize, textWidth, init);
+    this.ln_final = new LayerNorm(textWidth, init);
+    this.prompts_visual_ln = new LayerNorm(visionWidth, init);
+    this.textParameters = [
+      this.positional_embedding,
+      this.text_projection,
+      ...this.transformer.parameters(),
+      ...this.token_embedding.parameters(),
+      ...this.ln_final.parameters(),
+    ];
+    const values = options.init ?? 'finetune';
+    if (values !== 'none') initializeXclip(this, values, options.seed ?? 0);
+  }
+
+  /**
+   * Loads a model from a checkpoint in any format that `readCheckpoint` knows; its architecture, frame count and sizes
+   * are those of the checkpoint. Its parameters are frozen unless `trainable` is set.
+   *
+   * @throws ERR_FILE_NOT_FOUND, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_UNSAFE, ERR_CHECKPOINT_MISMATCH, ERR_ABORTED
+   */
+  static async load(path: string, options: LoadXclipOptions = {}): Promise<XCLIP> {
+    const { device, dtype = 'float32', trainable = false, signal } = options;
+    const weights = await openWeights(path);
+    try {
+      const model = new XCLIP(weights.geometry, {
+        device,
+        computeDtype: dtype,
+        weightDtype: trainable ? 'float32' : dtype,
+        init: 'none',
+      });
+      try {
+        await model.loadStateDict(weights.state, { source: path, signal });
+      } catch (error) {
+        model.dispose();
+        throw error;
+      }
+      if (!trainable) model.freeze();
+      return model;
+    } finally {
+      await weights.close();
+    }
+  }
+
+  /**
+   * Features of class names, float32 [K, E], not normalised. Nothing is computed when neither the tokens nor the text
+   * parameters have changed since the last call, unless a gradient is wanted.
+   */
+  encodeText(tokens: TextInput, mode: Mode = evaluation): Tensor {
+    const encode = () => scope(() => inDtype(encodeText(this, tokens, this.computeDtype, mode), 'float32'));
+    if (isRecording() && this.textParameters.some((parameter) => parameter.requiresGrad)) return encode();
+    return this.textCache.get(tokens, this.textParameters, () => noGrad(encode));
+  }
+
+  /**
+   * @param frames normalised pixels, float32 [B, T, 3, H, W]
+   * @throws ERR_FRAME_COUNT when T is not the model's, ERR_SHAPE
+   */
+  encodeVideo(frames: Tensor, mode: Mode = evaluation): VideoFeatures {
+    this.checkFrames(frames);
+    return scope(() => {
+      const dtype = this.computeDtype;
+      const { classes, patches } = this.visual.forward(frames, dtype, mode);
+      const normed = this.prompts_visual_ln.forward(patches);
+      mode.trace?.('prompts.visual_ln', normed);
+      const [sequences, count, width] = normed.shape as [number, number, number];
+      const { frames: T } = this.geometry;
+      // The projection is linear, so the mean over frames may come first: T times fewer products.
+      const average = mean(reshape(normed, [sequences / T, T, count, width]), 1);
+      const projected = matmul(average, inDtype(this.prompts_visual_proj, dtype));
+      mode.trace?.('prompts.img_features_mean', projected);
+      return { video: this.mit.forward(classes, mode), patches: projected };
+    });
+  }
+
+  /** Scores of each clip for each text, float32 [B, K]: scaled cosines with the texts as prompted by the clip. */
+  score({ video, patches }: VideoFeatures, text: Tensor, mode: Mode = evaluation): Tensor {
+    return scope(() => {
+      const [classes, width] = text.shape as [number, number];
+      const batch = video.dim(0);
+      const plain = reshape(text, [1, classes, width]);
+      const prompt = this.prompts_generator.forward(inDtype(plain, this.computeDtype), patches, mode);
+      const texts = l2Normalize(add(prompt, plain));
+      mode.trace?.('final.text', texts);
+      const videos = l2Normalize(inDtype(video, 'float32'));
+      mode.trace?.('final.video', videos);
+      const cosines = matmul(reshape(videos, [batch, 1, width]), texts, { transposeB: true });
+      const logits = mul(reshape(cosines, [batch, classes]), exp(this.logit_scale));
+      mode.trace?.('logits', logits);
+      return logits;
+    });
+  }
+
+  /**
+   * @param frames normalised pixels, float32 [B, T, 3, H, W]
+   * @param tokens [K, 77], from {@link tokenize} or an int tensor
+   * @returns logits, float32 [B, K]
+   * @throws ERR_FRAME_COUNT, ERR_SHAPE, ERR_TEXT_TOO_LONG
+   */
+  forward(frames: Tensor, tokens: TextInput, mode: Mode = evaluation): Tensor {
+    this.checkFrames(frames);
+    return scope(() => this.score(this.encodeVideo(frames, mode), this.encodeText(tokens, mode), mode));
+  }
+
+  /**
+   * Which of the named classes a video shows: class names in, probabilities out, ranked. Several paths give a list each.
+   * Views (clips x crops) are averaged.
+   *
+   * @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_FILE_NOT_FOUND, ERR_VIDEO_FORMAT and its kin, ERR_ABORTED
+   */
+  classify(path: string, names: readonly string[], options?: ClassifyOptions): Promise<Classification[]>;
+  classify(
+    paths: readonly string[],
+    names: readonly string[],
+    options?: ClassifyOptions,
+  ): Promise<Classification[][]>;
+  async classify(
+    paths: string | readonly string[],
+    names: readonly string[],
+    options: ClassifyOptions = {},
+  ): Promise<Classification[] | Classification[][]> {
+    if (typeof paths !== 'string') return classify(this, paths, names, options);
+    return (await classify(this, [paths], names, options))[0]!;
+  }
+
+  /** The unit-length feature of a video, [E]; with several views that of their mean. */
+  embedVideo(path: string, options: Omit<ClassifyOptions, 'topK'> = {}): Promise<Float32Array> {
+    return embedVideo(this, path, options);
+  }
+
+  /** Unit-length features of texts, one [E] each, before any video prompts them. */
+  embedText(texts: readonly string[]): Promise<Float32Array[]> {
+    return embedTexts(this, texts);
+  }
+
+  override dispose(): void {
+    this.textCache.clear();
+    super.dispose();
+  }
+
+  private checkFrames(frames: Tensor): void {
+    const { frames: T, imageSize } = this.geometry;
+    const [, count, ...image] = frames.shape;
+    if (frames.rank === 5 && count !== T) {
+      throw new CodedError(
+        'ERR_FRAME_COUNT',
+        `the model takes clips of ${T} frames, got ${count} (${describe(frames)}); sample ${T} frames`,
+      );
+    }
+    if (frames.rank !== 5 || String(image) !== String([3, imageSize, imageSize])) {
+      throw new CodedError(
+        'ERR_SHAPE',
+        `frames must be [B, ${T}, 3, ${imageSize}, ${imageSize}], got ${describe(frames)}`,
+      );
+    }
+  }
+}

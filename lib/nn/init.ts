@@ -1,0 +1,109 @@
+import { native } from '../native/load';
+import { full, randomNormal, randomUniform } from '../ops';
+import { keep } from '../tensor/scope';
+import { type Device, resolveDevice, Tensor } from '../tensor/tensor';
+
+/** Which random numbers a draw takes and where they go. */
+export interface DrawOptions {
+  seed: number;
+  /** Draws with the same seed and different streams are independent. */
+  stream: number;
+  device: Device;
+}
+
+/** Makes the initial values of a parameter: a fresh float32 tensor of `shape`. */
+export type Distribution = (shape: readonly number[], draw: DrawOptions) => Tensor;
+
+/** Every element is `value`. */
+export const constant =
+  (value: number): Distribution =>
+  (shape, { device }) =>
+    full(shape, value, { device });
+
+export const zeros: Distribution = constant(0);
+export const ones: Distribution = constant(1);
+
+/** Normal with mean 0. */
+export const normal =
+  (std: number): Distribution =>
+  (shape, draw) =>
+    randomNormal(shape, { ...draw, std });
+
+/** Uniform in [-bound, bound). */
+export const uniform =
+  (bound: number): Distribution =>
+  (shape, draw) =>
+    randomUniform(shape, { ...draw, low: -bound, high: bound });
+
+/** Uniform within sqrt(6 / (fan in + fan out)) (Glorot and Bengio, 2010), for a weight [out, in]. */
+export const xavierUniform: Distribution = (shape, draw) =>
+  uniform(Math.sqrt(6 / (shape[0]! + fanIn(shape))))(shape, draw);
+
+/** Uniform within 1 / sqrt(fan in): the usual start of a linear layer [out, in] or a convolution [out, in, h, w]. */
+export const fanInUniform: Distribution = (shape, draw) => uniform(1 / Math.sqrt(fanIn(shape)))(shape, draw);
+
+function fanIn(shape: readonly number[]): number {
+  return shape.slice(1).reduce((a, b) => a * b, 1);
+}
+
+export interface InitializerOptions {
+  /** Seed of the values (default 0). */
+  seed?: number;
+  device?: Device;
+  /** Dtype of the weights of matrix products (default float32); vectors are always float32. */
+  weightDtype?: 'float32' | 'bfloat16';
+  /** False leaves the values undefined, for a model whose weights are loaded next (default true). */
+  draw?: boolean;
+}
+
+/**
+ * Makes parameters, each from its own stream of the seed: values depend on the seed and on the order in which the
+ * parameters are made.
+ *
+ * @example
+ * const init = new Initializer({ seed: 1 });
+ * const layer = new Linear(64, 10, init);
+ */
+export class Initializer {
+  private readonly seed: number;
+  private readonly device: Device;
+  private readonly weightDtype: 'float32' | 'bfloat16';
+  private readonly draw: boolean;
+  private stream = 0;
+
+  constructor(options: InitializerOptions = {}) {
+    this.seed = options.seed ?? 0;
+    this.device = resolveDevice(options.device);
+    this.weightDtype = options.weightDtype ?? 'float32';
+    this.draw = options.draw ?? true;
+  }
+
+  /** A weight of a matrix product. */
+  weight(shape: readonly number[], distribution: Distribution): Tensor {
+    return this.make(shape, distribution, this.weightDtype);
+  }
+
+  /** A bias, a norm's parameter, or an embedding that is added: float32 in any case. */
+  vector(shape: readonly number[], distribution: Distribution): Tensor {
+    return this.make(shape, distribution, 'float32');
+  }
+
+  private make(shape: readonly number[], distribution: Distribution, dtype: 'float32' | 'bfloat16'): Tensor {
+    const parameter = keep(new Tensor(native().emptyTensor(shape, dtype, resolveDevice(this.device))));
+    parameter.requiresGrad = true;
+    const stream = this.stream++;
+    if (this.draw) initialize(parameter, distribution, { seed: this.seed, stream });
+    return parameter;
+  }
+}
+
+/** Replaces the values of a parameter by fresh ones. */
+export function initialize(
+  parameter: Tensor,
+  distribution: Distribution,
+  draw: { seed: number; stream: number },
+): void {
+  const values = distribution(parameter.shape, { ...draw, device: parameter.device });
+  parameter.assign(values);
+  values.dispose();
+}

@@ -1,0 +1,64 @@
+import { scope } from '../tensor/scope';
+import type { Tensor } from '../tensor/tensor';
+import type { Initializer } from './init';
+import { LayerNorm } from './layer_norm';
+import { Linear } from './linear';
+import { Module } from './module';
+import { MultiheadAttention } from './multihead_attention';
+
+/** Two linear layers with QuickGELU between them: `c_proj(quickGelu(c_fc(x)))`. */
+export class Mlp extends Module {
+  readonly c_fc: Linear;
+  readonly c_proj: Linear;
+
+  constructor(width: number, init: Initializer, hidden = 4 * width) {
+    super();
+    this.c_fc = new Linear(width, hidden, init);
+    this.c_proj = new Linear(hidden, width, init);
+  }
+
+  /** @param x [..., width]; `residual` is added to the result. */
+  forward(x: Tensor, options: { residual?: Tensor | null } = {}): Tensor {
+    return scope(() => this.c_proj.forward(this.c_fc.forward(x, { activation: 'quick_gelu' }), options));
+  }
+}
+
+/** Pre-norm transformer block: `x + attn(ln_1(x))`, then `x + mlp(ln_2(x))`. */
+export class ResidualAttentionBlock extends Module {
+  readonly attn: MultiheadAttention;
+  readonly ln_1: LayerNorm;
+  readonly mlp: Mlp;
+  readonly ln_2: LayerNorm;
+
+  constructor(width: number, heads: number, init: Initializer) {
+    super();
+    this.attn = new MultiheadAttention(width, heads, init);
+    this.ln_1 = new LayerNorm(width, init);
+    this.mlp = new Mlp(width, init);
+    this.ln_2 = new LayerNorm(width, init);
+  }
+
+  /**
+   * @param x [N, L, width]
+   * @param select picks the rows that are read later: it is applied to the attention's result and to the residual, so
+   *   that everything after the attention is computed for those rows alone. Default: all rows.
+   */
+  forward(x: Tensor, options: { causal?: boolean; select?: (x: Tensor) => Tensor } = {}): Tensor {
+    return scope(() => {
+      const select = options.select ?? ((all: Tensor) => all);
+      const mixed = this.attn.mix(this.ln_1.forward(x), { causal: options.causal });
+      const y = this.attn.out_proj.forward(select(mixed), { residual: select(x) });
+      return this.mlp.forward(this.ln_2.forward(y), { residual: y });
+    });
+  }
+}
+
+/** Blocks one after the other. */
+export class Transformer extends Module {
+  readonly resblocks: ResidualAttentionBlock[];
+
+  constructor(width: number, layers: number, heads: number, init: Initializer) {
+    super();
+    this.resblocks = Array.from({ length: layers }, () => new ResidualAttentionBlock(width, heads, init));
+  }
+}
