@@ -8,6 +8,7 @@
 #include "ops/layer_norm.h"
 #include "ops/layout.h"
 #include "ops/linear.h"
+#include "ops/matmul.h"
 #include "ops/random.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
@@ -43,6 +44,7 @@ std::vector<Binding> op_bindings() {
       BIND(linear_backward_input, "du", "weight"),
       BIND(linear_backward_weight, "du", "x", "into"),
       BIND(linear_backward_bias, "du", "into"),
+      BIND(matmul_forward, "a", "b", "transpose_a", "transpose_b", "alpha", "sum_batch"),
       BIND(random_uniform, "shape", "low", "high", "seed", "stream", "device"),
       BIND(random_normal, "shape", "mean", "deviation", "seed", "stream", "device"),
       BIND(random_truncated_normal, "shape", "mean", "deviation", "low", "high", "seed", "stream", "device"),

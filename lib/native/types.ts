@@ -87,6 +87,14 @@ export interface NativeOps {
     activation: string,
     saveSlope: boolean,
   ): [NativeTensor, NativeTensor | null];
+  matmulForward(
+    a: NativeTensor,
+    b: NativeTensor,
+    transposeA: boolean,
+    transposeB: boolean,
+    alpha: number,
+    sumBatch: boolean,
+  ): NativeTensor;
   own(x: NativeTensor): NativeTensor;
   permute(x: NativeTensor, axes: readonly number[]): NativeTensor;
   randomNormal(

@@ -218,9 +218,10 @@ void gemm(const GemmArgs& args) {
   if (args.batch == 0 || args.m == 0 || args.n == 0) return;
   if (args.k == 0) {
     // A sum of nothing: multiply by one column of zeros, so that the epilogue stays the same.
-    const std::vector<float> zeros(static_cast<size_t>(std::max(args.m, args.n)));
     GemmArgs empty = args;
-    empty.k = 1;
+    empty.batch = empty.k = 1;
+    empty.m *= args.batch;
+    const std::vector<float> zeros(static_cast<size_t>(std::max(empty.m, empty.n)));
     empty.a = {zeros.data(), 0, 1, 1};
     empty.b = {zeros.data(), 0, args.n, 1};
     return gemm(empty);
