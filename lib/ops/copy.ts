@@ -1,0 +1,71 @@
+import { type DType, native } from '../native/load';
+import { unaryOutput } from '../tensor/autograd';
+import { resolveDevice, Tensor, type TensorOptions, tensor } from '../tensor/tensor';
+
+const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);
+
+/**
+ * The elements in another dtype; integers from floats truncate toward zero. Differentiable between floating dtypes: the
+ * gradient is cast back.
+ *
+ * @throws ERR_NO_GRADIENT when differentiated through an integer dtype
+ *
+ * @example
+ * const y = cast(tensor([1.5, -1.5]), 'int32'); // [1, -1]
+ */
+export function cast(x: Tensor, dtype: DType): Tensor {
+  const { dtype: before } = x;
+  return unaryOutput(
+    'cast',
+    [x],
+    () => (dtype === before ? native().retain(x.handle) : native().cast(x.handle, dtype)),
+    floating.has(before) && floating.has(dtype) ? ([dy]) => [native().cast(dy!, before)] : null,
+  );
+}
+
+/**
+ * A tensor with every element equal to `value`.
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE
+ *
+ * @example
+ * const y = full([2, 2], 0.5); // [[0.5, 0.5], [0.5, 0.5]]
+ */
+export function full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
+  const { dtype = 'float32', device, requiresGrad = false } = options;
+  const result = new Tensor(native().full(shape, value, dtype, resolveDevice(device)));
+  result.requiresGrad = requiresGrad;
+  return result;
+}
+
+/**
+ * {@link full} of 0.
+ * @example
+ * const y = zeros([2]); // [0, 0]
+ */
+export function zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
+  return full(shape, 0, options);
+}
+
+/**
+ * {@link full} of 1.
+ * @example
+ * const y = ones([2]); // [1, 1]
+ */
+export function ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
+  return full(shape, 1, options);
+}
+
+/**
+ * The numbers `start`, `start + 1`, … below `end`.
+ *
+ * @returns float32 unless `options.dtype` says otherwise
+ *
+ * @example
+ * const y = arange(2, 5); // [2, 3, 4]
+ */
+export function arange(start: number, end: number, options: TensorOptions = {}): Tensor {
+  const length = Math.max(0, Math.ceil(end - start));
+  const values = Array.from({ length }, (_, i) => start + i);
+  return tensor(values, [length], options);
+}

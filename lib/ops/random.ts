@@ -1,0 +1,92 @@
+import { native } from '../native/load';
+import { unaryOutput } from '../tensor/autograd';
+import { type Device, resolveDevice, Tensor } from '../tensor/tensor';
+
+/** Which random numbers a draw takes. The same key gives the same numbers on every device and with any thread count. */
+export interface RandomKey {
+  /** Integer in [0, 2^53). */
+  seed: number;
+  /** Draws with the same seed and different streams are independent; integer in [0, 2^53), default 0. */
+  stream?: number;
+  device?: Device;
+}
+
+/**
+ * float32 numbers, uniform in [low, high). Element i comes from word `i % 4` of Philox block `i / 4`, with 24 bits.
+ *
+ * @throws ERR_SHAPE, ERR_ARGUMENT
+ *
+ * @example
+ * const x = randomUniform([2, 3], { seed: 1, low: -1, high: 1 });
+ */
+export function randomUniform(
+  shape: readonly number[],
+  { seed, stream = 0, device, low = 0, high = 1 }: RandomKey & { low?: number; high?: number },
+): Tensor {
+  return new Tensor(native().randomUniform(shape, low, high, seed, stream, resolveDevice(device)));
+}
+
+/**
+ * float32 numbers from a normal distribution (Box and Muller, 1958): words 0 and 1 of a block make elements 0 and 1 of
+ * the four, words 2 and 3 the others.
+ *
+ * @throws ERR_SHAPE, ERR_ARGUMENT
+ *
+ * @example
+ * const x = randomNormal([2, 3], { seed: 1, std: 0.02 });
+ */
+export function randomNormal(
+  shape: readonly number[],
+  { seed, stream = 0, device, mean = 0, std = 1 }: RandomKey & { mean?: number; std?: number },
+): Tensor {
+  return new Tensor(native().randomNormal(shape, mean, std, seed, stream, resolveDevice(device)));
+}
+
+/**
+ * float32 numbers from a normal distribution cut off at `low` and `high`, by the inverse of its distribution function.
+ *
+ * @throws ERR_SHAPE, ERR_ARGUMENT
+ *
+ * @example
+ * const x = randomTruncatedNormal([2, 3], { seed: 1, std: 0.02, low: -0.04, high: 0.04 });
+ */
+export function randomTruncatedNormal(
+  shape: readonly number[],
+  options: RandomKey & { mean?: number; std?: number; low: number; high: number },
+): Tensor {
+  const { seed, stream = 0, device, mean = 0, std = 1, low, high } = options;
+  return new Tensor(
+    native().randomTruncatedNormal(shape, mean, std, low, high, seed, stream, resolveDevice(device)),
+  );
+}
+
+export interface DropPathOptions {
+  /** Probability of dropping a sample, in [0, 1). At 0 the result shares the storage of x. */
+  rate: number;
+  seed: number;
+  stream: number;
+  /** How many samples dimension 0 holds: it is cut into so many equal runs of rows. */
+  samples: number;
+}
+
+/**
+ * Stochastic depth (Huang et al., 2016) per sample: all of a sample becomes zero with probability `rate`, and is
+ * multiplied by `1 / (1 - rate)` otherwise. Sample g takes word `g % 4` of Philox block `g / 4`.
+ *
+ * @param x float32 or bfloat16; a multiple of `samples` rows
+ * @returns as x
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT
+ *
+ * @example
+ * const y = dropPath(ones([4, 2]), { rate: 0.5, seed: 1, stream: 0, samples: 4 }); // rows of 0 or of 2
+ */
+export function dropPath(x: Tensor, { rate, seed, stream, samples }: DropPathOptions): Tensor {
+  const drop = (handle: Tensor['handle']) =>
+    rate === 0 ? native().retain(handle) : native().dropPath(handle, rate, samples, seed, stream);
+  return unaryOutput(
+    'drop_path',
+    [x],
+    () => drop(x.handle),
+    ([dy]) => [drop(dy!)],
+  );
+}
