@@ -67,6 +67,8 @@ export type ErrorCode =
   | 'ERR_TEXT_TOO_LONG'
   /** The number of frames does not fit the model. */
   | 'ERR_FRAME_COUNT'
+  /** A loss or score is infinite or not a number. */
+  | 'ERR_NOT_FINITE'
   /** The caller's AbortSignal fired. */
   | 'ERR_ABORTED'
   /** The command line is wrong. */

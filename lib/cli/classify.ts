@@ -1,0 +1,96 @@
+import type { Command } from 'commander';
+import { CodedError } from '../base/error';
+import { readLabels } from '../data/labels';
+import { type Classification, XCLIP } from '../models';
+import { native } from '../native/load';
+import type { Device } from '../tensor/tensor';
+import { integerFrom } from './arguments';
+import { interruptible } from './interrupt';
+import { print } from './terminal';
+import { trainedClasses } from './trained_classes';
+
+interface ClassifyFlags {
+  checkpoint: string;
+  labels: string;
+  zeroShot?: boolean;
+  top: number;
+  clips: number;
+  crops: '1' | '3';
+  json?: boolean;
+  device: Device;
+  dtype: 'float32' | 'bfloat16';
+  threads?: number;
+}
+
+const examples = `
+Examples:
+  $ xclip-native classify clip.mp4 --checkpoint k400_32_8.pth --labels labels/kinetics_400_labels.csv
+  $ xclip-native classify *.mp4 --checkpoint k400_32_8.pth --labels "arm wrestling,flipping pancake" --json
+
+Names need not be those of the training: the model compares the video with what they say. Only for a class table of
+another length than the checkpoint's is --zero-shot asked for, because that is most often a mistake.`;
+
+/** Adds `classify`: which of the named classes do videos show? */
+export function addClassify(program: Command): void {
+  program
+    .command('classify')
+    .description('name what videos show')
+    .argument('<clips...>', 'video files')
+    .requiredOption('--checkpoint <file>', 'weights: .pth, safetensors, or a Hugging Face folder')
+    .requiredOption('--labels <names>', 'CSV file "id,name", or names separated by commas')
+    .option('--top <n>', 'classes shown per video', integerFrom(1), 5)
+    .option('--clips <n>', 'sets of frames per video, scores averaged', integerFrom(1), 1)
+    .addOption(program.createOption('--crops <n>', 'squares per frame').choices(['1', '3']).default('1'))
+    .option('--zero-shot', 'allow a class table of another length than the training had')
+    .option('--json', 'print JSON')
+    .option('--device <name>', 'auto, cpu or cuda', 'auto')
+    .addOption(
+      program.createOption('--dtype <type>', 'precision').choices(['float32', 'bfloat16']).default('float32'),
+    )
+    .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1))
+    .addHelpText('after', examples)
+    .action(classify);
+}
+
+async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
+  const names = readLabels(flags.labels);
+  if (!flags.zeroShot) await checkClassCount(flags, names);
+  if (flags.threads !== undefined) native().setThreads(flags.threads);
+  await interruptible('stopping', async (signal) => {
+    const { device, dtype, top: topK, clips: clipCount } = flags;
+    const model = await XCLIP.load(flags.checkpoint, { device, dtype, signal });
+    try {
+      const options = { topK, clips: clipCount, crops: Number(flags.crops) as 1 | 3, signal };
+      const results: { path: string; classes: Classification[] }[] = [];
+      for (const path of clips) {
+        const classes = await model.classify(path, names, options);
+        if (flags.json) results.push({ path, classes });
+        else show(path, classes);
+      }
+      if (flags.json) print(JSON.stringify(results, null, 2));
+    } finally {
+      model.dispose();
+    }
+  });
+}
+
+/** Refuses a class table that is not of the training's length; names written out are always meant as they are. */
+async function checkClassCount(
+  { checkpoint, labels }: ClassifyFlags,
+  names: readonly string[],
+): Promise<void> {
+  const trained = await trainedClasses(checkpoint);
+  const isTable = /\.csv$/i.test(labels);
+  if (!isTable || trained === undefined || trained === names.length) return;
+  throw new CodedError(
+    'ERR_LABELS',
+    `${labels} has ${names.length} classes, but ${checkpoint} was trained on ${trained}; ` +
+      'give the class table of its training, or --zero-shot to use this one',
+  );
+}
+
+function show(path: string, classes: readonly Classification[]): void {
+  print(path);
+  for (const { label, probability } of classes)
+    print(`${(100 * probability).toFixed(2).padStart(8)} %  ${label}`);
+}

@@ -1,0 +1,103 @@
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
+import { basename, join } from 'node:path';
+import type { Command } from 'commander';
+import { native, packageRoot } from '../native/load';
+import { videoAddon } from '../native/video';
+import { print } from './terminal';
+import { packageVersion } from './version';
+
+/** CPU flags (as Linux names them) that our kernels or oneDNN make use of. */
+const usefulFlags = [
+  'avx2',
+  'fma',
+  'avx512f',
+  'avx512bw',
+  'avx512_bf16',
+  'avx512_vnni',
+  'amx_bf16',
+  'asimd',
+  'bf16',
+];
+
+const libraries = ['libavcodec', 'libavformat', 'libswscale', 'libdnnl', 'libgomp'];
+
+const remedy = `
+To install what the addons need, then build them:
+  Debian, Ubuntu: apt-get install build-essential cmake pkg-config libdnnl-dev libavformat-dev libavcodec-dev libswscale-dev
+  Fedora:         dnf install gcc-c++ make cmake pkgconf-pkg-config onednn-devel ffmpeg-free-devel
+  macOS:          brew install cmake pkg-config onednn ffmpeg libomp
+  npm run build`;
+
+/** Adds `doctor`: what this installation consists of, and what it lacks. */
+export function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('show versions, devices and what is missing, with how to install it')
+    .action(doctor);
+}
+
+function doctor(): void {
+  row('xclip-native', `${packageVersion()} in ${packageRoot()}`);
+  row('node', `${process.version} ${process.platform} ${process.arch}`);
+  row('processor', `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} threads`);
+  row('features', processorFlags());
+  row('memory', `${gigabytes(freemem())} of ${gigabytes(totalmem())} free`);
+  const works = [tryAddon('compute addon', computeFacts), tryAddon('decode addon', decodeFacts)].every(
+    Boolean,
+  );
+  for (const path of loadedLibraries()) row(basename(path).split('.')[0]!, path);
+  if (works) {
+    print('\nEverything is in place.');
+    return;
+  }
+  print(remedy);
+  process.exitCode = 1;
+}
+
+function computeFacts(): string {
+  const addon = native();
+  const devices = (['cpu', 'cuda'] as const).filter((device) => addon.deviceAvailable(device));
+  const path = process.env.NATIVE_COMPUTE_PATH ?? join(packageRoot(), 'build/Release/compute.node');
+  return `${path}; devices: ${devices.join(', ')}; ${addon.kernels().length} kernels`;
+}
+
+function decodeFacts(): string {
+  const { workers } = videoAddon().counters();
+  return `${process.env.VIDEO_ADDON_PATH ?? join(packageRoot(), 'bindings/video/build')}; ${workers} workers`;
+}
+
+function tryAddon(name: string, facts: () => string): boolean {
+  try {
+    row(name, facts());
+    return true;
+  } catch (error) {
+    row(name, `MISSING: ${(error as Error).message}`);
+    return false;
+  }
+}
+
+/** The libraries we care about among those the process has loaded, with their full version numbers. */
+function loadedLibraries(): string[] {
+  const report = process.report?.getReport() as { sharedObjects?: string[] } | undefined;
+  const loaded = (report?.sharedObjects ?? []).filter((path) =>
+    libraries.some((library) => basename(path).startsWith(`${library}.`)),
+  );
+  return loaded.map((path) => (existsSync(path) ? realpathSync(path) : path));
+}
+
+function processorFlags(): string {
+  const file = '/proc/cpuinfo';
+  if (!existsSync(file)) return 'chosen at run time';
+  const line = /^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync(file, 'utf8'))?.[1] ?? '';
+  const flags = new Set(line.trim().split(/\s+/));
+  return usefulFlags.filter((flag) => flags.has(flag)).join(' ') || 'none beyond the baseline';
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+}
+
+function row(name: string, value: string): void {
+  print(`${name.padEnd(15)}${value}`);
+}

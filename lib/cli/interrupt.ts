@@ -1,0 +1,36 @@
+import { constants } from 'node:os';
+import { hasCode } from '../base/error';
+import { note } from './terminal';
+
+const signals = ['SIGINT', 'SIGTERM'] as const;
+
+/**
+ * Runs `work` with an AbortSignal that fires at the first SIGINT or SIGTERM, so that it can save what it has; the second
+ * ends the process at once. After an interrupted run the exit status is 128 plus the signal's number (Ctrl-C: 130).
+ *
+ * @param hint printed at the first signal
+ */
+export async function interruptible<T>(
+  hint: string,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T | undefined> {
+  const controller = new AbortController();
+  let status = 0;
+  const stop = (name: NodeJS.Signals) => {
+    if (controller.signal.aborted) process.exit(status);
+    status = 128 + constants.signals[name];
+    note(`\n${hint}; once more to stop at once`);
+    controller.abort();
+  };
+  for (const name of signals) process.on(name, stop);
+  try {
+    return await work(controller.signal);
+  } catch (error) {
+    if (status === 0 || !hasCode(error, 'ERR_ABORTED')) throw error;
+    note((error as Error).message);
+    process.exitCode = status;
+    return undefined;
+  } finally {
+    for (const name of signals) process.off(name, stop);
+  }
+}

@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { CodedError } from '../base/error';
+import { normalizeArguments } from './arguments';
+import { addClassify } from './classify';
+import { addConvert } from './convert';
+import { addDoctor } from './doctor';
+import { addInfo } from './info';
+import { exitOnClosedPipe, printError } from './terminal';
+import { addTest, addTrain } from './train';
+import { packageVersion } from './version';
+
+const examples = `
+Examples:
+  $ xclip-native train -cfg configs/k400/32_8.yaml --output out --pretrained ViT-B-32.pt \\
+      --opts DATA.ROOT videos DATA.TRAIN_FILE train.txt DATA.VAL_FILE val.txt
+  $ xclip-native test -cfg configs/k400/32_8.yaml --resume out/best.pth --opts TEST.NUM_CLIP 4 TEST.NUM_CROP 3
+  $ xclip-native classify clip.mp4 --checkpoint out/best.pth --labels "arm wrestling,flipping pancake"
+
+"xclip-native <command> --help" explains a command.`;
+
+/** The command line as a parser; every command prints through terminal.ts and throws CodedErrors. */
+export function createProgram(): Command {
+  const program = new Command('xclip-native')
+    .description('X-CLIP video recognition: train, test, classify')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'explain the command')
+    .addHelpText('after', examples)
+    .exitOverride()
+    .configureOutput({ outputError: () => {} });
+  for (const add of [addTrain, addTest, addClassify, addInfo, addConvert, addDoctor]) add(program);
+  return program;
+}
+
+async function main(): Promise<void> {
+  exitOnClosedPipe();
+  try {
+    await createProgram().parseAsync(normalizeArguments(process.argv.slice(2)), { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return; // --help, --version
+    printError(error instanceof CommanderError ? usageError(error) : error);
+    process.exitCode = 1;
+  }
+}
+
+function usageError({ code, message }: CommanderError): CodedError {
+  if (code === 'commander.help') return new CodedError('ERR_USAGE', 'no command was given');
+  return new CodedError('ERR_USAGE', message.replace(/^error: /, '').replaceAll('\n', ' '));
+}
+
+if (require.main === module) void main();

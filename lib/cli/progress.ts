@@ -1,0 +1,58 @@
+import { Presets, SingleBar } from 'cli-progress';
+import { type EngineEvent, type Listener, logLines } from '../engine/events';
+import { note, print } from './terminal';
+
+/**
+ * Shows what the engine reports: log lines on standard output and, when standard error is a terminal, a progress bar
+ * under them.
+ */
+export function progressListener(): Listener & { stop(): void } {
+  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  const listener = (event: EngineEvent) => {
+    const lines = logLines(event);
+    if (lines.length > 0) bar?.clear();
+    for (const line of lines) {
+      if (event.kind === 'failure' || (event.kind === 'message' && event.warning)) note(line);
+      else print(line);
+    }
+    if (event.kind === 'train')
+      bar?.show(`epoch ${event.epoch + 1}/${event.epochs}`, event, `loss ${event.loss.toFixed(4)}`);
+    if (event.kind === 'test') bar?.show('test', event, `Acc@1 ${event.top1.toFixed(1)}`);
+  };
+  return Object.assign(listener, { stop: () => bar?.stop() });
+}
+
+/** One bar that starts anew whenever a count begins again. */
+class ProgressBar {
+  private readonly bar = new SingleBar(
+    {
+      format: '{what} {bar} {value}/{total} {eta_formatted} {figure}',
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: true,
+      etaBuffer: 20,
+    },
+    Presets.shades_classic,
+  );
+  private what = '';
+
+  show(what: string, { step, steps }: { step: number; steps: number }, figure: string): void {
+    if (this.what !== what) {
+      this.stop();
+      this.bar.start(steps, step, { what, figure });
+      this.what = what;
+    }
+    this.bar.update(step + 1, { figure });
+    if (step + 1 === steps) this.stop();
+  }
+
+  /** Makes room for a line. The bar comes back at its next update. */
+  clear(): void {
+    if (this.what) process.stderr.write('\r\x1b[K');
+  }
+
+  stop(): void {
+    if (this.what) this.bar.stop();
+    this.what = '';
+  }
+}

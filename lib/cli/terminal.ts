@@ -1,0 +1,35 @@
+/** What the commands print goes through here: results to standard output, everything else to standard error. */
+
+/** Prints a line of the result. */
+export function print(line = ''): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Prints a line that is not part of the result: progress, hints, warnings. */
+export function note(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/**
+ * Prints an error as one line, `error CODE: message`; a stack follows when the environment variable DEBUG is set.
+ * Errors that this package did not foresee have the code ERR_INTERNAL.
+ */
+export function printError(error: unknown): void {
+  const { name, code, message, stack } = error as Partial<Error & { code: string }>;
+  const known = name === 'CodedError' && code ? code : 'ERR_INTERNAL';
+  note(`error ${known}: ${message ?? String(error)}`);
+  if (process.env.DEBUG && stack) note(stack);
+}
+
+/**
+ * Ends the process quietly when whoever reads our output has gone away (`xclip-native … | head`), instead of failing with
+ * EPIPE in the middle of something.
+ */
+export function exitOnClosedPipe(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+      throw error;
+    });
+  }
+}

@@ -1,0 +1,81 @@
+import type { Command } from 'commander';
+import { type ConfigFlags, loadConfig } from '../config/load';
+import { run } from '../engine/run';
+import { integerFrom } from './arguments';
+import { interruptible } from './interrupt';
+import { progressListener } from './progress';
+
+/** Options of `train` and `test`, as the parser gives them. */
+interface RunFlags extends ConfigFlags {
+  cfg: string;
+  opts?: string[];
+  device?: string;
+  threads?: number;
+  seed?: number;
+}
+
+const trainExamples = `
+Examples:
+  $ xclip-native train -cfg configs/k400/32_8.yaml --output out --pretrained ViT-B-32.pt --accumulation-steps 4 \\
+      --opts DATA.ROOT videos DATA.TRAIN_FILE train.txt DATA.VAL_FILE val.txt
+  $ xclip-native train -cfg out/config.yaml --output out --opts TRAIN.AUTO_RESUME True
+
+Lists have one "file label" per line. Ctrl-C saves a checkpoint that a resumed run continues from exactly.`;
+
+const testExamples = `
+Examples:
+  $ xclip-native test -cfg configs/k400/32_8.yaml --resume k400_32_8.pth \\
+      --opts DATA.ROOT videos DATA.VAL_FILE val.txt TEST.NUM_CLIP 4 TEST.NUM_CROP 3`;
+
+/** Adds `train`: the official recipe, with the official flags. */
+export function addTrain(program: Command): void {
+  const command = program
+    .command('train')
+    .description('train a model as a configuration file says, testing it after each epoch')
+    .option('--only-test', 'test the model of --resume and stop')
+    .option('--accumulation-steps <n>', 'micro-batches per update', integerFrom(1))
+    .option('--pretrained <file>', 'image-text weights to start from, such as ViT-B-32.pt');
+  addRunOptions(command)
+    .addHelpText('after', trainExamples)
+    .action((flags: RunFlags) => execute(flags));
+}
+
+/** Adds `test`: the same as `train --only_test`. */
+export function addTest(program: Command): void {
+  const command = program
+    .command('test')
+    .description('measure the accuracy of a checkpoint on the validation list');
+  addRunOptions(command)
+    .addHelpText('after', testExamples)
+    .action((flags: RunFlags) => execute({ ...flags, onlyTest: true }));
+}
+
+function addRunOptions(command: Command): Command {
+  return command
+    .requiredOption(
+      '--cfg <file>',
+      'configuration file, also -cfg; shipped ones are found as configs/k400/32_8.yaml',
+    )
+    .option('--output <folder>', 'where checkpoints, logs and the report go')
+    .option('--resume <file>', 'checkpoint to continue, or to test')
+    .option('--batch-size <n>', 'videos per step', integerFrom(1))
+    .option('--device <name>', 'auto, cpu or cuda')
+    .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1))
+    .option('--seed <n>', 'source of all randomness', integerFrom(0))
+    .option('--opts <KEY VALUE...>', 'configuration values, as in "TRAIN.EPOCHS 10 TRAIN.LR 1e-4"');
+}
+
+async function execute({ cfg, opts = [], device, threads, seed, ...flags }: RunFlags): Promise<void> {
+  const own = [
+    ...(device === undefined ? [] : ['MODEL.DEVICE', device]),
+    ...(seed === undefined ? [] : ['SEED', String(seed)]),
+  ];
+  const config = loadConfig({ cfg, opts: [...opts, ...own], flags });
+  const progress = progressListener();
+  const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
+  try {
+    await interruptible(hint, (signal) => run(config, { threads, signal, listener: progress }));
+  } finally {
+    progress.stop();
+  }
+}

@@ -1,0 +1,161 @@
+import { CodedError } from '../base/error';
+import type { Batch, SampleFailure } from '../data/batch';
+import type { VideoLoader } from '../data/loader';
+import type { Task } from '../models/task';
+import type { DeviceType } from '../native/load';
+import { evaluation } from '../nn/module';
+import { add } from '../ops/binary';
+import { softmax } from '../ops/softmax';
+import { noGrad } from '../tensor/autograd';
+import { keep, scope } from '../tensor/scope';
+import { type Tensor, tensor } from '../tensor/tensor';
+import type { Listener } from './events';
+
+/** What a model said about one video. */
+export interface Prediction {
+  /** Index in the data set. */
+  index: number;
+  label: number;
+  /** The class with the highest score. */
+  predicted: number;
+  /** Mean over the views of the probability of `predicted`, and of `label`. */
+  probability: number;
+  labelProbability: number;
+  /** Number of classes before `label` in the ranking; 0 is a hit. Of equal scores the lower class comes first. */
+  rank: number;
+}
+
+export interface Evaluation {
+  /** Share of the videos with rank 0, and with a rank below min(5, K), in percent. */
+  top1: number;
+  top5: number;
+  /** One for each video that could be read, in the order of the list. */
+  predictions: Prediction[];
+  failures: SampleFailure[];
+}
+
+export interface EvaluateOptions {
+  task: Task;
+  /** Batches of [B, V, T, 3, S, S], every video once. */
+  loader: VideoLoader;
+  device: DeviceType;
+  /** Steps between logged ones. */
+  printFrequency: number;
+  emit: Listener;
+}
+
+/**
+ * Classifies every video of the loader: softmax of the logits, summed over the V views, as the reference does. Nothing
+ * is recorded for a gradient and nothing of the model changes.
+ *
+ * @throws ERR_ABORTED when the loader's signal fires, ERR_NOT_FINITE when a score is no number, what the loader throws
+ */
+export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
+  const { task, loader, printFrequency, emit } = options;
+  const predictions: Prediction[] = [];
+  const failures: SampleFailure[] = [];
+  let hits = 0;
+  for await (const batch of loader.epoch(0)) {
+    for (const failure of batch.failed) emit({ ...failure, kind: 'failure' });
+    failures.push(...batch.failed);
+    for (const prediction of await classifyBatch(batch, options)) {
+      predictions.push(prediction);
+      if (prediction.rank === 0) hits++;
+    }
+    batch.release();
+    emit({
+      kind: 'test',
+      step: batch.index,
+      steps: loader.batchesPerEpoch,
+      top1: percent(hits, predictions.length),
+      logged: batch.index % printFrequency === 0,
+    });
+  }
+  if (predictions.length === 0) {
+    throw new CodedError(
+      'ERR_VIDEO_DECODE',
+      `none of the ${failures.length} test videos could be read; the first: ${failures[0]?.path}: ${failures[0]?.reason}`,
+    );
+  }
+  const bound = Math.min(5, task.classNames.length);
+  return {
+    top1: percent(hits, predictions.length),
+    top5: percent(predictions.filter(({ rank }) => rank < bound).length, predictions.length),
+    predictions,
+    failures,
+  };
+}
+
+async function classifyBatch(batch: Batch, { task, device }: EvaluateOptions): Promise<Prediction[]> {
+  const [count, views, ...clip] = batch.shape as [number, number, ...number[]];
+  if (count === 0) return [];
+  const clipSize = clip.reduce((a, b) => a * b, 1);
+  const classes = task.classNames.length;
+  let sum: Tensor | undefined;
+  try {
+    for (let view = 0; view < views; view++) {
+      const frames = viewOf(batch.frames, count, views, view, clipSize);
+      const total: Tensor = noGrad(() =>
+        scope(() => {
+          const scores = softmax(task.forward(tensor(frames, [count, ...clip], { device }), evaluation));
+          return sum ? add(sum, scores) : scores;
+        }),
+      );
+      sum?.dispose();
+      sum = keep(total);
+    }
+    const scores = (await sum!.data()) as Float32Array;
+    return Array.from(batch.labels, (label, row) => {
+      const own = scores.subarray(row * classes, (row + 1) * classes);
+      return judge(own, label, views, batch.indices[row]!);
+    });
+  } finally {
+    sum?.dispose();
+  }
+}
+
+/** The clips of one view, [B, T, 3, S, S], out of [B, V, T, 3, S, S]. */
+function viewOf(
+  frames: Float32Array,
+  count: number,
+  views: number,
+  view: number,
+  clipSize: number,
+): Float32Array {
+  if (views === 1) return frames;
+  const result = new Float32Array(count * clipSize);
+  for (let row = 0; row < count; row++) {
+    const start = (row * views + view) * clipSize;
+    result.set(frames.subarray(start, start + clipSize), row * clipSize);
+  }
+  return result;
+}
+
+/** @param scores [K], probabilities summed over the views */
+function judge(scores: Float32Array, label: number, views: number, index: number): Prediction {
+  const own = scores[label];
+  if (own === undefined || !scores.every(Number.isFinite)) {
+    throw new CodedError(
+      'ERR_NOT_FINITE',
+      `the scores of test video ${index} are not all numbers; are the weights sound?`,
+    );
+  }
+  let rank = 0;
+  let predicted = 0;
+  scores.forEach((score, k) => {
+    if (score > own || (score === own && k < label)) rank++;
+    if (score > scores[predicted]!) predicted = k;
+  });
+  return {
+    index,
+    label,
+    predicted,
+    probability: scores[predicted]! / views,
+    labelProbability: own / views,
+    rank,
+  };
+}
+
+function percent(part: number, whole: number): number {
+  return whole === 0 ? 0 : (100 * part) / whole;
+}

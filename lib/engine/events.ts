@@ -1,0 +1,138 @@
+import type { SampleFailure } from '../data/batch';
+import { formatDuration } from './meters';
+
+/** One micro-batch of training. */
+export interface TrainStep {
+  kind: 'train';
+  epoch: number;
+  epochs: number;
+  /** Micro-batch within the epoch, from 0, and how many there are. */
+  step: number;
+  steps: number;
+  /** Loss divided by the number of accumulated micro-batches, and its average over the epoch. */
+  loss: number;
+  averageLoss: number;
+  /** Learning rate of the first parameter group after this step. */
+  lr: number;
+  /** Seconds of this step, and their average over the epoch. */
+  seconds: number;
+  averageSeconds: number;
+  /** Part of the epoch's time so far that was spent waiting for data, 0..1. */
+  dataShare: number;
+  /** Seconds to the end of the epoch at the average pace. */
+  eta: number;
+  /** Most device memory that tensors took so far, in bytes. */
+  memory: number;
+  /** True for the steps that PRINT_FREQ selects. */
+  logged: boolean;
+}
+
+/** One batch of an evaluation. */
+export interface TestStep {
+  kind: 'test';
+  step: number;
+  steps: number;
+  /** Top-1 accuracy so far, in percent. */
+  top1: number;
+  logged: boolean;
+}
+
+/** A finished evaluation. */
+export interface TestEnd {
+  kind: 'accuracy';
+  /** The last epoch trained before it; null when a checkpoint is tested. */
+  epoch: number | null;
+  clips: number;
+  crops: number;
+  /** In percent. */
+  top1: number;
+  top5: number;
+  /** Videos evaluated, and videos that could not be read. */
+  videos: number;
+  failed: number;
+  /** The best top-1 of the run so far; null when a checkpoint is tested. */
+  best: number | null;
+}
+
+/** A finished epoch of training. */
+export interface EpochEnd {
+  kind: 'epoch';
+  epoch: number;
+  seconds: number;
+  loss: number;
+}
+
+/** A checkpoint that was written. */
+export interface CheckpointSaved {
+  kind: 'checkpoint';
+  path: string;
+  epoch: number;
+  /** Micro-batches of `epoch` that it includes; null for the whole epoch. */
+  batch: number | null;
+}
+
+/** A video that could not be loaded. */
+export interface FailedSample extends SampleFailure {
+  kind: 'failure';
+}
+
+/** Something to tell the user. */
+export interface Message {
+  kind: 'message';
+  text: string;
+  warning?: boolean;
+}
+
+/** What the engine reports while it works. It never prints: whoever runs it listens. */
+export type EngineEvent =
+  | TrainStep
+  | TestStep
+  | TestEnd
+  | EpochEnd
+  | CheckpointSaved
+  | FailedSample
+  | Message;
+
+export type Listener = (event: EngineEvent) => void;
+
+/** The lines that the log shows for an event, in the format of the reference; none for unlogged steps. */
+export function logLines(event: EngineEvent): string[] {
+  switch (event.kind) {
+    case 'train':
+      return event.logged ? [trainLine(event)] : [];
+    case 'test':
+      return event.logged ? [`Test: [${event.step}/${event.steps}]\tAcc@1: ${event.top1.toFixed(3)}\t`] : [];
+    case 'accuracy':
+      return accuracyLines(event);
+    case 'epoch':
+      return [`EPOCH ${event.epoch} training takes ${formatDuration(event.seconds)}`];
+    case 'checkpoint':
+      return [`${event.path} saved !!!`];
+    case 'failure':
+      return [`warning ${event.code}: ${event.where}: ${event.path}: ${event.reason}`];
+    case 'message':
+      return [event.warning ? `warning: ${event.text}` : event.text];
+  }
+}
+
+function trainLine(event: TrainStep): string {
+  const pair = (value: number, average: number) => `${value.toFixed(4)} (${average.toFixed(4)})`;
+  return [
+    `Train: [${event.epoch}/${event.epochs}][${event.step}/${event.steps}]`,
+    `eta ${formatDuration(event.eta)} lr ${event.lr.toFixed(9)}`,
+    `time ${pair(event.seconds, event.averageSeconds)}`,
+    `tot_loss ${pair(event.loss, event.averageLoss)}`,
+    `mem ${(event.memory / 2 ** 20).toFixed(0)}MB`,
+    `data ${(100 * event.dataShare).toFixed(1)}%`,
+  ].join('\t');
+}
+
+function accuracyLines({ top1, top5, videos, failed, best }: TestEnd): string[] {
+  const lines = [
+    ` * Acc@1 ${top1.toFixed(3)} Acc@5 ${top5.toFixed(3)}`,
+    `Accuracy of the network on the ${videos} test videos: ${top1.toFixed(1)}%`,
+  ];
+  if (failed > 0) lines.push(`warning: ${failed} more test videos could not be read and are not counted`);
+  if (best !== null) lines.push(`Max accuracy: ${best.toFixed(2)}%`);
+  return lines;
+}

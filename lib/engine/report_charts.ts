@@ -1,0 +1,125 @@
+/** Pictures of a report as SVG and HTML text, without scripts and without anything from outside. */
+
+export interface Series {
+  name: string;
+  /** In ascending x. Values that are not finite are left out. */
+  points: readonly (readonly [x: number, y: number])[];
+}
+
+const size = { width: 640, height: 260, left: 64, right: 12, top: 12, bottom: 40 };
+const inks = ['#2563c9', '#d0542b', '#2e8b57', '#7a4fb5'];
+/** More points than this cannot be told apart; they are averaged in groups. */
+const maxPoints = 600;
+
+/** A line chart with a legend when there are several series; '' when there is nothing to draw. */
+export function lineChart(title: string, xLabel: string, series: readonly Series[]): string {
+  const drawn = series.map(({ name, points }) => ({ name, points: thin(points) }));
+  const all = drawn.flatMap(({ points }) => points);
+  if (all.length === 0) return '';
+  const xs = axis(all.map(([x]) => x));
+  const ys = axis(all.map(([, y]) => y));
+  const x = (value: number) =>
+    size.left + ((value - xs.low) / (xs.high - xs.low)) * (size.width - size.left - size.right);
+  const y = (value: number) =>
+    size.height -
+    size.bottom -
+    ((value - ys.low) / (ys.high - ys.low)) * (size.height - size.top - size.bottom);
+  const bottom = size.height - size.bottom;
+  const grid = ys.ticks.map(
+    (tick) =>
+      `<path class="grid" d="M${size.left} ${y(tick).toFixed(1)}H${size.width - size.right}"/>` +
+      `<text x="${size.left - 6}" y="${(y(tick) + 4).toFixed(1)}" text-anchor="end">${short(tick)}</text>`,
+  );
+  const ticks = xs.ticks.map(
+    (tick) => `<text x="${x(tick).toFixed(1)}" y="${bottom + 16}" text-anchor="middle">${short(tick)}</text>`,
+  );
+  const lines = drawn.map(({ points }, k) => {
+    const ink = inks[k % inks.length];
+    if (points.length === 1) {
+      const [px, py] = points[0]!;
+      return `<circle cx="${x(px).toFixed(1)}" cy="${y(py).toFixed(1)}" r="3" fill="${ink}"/>`;
+    }
+    const path = points.map(([px, py]) => `${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join('L');
+    return `<path d="M${path}" fill="none" stroke="${ink}" stroke-width="1.6"/>`;
+  });
+  const legend =
+    drawn.length < 2
+      ? ''
+      : drawn
+          .map(({ name }, k) => `<b style="color:${inks[k % inks.length]}">${escapeHtml(name)}</b>`)
+          .join(' ');
+  return (
+    `<figure><figcaption>${escapeHtml(title)} ${legend}</figcaption>` +
+    `<svg viewBox="0 0 ${size.width} ${size.height}" role="img" aria-label="${escapeHtml(title)}">` +
+    grid.join('') +
+    ticks.join('') +
+    lines.join('') +
+    `<text x="${(size.left + size.width) / 2}" y="${size.height - 6}" text-anchor="middle">${escapeHtml(xLabel)}</text>` +
+    '</svg></figure>'
+  );
+}
+
+/**
+ * A confusion matrix as a table of shades: rows are true classes, columns what the model said.
+ * @param counts row-major [K, K]
+ */
+export function confusionMatrix(names: readonly string[], counts: ArrayLike<number>): string {
+  const classes = names.length;
+  const rows = names.map((name, row) => {
+    const own = Array.from({ length: classes }, (_, column) => counts[row * classes + column]!);
+    const total = own.reduce((a, b) => a + b, 0);
+    const cells = own.map((count, column) => {
+      if (count === 0) return '<td></td>';
+      const share = (0.15 + (0.85 * count) / total).toFixed(2);
+      const ink = row === column ? `rgba(46,139,87,${share})` : `rgba(208,84,43,${share})`;
+      const hint = `${name} → ${names[column]}: ${count} of ${total}`;
+      return `<td style="background:${ink}" title="${escapeHtml(hint)}">${classes <= 24 ? count : ''}</td>`;
+    });
+    return `<tr><th>${escapeHtml(name)}</th>${cells.join('')}</tr>`;
+  });
+  return `<table class="matrix">${rows.join('')}</table>`;
+}
+
+/** Text that stands for itself in HTML, in attributes too. */
+export function escapeHtml(text: string): string {
+  const names: Record<string, string> = {
+    '&': '&amp;',
+    '<': '&lt;',
+    '>': '&gt;',
+    '"': '&quot;',
+    "'": '&#39;',
+  };
+  return text.replace(/[&<>"']/g, (character) => names[character]!);
+}
+
+/** At most {@link maxPoints} points: means of neighbouring ones. */
+function thin(points: Series['points']): (readonly [number, number])[] {
+  const finite = points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
+  const group = Math.ceil(finite.length / maxPoints);
+  if (group <= 1) return finite;
+  return Array.from({ length: Math.ceil(finite.length / group) }, (_, k) => {
+    const part = finite.slice(k * group, (k + 1) * group);
+    const mean = (which: 0 | 1) => part.reduce((sum, point) => sum + point[which], 0) / part.length;
+    return [mean(0), mean(1)] as const;
+  });
+}
+
+/** Round limits around the values and 4 to 10 round ticks between them. */
+function axis(values: readonly number[]): { low: number; high: number; ticks: number[] } {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  if (low === high) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
+  const rough = (high - low) / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough)!;
+  const first = Math.floor(low / step);
+  const last = Math.ceil(high / step);
+  const ticks = Array.from({ length: last - first + 1 }, (_, k) => (first + k) * step);
+  return { low: first * step, high: last * step, ticks };
+}
+
+function short(value: number): string {
+  if (value === 0) return '0';
+  const magnitude = Math.abs(value);
+  return magnitude < 1e-3 || magnitude >= 1e6 ? value.toExponential(1) : String(Number(value.toPrecision(4)));
+}

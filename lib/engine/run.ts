@@ -1,0 +1,143 @@
+import { join } from 'node:path';
+import { CodedError, hasCode } from '../base/error';
+import { configToYaml } from '../config/load';
+import type { Config } from '../config/schema';
+import { readCheckpoint, writeAtomically } from '../io';
+import { createTask, type Task } from '../models';
+import { native } from '../native/load';
+import { videoAddon } from '../native/video';
+import { newestCheckpoint } from './checkpoint';
+import { accuracyEvent, evaluateViews, type RunContext } from './context';
+import type { Evaluation } from './evaluate';
+import type { Listener } from './events';
+import { readMetrics, writeReport } from './report';
+import { METRICS_FILE, runLog } from './run_log';
+import { classNamesOf, datasetOf, requireFile } from './setup';
+import { train } from './train';
+
+/** Names of two files that a run leaves in its output folder. */
+export const REPORT_FILE = 'report.html';
+export const CONFIG_FILE = 'config.yaml';
+
+export interface RunOptions {
+  /** Threads that compute on the CPU (default: all cores). */
+  threads?: number;
+  /** Training: saves a checkpoint and stops with ERR_ABORTED. Testing: stops with ERR_ABORTED. */
+  signal?: AbortSignal;
+  /** Told what happens. */
+  listener?: Listener;
+}
+
+export interface RunResult {
+  /** The last evaluation: multi-view after training, else as TEST says. */
+  evaluation: Evaluation;
+  /** Best top-1 after an epoch, in percent; null when only tested. */
+  maxAccuracy: number | null;
+  classNames: readonly string[];
+}
+
+/**
+ * Does what a configuration says: trains and tests after each epoch, with a multi-view test at the end, or, with
+ * TEST.ONLY_TEST, tests the checkpoint MODEL.RESUME. In OUTPUT (unless it is '') it leaves the configuration, the log,
+ * metrics, checkpoints and a report.
+ *
+ * @throws CodedErrors of every part; anything wrong in the configuration, the lists or the checkpoint comes before the
+ *   first step, and before anything is written
+ *
+ * @example
+ * const config = loadConfig({ cfg: 'configs/k400/32_8.yaml', flags: { resume: 'k400_32_8.pth', onlyTest: true } });
+ * const { evaluation } = await run(config, { listener: (event) => console.log(logLines(event).join('\n')) });
+ */
+export async function run(config: Config, options: RunOptions = {}): Promise<RunResult> {
+  const classNames = classNamesOf(config);
+  const validation = await datasetOf(config, 'VAL_FILE');
+  const training = config.TEST.ONLY_TEST ? null : await datasetOf(config, 'TRAIN_FILE');
+  if (config.MODEL.PRETRAINED) await requireFile('MODEL.PRETRAINED', config.MODEL.PRETRAINED);
+  const resume = await resumeFile(config);
+  if (options.threads !== undefined) native().setThreads(options.threads);
+  videoAddon().setWorkerCount(config.DATA.NUM_WORKERS);
+  const checkpoint = resume === null ? null : await readCheckpoint(resume);
+  let task: Task | undefined;
+  let log: Listener | undefined;
+  try {
+    task = await createTask(config, classNames, { signal: options.signal });
+    const loaded = { config, task, validation, checkpoint, signal: options.signal };
+    const emit: Listener = (event) => {
+      log?.(event);
+      options.listener?.(event);
+    };
+    const work = training
+      ? await train({ ...loaded, emit }, training, begin)
+      : await test({ ...loaded, emit }, begin);
+    if (config.OUTPUT !== '') await report(loaded, work.evaluation);
+    return { ...work, classNames };
+  } catch (error) {
+    const { message, code } = error as CodedError;
+    log?.({ kind: 'message', text: hasCode(error, 'ERR_ABORTED') ? message : `error ${code}: ${message}` });
+    throw error;
+  } finally {
+    task?.dispose();
+    await checkpoint?.close();
+  }
+
+  // Called when the checkpoint has been found to fit: from here on files are written.
+  async function begin(): Promise<void> {
+    if (config.OUTPUT === '') return;
+    log = runLog(config.OUTPUT);
+    const text = Buffer.from(configToYaml(config));
+    await writeAtomically(join(config.OUTPUT, CONFIG_FILE), text.length, (file) => file.append(text));
+  }
+}
+
+/** The checkpoint to continue from; with TRAIN.AUTO_RESUME the newest one in OUTPUT comes before MODEL.RESUME. */
+async function resumeFile({ TRAIN, MODEL, OUTPUT, TEST }: Config): Promise<string | null> {
+  if (TRAIN.AUTO_RESUME && OUTPUT === '') {
+    throw new CodedError('ERR_CONFIG_VALUE', 'TRAIN.AUTO_RESUME needs OUTPUT, the folder that it looks into');
+  }
+  const newest = TRAIN.AUTO_RESUME ? await newestCheckpoint(OUTPUT) : null;
+  const file = newest ?? MODEL.RESUME;
+  if (file) await requireFile('MODEL.RESUME', file);
+  if (!file && TEST.ONLY_TEST) {
+    throw new CodedError('ERR_CONFIG_VALUE', 'there is nothing to test: name a checkpoint with --resume');
+  }
+  return file;
+}
+
+async function test(
+  context: RunContext,
+  begin: () => Promise<void>,
+): Promise<{ evaluation: Evaluation; maxAccuracy: null }> {
+  const { config, task, checkpoint, signal } = context;
+  await task.model.loadStateDict(checkpoint!.stateDict, { source: checkpoint!.path, signal });
+  await begin();
+  const views = { clips: config.TEST.NUM_CLIP, crops: config.TEST.NUM_CROP };
+  const evaluation = await evaluateViews(context, views, config.SEED);
+  context.emit(accuracyEvent(evaluation, views, null, null));
+  return { evaluation, maxAccuracy: null };
+}
+
+async function report(
+  { config, task, validation, checkpoint, signal }: Omit<RunContext, 'emit'>,
+  evaluation: Evaluation,
+): Promise<void> {
+  const { DATA, MODEL, OUTPUT, TEST } = config;
+  const percent = (value: number) => `${value.toFixed(2)} %`;
+  await writeReport(
+    join(OUTPUT, REPORT_FILE),
+    {
+      title: `${DATA.DATASET}: ${MODEL.ARCH}, ${DATA.NUM_FRAMES} frames`,
+      facts: [
+        ['Top-1 accuracy of the last test', percent(evaluation.top1)],
+        [`Top-${Math.min(5, task.classNames.length)} accuracy of the last test`, percent(evaluation.top5)],
+        ['Test videos', `${evaluation.predictions.length} (${DATA.VAL_FILE})`],
+        ['Classes', String(task.classNames.length)],
+        TEST.ONLY_TEST ? ['Checkpoint', checkpoint!.path] : ['Training list', DATA.TRAIN_FILE],
+      ],
+      events: await readMetrics(join(OUTPUT, METRICS_FILE)),
+      classNames: task.classNames,
+      evaluation,
+      dataset: validation,
+    },
+    signal,
+  );
+}

@@ -1,0 +1,44 @@
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { CodedError } from '../base/error';
+import { type EngineEvent, type Listener, logLines } from './events';
+
+/** Names of the files in a run's output folder. */
+export const LOG_FILE = 'log_rank0.txt';
+export const METRICS_FILE = 'metrics.jsonl';
+
+/**
+ * A listener that appends to two files in `folder` (made when missing): `log_rank0.txt`, lines as a person reads them
+ * with the time in front, and `metrics.jsonl`, one JSON object per logged step, epoch, accuracy, checkpoint and failure,
+ * numbers unrounded. A resumed run appends.
+ *
+ * @throws ERR_FILE_WRITE
+ */
+export function runLog(folder: string): Listener {
+  const append = (file: string, lines: readonly string[]) => {
+    if (lines.length === 0) return;
+    try {
+      appendFileSync(join(folder, file), lines.map((line) => `${line}\n`).join(''));
+    } catch (cause) {
+      throw new CodedError('ERR_FILE_WRITE', `${join(folder, file)}: ${(cause as Error).message}`, { cause });
+    }
+  };
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (cause) {
+    throw new CodedError('ERR_FILE_WRITE', `OUTPUT ${folder}: ${(cause as Error).message}`, { cause });
+  }
+  return (event) => {
+    const time = new Date().toISOString().slice(0, 19).replace('T', ' ');
+    append(
+      LOG_FILE,
+      logLines(event).map((line) => `[${time}] ${line}`),
+    );
+    if (isMetric(event)) append(METRICS_FILE, [JSON.stringify(event)]);
+  };
+}
+
+function isMetric(event: EngineEvent): boolean {
+  if (event.kind === 'message' || event.kind === 'test') return false;
+  return event.kind !== 'train' || event.logged;
+}

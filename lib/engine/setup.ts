@@ -1,0 +1,111 @@
+import { stat } from 'node:fs/promises';
+import { CodedError } from '../base/error';
+import type { Config } from '../config/schema';
+import { readLabels } from '../data/labels';
+import { VideoLoader } from '../data/loader';
+import { testPlanner, trainPlanner } from '../data/plan';
+import { VideoDataset } from '../data/video_dataset';
+
+/** The class names that a configuration means. @throws ERR_LABELS, ERR_CONFIG_VALUE when their number is another */
+export function classNamesOf(config: Config): string[] {
+  const { LABEL_LIST, NUM_CLASSES } = config.DATA;
+  const names = readLabels(LABEL_LIST);
+  if (names.length !== NUM_CLASSES) {
+    throw new CodedError(
+      'ERR_CONFIG_VALUE',
+      `DATA.NUM_CLASSES is ${NUM_CLASSES}, but DATA.LABEL_LIST ${LABEL_LIST} has ${names.length} names; make them agree`,
+    );
+  }
+  return names;
+}
+
+/** The labelled videos of DATA.TRAIN_FILE or DATA.VAL_FILE. @throws as {@link VideoDataset.fromList} */
+export function datasetOf(config: Config, key: 'TRAIN_FILE' | 'VAL_FILE'): Promise<VideoDataset> {
+  const list = config.DATA[key];
+  if (list === '') {
+    throw new CodedError('ERR_CONFIG_VALUE', `DATA.${key} is empty; name a list with lines "file label"`);
+  }
+  return VideoDataset.fromList(list, { root: config.DATA.ROOT || '.', numClasses: config.DATA.NUM_CLASSES });
+}
+
+/** Mixed, augmented batches in a new order each epoch. @throws ERR_CONFIG_VALUE when there is not one full batch */
+export function trainLoader(
+  config: Config,
+  dataset: VideoDataset,
+  seed: number,
+  signal?: AbortSignal,
+): VideoLoader {
+  const { DATA, AUG, TRAIN } = config;
+  if (!AUG.MULTI_SCALE_CROP && AUG.SHIFT === 0) {
+    throw new CodedError(
+      'ERR_CONFIG_VALUE',
+      'AUG.SHIFT must be at least 1 when AUG.MULTI_SCALE_CROP is off: something has to choose the crop',
+    );
+  }
+  const loader = new VideoLoader({
+    dataset,
+    planner: trainPlanner({
+      numFrames: DATA.NUM_FRAMES,
+      inputSize: DATA.INPUT_SIZE,
+      shift: AUG.MULTI_SCALE_CROP ? 0 : AUG.SHIFT,
+      flip: AUG.FLIP,
+      colorJitter: AUG.COLOR_JITTER,
+      grayScale: AUG.GRAY_SCALE,
+    }),
+    batchSize: TRAIN.BATCH_SIZE,
+    seed,
+    training: true,
+    // As in the reference, MIXUP alone decides whether batches are mixed.
+    mix:
+      AUG.MIXUP > 0
+        ? {
+            numClasses: DATA.NUM_CLASSES,
+            smoothing: AUG.LABEL_SMOOTH,
+            mixup: AUG.MIXUP,
+            cutmix: AUG.CUTMIX,
+            switchProbability: AUG.MIXUP_SWITCH_PROB,
+          }
+        : undefined,
+    onError: DATA.ON_ERROR,
+    signal,
+  });
+  if (loader.batchesPerEpoch === 0) {
+    throw new CodedError(
+      'ERR_CONFIG_VALUE',
+      `${DATA.TRAIN_FILE} has ${dataset.length} videos, less than one batch of TRAIN.BATCH_SIZE ${TRAIN.BATCH_SIZE}`,
+    );
+  }
+  return loader;
+}
+
+/** Every video once, in `clips` x `crops` views. */
+export function testLoader(
+  config: Config,
+  dataset: VideoDataset,
+  views: { clips: number; crops: number },
+  seed: number,
+  signal?: AbortSignal,
+): VideoLoader {
+  const { DATA, TEST } = config;
+  return new VideoLoader({
+    dataset,
+    planner: testPlanner({
+      numFrames: DATA.NUM_FRAMES,
+      inputSize: DATA.INPUT_SIZE,
+      numClips: views.clips,
+      numCrops: views.crops === 3 ? 3 : 1,
+      randomClips: TEST.REFERENCE_SAMPLING,
+    }),
+    batchSize: TEST.BATCH_SIZE,
+    seed,
+    training: false,
+    onError: DATA.ON_ERROR,
+    signal,
+  });
+}
+
+/** Refuses a file that is not there, before any work. @param key the configuration key that names it */
+export async function requireFile(key: string, path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found) throw new CodedError('ERR_FILE_NOT_FOUND', `${key}: ${path} does not exist`);
+}

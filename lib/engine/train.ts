@@ -1,0 +1,165 @@
+import { join } from 'node:path';
+import { CodedError, hasCode } from '../base/error';
+import type { VideoLoader } from '../data/loader';
+import type { VideoDataset } from '../data/video_dataset';
+import { AdamW } from '../optim/adamw';
+import { CosineSchedule } from '../optim/schedule';
+import { type Device, resolveDevice } from '../tensor/tensor';
+import {
+  checkpointName,
+  type Position,
+  readPosition,
+  removeInterrupted,
+  restore,
+  saveCheckpoint,
+} from './checkpoint';
+import { accuracyEvent, evaluateViews, type RunContext } from './context';
+import type { Evaluation } from './evaluate';
+import { trainLoader } from './setup';
+import { type Training, trainEpoch } from './train_epoch';
+
+/** The views of the test after training, as in the reference. */
+const finalViews = { clips: 4, crops: 3 };
+
+/**
+ * Trains all epochs that are left: each is followed by a test, and by a checkpoint when SAVE_FREQ says so, when it is the
+ * last, and as best.pth when its top-1 is the best so far. At the end comes a multi-view test of the last weights.
+ *
+ * @param begin called once everything fits, before anything is written
+ * @throws ERR_ABORTED after an abort, once a checkpoint of what was learnt is saved; its message names the file
+ */
+export async function train(
+  context: RunContext,
+  dataset: VideoDataset,
+  begin: () => Promise<void>,
+): Promise<{ evaluation: Evaluation; maxAccuracy: number }> {
+  const { config, emit } = context;
+  const { epochs, first, startBatch, seed, ...start } = await prepare(context, dataset, begin);
+  const { training } = start;
+  const steps = training.loader.batchesPerEpoch;
+  let { maxAccuracy, lastSaved } = start;
+  let unsaved = false;
+
+  const save = async (name: string, epoch: number, batch: number | null): Promise<string> => {
+    const path = join(config.OUTPUT, name);
+    await saveCheckpoint(path, training, { epoch, batch, stepsPerEpoch: steps, seed, maxAccuracy });
+    emit({ kind: 'checkpoint', path, epoch, batch });
+    return path;
+  };
+  const saveForResume = async (epoch: number, batch: number | null) => {
+    if (config.OUTPUT === '') return;
+    lastSaved = await save(checkpointName(epoch, batch), epoch, batch);
+    unsaved = false;
+  };
+  const stop = async (epoch: number, batch: number): Promise<never> => {
+    if (unsaved) await saveForResume(epoch, batch);
+    throw stopped(epoch, batch, lastSaved);
+  };
+
+  for (let epoch = first; epoch < epochs; epoch++) {
+    const from = epoch === first ? startBatch : 0;
+    const started = performance.now();
+    const progress = await trainEpoch(training, epoch, from);
+    unsaved ||= progress.batch > from;
+    if (progress.aborted) await stop(epoch, progress.batch);
+    emit({ kind: 'epoch', epoch, seconds: (performance.now() - started) / 1000, loss: progress.loss });
+
+    const views = { clips: config.TEST.NUM_CLIP, crops: config.TEST.NUM_CROP };
+    const evaluation = await evaluateViews(context, views, seed).catch((error) => {
+      if (hasCode(error, 'ERR_ABORTED')) return stop(epoch, steps);
+      throw error;
+    });
+    const isBest = evaluation.top1 > maxAccuracy;
+    maxAccuracy = Math.max(maxAccuracy, evaluation.top1);
+    emit(accuracyEvent(evaluation, views, epoch, maxAccuracy));
+    if (epoch % config.SAVE_FREQ === 0 || epoch === epochs - 1) {
+      await saveForResume(epoch, null);
+      if (config.OUTPUT !== '') await removeInterrupted(config.OUTPUT, epoch);
+    }
+    if (isBest && config.OUTPUT !== '') await save('best.pth', epoch, null);
+  }
+  const evaluation = await evaluateViews(context, finalViews, seed);
+  emit(accuracyEvent(evaluation, finalViews, null, null));
+  return { evaluation, maxAccuracy };
+}
+
+/** Where training begins, and all that it works on. */
+interface Start {
+  training: Training;
+  epochs: number;
+  first: number;
+  startBatch: number;
+  seed: number;
+  maxAccuracy: number;
+  /** The file that holds the present state; null at the very beginning. */
+  lastSaved: string | null;
+}
+
+async function prepare(
+  { config, task, checkpoint, emit, signal }: RunContext,
+  dataset: VideoDataset,
+  begin: () => Promise<void>,
+): Promise<Start> {
+  const fresh: VideoLoader = trainLoader(config, dataset, config.SEED, signal);
+  const stepsPerEpoch = fresh.batchesPerEpoch;
+  const position = checkpoint && readPosition(checkpoint, { seed: config.SEED, stepsPerEpoch });
+  const seed = position?.seed ?? config.SEED;
+  const optimizer = new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS });
+  const schedule = new CosineSchedule(optimizer, {
+    totalSteps: config.TRAIN.EPOCHS * stepsPerEpoch,
+    warmupSteps: Math.floor(config.TRAIN.WARMUP_EPOCHS * stepsPerEpoch),
+    minLr: config.TRAIN.LR / 100,
+  });
+  const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal);
+  const device = resolveDevice(config.MODEL.DEVICE as Device);
+  const training: Training = { config, task, dataset, loader, optimizer, schedule, device, seed, emit };
+  if (checkpoint) await restore(checkpoint, training);
+  await begin();
+  announce(training, checkpoint?.path ?? null, position);
+  return {
+    training,
+    epochs: config.TRAIN.EPOCHS,
+    first: position === null ? 0 : position.batch === null ? position.epoch + 1 : position.epoch,
+    startBatch: position?.batch ?? 0,
+    seed,
+    maxAccuracy: position?.maxAccuracy ?? 0,
+    lastSaved: position && checkpoint!.path,
+  };
+}
+
+function announce(
+  { config, emit, optimizer, task }: Training,
+  path: string | null,
+  position: Position | null,
+) {
+  const say = (text: string, warning = false) => emit({ kind: 'message', text, warning });
+  const count = (tensors: Iterable<{ size: number }>) => {
+    let sum = 0;
+    for (const { size } of tensors) sum += size;
+    return sum.toLocaleString('en-US');
+  };
+  say(
+    `${config.MODEL.ARCH}: ${count(task.model.parameters())} parameters, ${count(optimizer.parameters())} of them trained, computing in ${task.computeDtype}`,
+  );
+  if (path === null) return;
+  if (position === null) {
+    say(
+      `${path} holds weights only, no optimizer state: training starts at epoch 0 with these weights`,
+      true,
+    );
+    return;
+  }
+  const where = position.batch === null ? '' : `, stopped at batch ${position.batch}`;
+  say(`resuming from ${path} (epoch ${position.epoch}${where})`);
+  if (position.seed !== config.SEED) {
+    say(`the run goes on with its SEED ${position.seed}, not ${config.SEED}`, true);
+  }
+}
+
+function stopped(epoch: number, batch: number, lastSaved: string | null): CodedError {
+  const where = `stopped in epoch ${epoch} after ${batch} batches`;
+  return new CodedError(
+    'ERR_ABORTED',
+    lastSaved ? `${where}; continue with --resume ${lastSaved}` : `${where}; nothing was saved`,
+  );
+}
