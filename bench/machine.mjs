@@ -1,0 +1,45 @@
+// What machine a figure was measured on, and where results are kept.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+export function machine() {
+  const cpu = cpus()[0]?.model.trim() ?? 'unknown';
+  let flags = '';
+  try {
+    const wanted = ['avx2', 'avx512f', 'avx512_bf16', 'amx_bf16'];
+    const present = execFileSync('grep', ['-m1', '^flags', '/proc/cpuinfo'], { encoding: 'utf8' }).split(
+      /\s+/,
+    );
+    flags = wanted.filter((flag) => present.includes(flag)).join(' ');
+  } catch {
+    flags = 'unknown';
+  }
+  return {
+    cpu,
+    cores: availableParallelism(),
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    vectors: flags,
+    node: process.version,
+    platform: `${process.platform} ${process.arch}`,
+  };
+}
+
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)];
+}
+
+/** Writes bench/results/<name>.json with the machine and the date. */
+export function saveResult(name, result) {
+  const folder = join(root, 'bench/results');
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${name}.json`);
+  const record = { date: new Date().toISOString().slice(0, 10), machine: machine(), ...result };
+  writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
+  return file;
+}

@@ -1,0 +1,58 @@
+// Rewrites the figures in README.md from bench/results/*.json, between the two markers.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from './machine.mjs';
+
+const read = (name) => {
+  const file = join(root, 'bench/results', `${name}.json`);
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null;
+};
+
+function modelTable() {
+  const result = read('model-cpu');
+  if (!result) return '';
+  const { machine, date, rows } = result;
+  const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
+  const body = rows.map(({ ours, torch, speedup, memory }) => {
+    const work = ours.mode === 'infer' ? 'inference' : 'training step';
+    return [
+      `${work} ${names[ours.arch]} ${ours.frames}f, batch ${ours.batch}, ${ours.dtype}`,
+      `${ours.seconds} s`,
+      torch ? `${torch.seconds} s` : '–',
+      torch ? `${speedup}x` : '–',
+      torch ? `${ours.peakRssMb} / ${torch.peak_rss_mb} MB (${memory}x)` : `${ours.peakRssMb} MB`,
+    ].join(' | ');
+  });
+  return [
+    `${machine.cores} cores of ${machine.cpu} (${machine.vectors}), ${date}; 400 classes, cached text features:`,
+    '',
+    '| work | xclip-native | PyTorch | speed | peak memory |',
+    '|---|---|---|---|---|',
+    ...body.map((row) => `| ${row} |`),
+  ].join('\n');
+}
+
+function parityTable() {
+  const result = read('parity');
+  if (!result) return '';
+  return [
+    'Against the official implementation (float32, tiny model):',
+    '',
+    '| what | largest difference | allowed |',
+    '|---|---|---|',
+    ...result.rows.map(({ what, difference, allowed }) => `| ${what} | ${difference} | ${allowed} |`),
+  ].join('\n');
+}
+
+export function rewriteReadme() {
+  const file = join(root, 'README.md');
+  const text = readFileSync(file, 'utf8');
+  const figures = [modelTable(), parityTable()].filter(Boolean).join('\n\n');
+  const next = text.replace(
+    /(<!-- figures -->\n)[\s\S]*?(<!-- \/figures -->)/,
+    (_, open, close) => `${open}${figures}\n${close}`,
+  );
+  if (next !== text) writeFileSync(file, next);
+}
+
+if (process.argv[1]?.endsWith('readme.mjs')) rewriteReadme();

@@ -1,0 +1,69 @@
+// npm run bench [-- SUITE ...] [--peers FOLDER --python FILE]
+//
+// Suites: model (default) and what other files of this folder name. Results go to bench/results/*.json and the table in
+// README.md is rewritten from them. With --peers, each measurement alternates with the same one made by PyTorch, and
+// the ratio of the medians is kept beside it.
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { root, saveResult } from './machine.mjs';
+import { rewriteReadme } from './readme.mjs';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { peers: { type: 'string' }, python: { type: 'string', default: 'python3' } },
+});
+
+const cases = [
+  ['infer', 'b32', '8', '1', 'fp32', '400', '9'],
+  ['infer', 'b32', '8', '1', 'bf16', '400', '9'],
+  ['infer', 'b16', '8', '1', 'fp32', '400', '5'],
+  ['infer', 'b16', '8', '1', 'bf16', '400', '5'],
+  ['train', 'b32', '8', '4', 'fp32', '400', '3'],
+  ['train', 'b32', '8', '4', 'bf16', '400', '3'],
+];
+
+const lastLine = (text) => JSON.parse(text.trim().split('\n').at(-1));
+const ours = (args) =>
+  lastLine(execFileSync(process.execPath, [join(root, 'bench/model.mjs'), ...args], { encoding: 'utf8' }));
+const peer = (args) =>
+  lastLine(
+    execFileSync(values.python, [join(values.peers, 'torch_xclip.py'), ...args], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }),
+  );
+
+function model() {
+  const rows = [];
+  for (const args of cases) {
+    const row = { ours: ours(args) };
+    if (values.peers) {
+      row.torch = peer(args);
+      // Once more in the other order: the better of two is kept on both sides, so a busy moment does not decide.
+      const again = { torch: peer(args), ours: ours(args) };
+      for (const side of ['ours', 'torch'])
+        if (again[side].seconds < row[side].seconds) row[side] = again[side];
+      row.speedup = Number((row.torch.seconds / row.ours.seconds).toFixed(2));
+      row.memory = Number((row.ours.peakRssMb / row.torch.peak_rss_mb).toFixed(2));
+    }
+    console.log(JSON.stringify(row));
+    rows.push(row);
+  }
+  console.log(saveResult('model-cpu', { rows }));
+}
+
+if (values.peers && !existsSync(join(values.peers, 'torch_xclip.py'))) {
+  console.error(`--peers ${values.peers}: no torch_xclip.py there`);
+  process.exit(1);
+}
+const suites = { model };
+for (const name of positionals.length > 0 ? positionals : ['model']) {
+  if (!(name in suites)) {
+    console.error(`unknown suite '${name}'; one of ${Object.keys(suites).join(', ')}`);
+    process.exit(1);
+  }
+  suites[name]();
+}
+rewriteReadme();

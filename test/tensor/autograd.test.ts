@@ -1,0 +1,129 @@
+import { native } from '../../lib/native/load';
+import { add, argmax, gatherRows, mul, square, sum } from '../../lib/ops';
+import { backward, checkpoint, noGrad } from '../../lib/tensor/autograd';
+import { scope } from '../../lib/tensor/scope';
+import { type Tensor, tensor } from '../../lib/tensor/tensor';
+
+const live = () => native().memory('cpu').liveTensors;
+const leaf = (values: number[]) => tensor(values, undefined, { requiresGrad: true });
+
+test('a value used twice receives the sum of both gradients', async () => {
+  const x = leaf([2, 3]);
+  const loss = scope(() => sum(add(mul(x, x), x))); // d = 2x + 1
+  backward(loss);
+  expect(await x.grad!.toArray()).toEqual([5, 7]);
+});
+
+test('gradients add up over backward calls, and sharing a gradient never corrupts another', async () => {
+  const x = leaf([1, 1]);
+  const y = leaf([1, 1]);
+  for (let i = 0; i < 3; i++) backward(scope(() => sum(add(x, y))));
+  backward(scope(() => sum(mul(x, 10))));
+  expect(await x.grad!.toArray()).toEqual([13, 13]);
+  expect(await y.grad!.toArray()).toEqual([3, 3]);
+});
+
+test('inputs may be disposed before backward: the tape holds what it needs', async () => {
+  const x = leaf([2]);
+  const y = mul(x, x);
+  const z = mul(y, y);
+  y.dispose();
+  backward(z);
+  expect(await x.grad!.toArray()).toEqual([32]);
+});
+
+test('nothing is left behind by forward, backward and dispose', () => {
+  const before = live();
+  const x = leaf([1, 2]);
+  const loss = scope(() => sum(square(mul(x, 3))));
+  backward(loss);
+  expect(live()).toBe(before + 3); // x, its gradient, the loss
+  loss.dispose();
+  x.dispose();
+  expect(live()).toBe(before);
+});
+
+test('noGrad records nothing, also when the body throws', () => {
+  const x = leaf([1]);
+  expect(noGrad(() => mul(x, x)).requiresGrad).toBe(false);
+  expect(() =>
+    noGrad(() => {
+      throw new Error('inside');
+    }),
+  ).toThrow('inside');
+  expect(mul(x, x).requiresGrad).toBe(true);
+  expect(() => noGrad(async () => 1)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+});
+
+test('a frozen leaf gets no gradient', () => {
+  const x = leaf([1]);
+  const frozen = tensor([2]);
+  backward(mul(x, frozen));
+  expect(frozen.grad).toBeNull();
+  expect(x.grad).not.toBeNull();
+});
+
+test.each<[string, (x: Tensor) => void, string]>([
+  ['a tensor without history', (x) => backward(x.detach()), 'ERR_NO_GRADIENT'],
+  ['a tensor that is not a scalar', (x) => backward(mul(x, 2)), 'ERR_SHAPE'],
+  ['a gradient of another shape', (x) => backward(mul(x, 2), tensor([1])), 'ERR_SHAPE'],
+  [
+    'the same graph twice',
+    (x) => {
+      const loss = sum(mul(x, x));
+      backward(loss);
+      backward(loss);
+    },
+    'ERR_NO_GRADIENT',
+  ],
+  ['an operation without a derivative', (x) => backward(argmax(x, 0)), 'ERR_NO_GRADIENT'],
+])('refuses %s', (_, run, code) => {
+  const x = leaf([1, 2]);
+  expect(() => run(x)).toThrow(expect.objectContaining({ code }));
+});
+
+test('checkpoint gives the same gradients and holds fewer tensors meanwhile', async () => {
+  const body = (w: Tensor) => (x: Tensor) => scope(() => square(mul(square(mul(x, w)), w)));
+  const run = async (wrap: boolean) => {
+    const x = leaf([0.5, -1.5]);
+    const w = leaf([1.25, 0.75]);
+    const f = body(w);
+    const loss = scope(() => sum(wrap ? checkpoint(f, x) : f(x)));
+    const held = live();
+    backward(loss);
+    return { held, gradients: [await x.grad!.toArray(), await w.grad!.toArray()] };
+  };
+  const start = live();
+  const plain = await run(false);
+  const middle = live();
+  const saved = await run(true);
+  expect(saved.gradients).toEqual(plain.gradients);
+  expect(saved.held - middle).toBeLessThan(plain.held - start);
+});
+
+test('a failure inside the queue rejects the next read, naming op and operands, and only that one', async () => {
+  const x = tensor([[[1], [2]]]);
+  const wrong = gatherRows(x, tensor(Int32Array.of(5)));
+  await expect(wrong.data()).rejects.toMatchObject({ code: 'ERR_INDEX_RANGE' });
+  const right = gatherRows(x, tensor(Int32Array.of(1)));
+  expect(await right.toArray()).toEqual([[2]]);
+  const again = gatherRows(x, tensor(Int32Array.of(-1)));
+  await expect(again.data()).rejects.toThrow(/gather.*float32\[1, 2, 1\]/);
+});
+
+test('the event loop keeps turning while a long computation runs', async () => {
+  const x = tensor(new Float32Array(1 << 22).fill(1.0001));
+  let turns = 0;
+  const timer = setInterval(() => turns++, 5);
+  const result = scope(() => {
+    let y = mul(x, 1);
+    for (let i = 0; i < 60; i++) y = scope(() => mul(y, x));
+    return y;
+  });
+  const start = performance.now();
+  await result.data();
+  const waited = performance.now() - start;
+  clearInterval(timer);
+  expect(waited).toBeGreaterThan(20);
+  expect(turns).toBeGreaterThan(2);
+});
