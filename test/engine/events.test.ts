@@ -1,0 +1,42 @@
+import { logLines, type TrainStep } from '../../lib/engine/events';
+
+const step: TrainStep = {
+  kind: 'train',
+  epoch: 2,
+  epochs: 30,
+  step: 50,
+  steps: 940,
+  loss: 3.20014,
+  averageLoss: 3.3,
+  lr: 8e-6,
+  seconds: 0.12344,
+  averageSeconds: 0.2,
+  dataShare: 0.0125,
+  eta: 178,
+  memory: 1234 * 2 ** 20,
+  logged: true,
+};
+
+test('a training line has the fields of the reference, tab separated, and our share of waiting', () => {
+  expect(logLines(step)).toEqual([
+    'Train: [2/30][50/940]\teta 0:02:58 lr 0.000008000\ttime 0.1234 (0.2000)\ttot_loss 3.2001 (3.3000)\tmem 1234MB\tdata 1.3%',
+  ]);
+  expect(logLines({ ...step, logged: false })).toEqual([]);
+});
+
+test('an accuracy has the lines of the reference, and says what could not be read', () => {
+  const end = { kind: 'accuracy', epoch: 0, clips: 4, crops: 3, top1: 81.25, top5: 100, videos: 16 } as const;
+  expect(logLines({ ...end, failed: 0, best: 90 })).toEqual([
+    ' * Acc@1 81.250 Acc@5 100.000',
+    'Accuracy of the network on the 16 test videos: 81.3%',
+    'Max accuracy: 90.00%',
+  ]);
+  expect(logLines({ ...end, failed: 2, best: null }).at(-1)).toMatch(/^warning: 2 more test videos/);
+});
+
+test('a failed video is named with its line of the list', () => {
+  const failure = { epoch: 0, index: 3, path: '/v/a.mp4', where: 'train.txt:4', code: 'ERR_VIDEO_DECODE' };
+  expect(logLines({ kind: 'failure', ...failure, reason: 'frame 3 is damaged' })).toEqual([
+    'warning ERR_VIDEO_DECODE: train.txt:4: /v/a.mp4: frame 3 is damaged',
+  ]);
+});
