@@ -68,6 +68,17 @@ describe('mojibake', () => {
     }
   });
 
+  test('is told by neighbours that do not go together', () => {
+    for (const text of ['§¦', '§▓', '»€', 'é€', '²Å', 'Œ,'])
+      expect([text, looksBroken(text)]).toEqual([text, true]);
+    for (const text of ['§ ▓', '» €', '§ 5', '5 €', 'Åse', 'Œuvre'])
+      expect([text, looksBroken(text)]).toEqual([text, false]);
+  });
+
+  test('of Mac Roman does not take a dash and a space for a letter', () => {
+    expect(repairMojibake('caf√© – x')).toBe('caf√© – x');
+  });
+
   test('every page maps bytes both ways', () => {
     for (const page of CODE_PAGES) {
       expect(page.upperHalf.length).toBe(128);
