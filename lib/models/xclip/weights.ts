@@ -1,8 +1,7 @@
 import { type RawTensor, readCheckpoint } from '../../io';
 import { archOf } from '../zoo';
-import type { Geometry } from './geometry';
-import { convertHuggingFace } from './huggingface';
-import { checkGeometry, inferGeometry, inferPretrainedGeometry } from './infer_geometry';
+import { checkGeometry, type Geometry, inferGeometry, inferPretrainedGeometry } from './geometry';
+import { mapHuggingFace } from './huggingface';
 import type { XCLIP } from './xclip';
 
 /** Facts that image-text archives keep among their weights. */
@@ -74,7 +73,7 @@ async function openState(path: string): Promise<OpenState> {
   try {
     const state =
       checkpoint.format === 'huggingface'
-        ? convertHuggingFace(checkpoint.stateDict, checkpoint.config ?? {}, path).stateDict
+        ? mapHuggingFace(checkpoint.stateDict, checkpoint.config, path)
         : withoutWrapper(checkpoint.stateDict);
     for (const name of FACTS) state.delete(name);
     return { state, close: () => checkpoint.close() };
