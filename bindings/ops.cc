@@ -1,5 +1,6 @@
 // The op table: one line per native function. lib/native/types.ts is generated from it (npm run gen:types).
 #include "bind.h"
+#include "ops/attention.h"
 #include "ops/binary.h"
 #include "ops/copy.h"
 #include "ops/cross_entropy.h"
@@ -19,6 +20,10 @@ namespace bindings {
 
 std::vector<Binding> op_bindings() {
   return {
+      BIND(attention_forward, "q", "k", "v", "heads", "causal"),
+      BIND(attention_backward, "dout", "q", "k", "v", "log_sum", "heads", "causal"),
+      BIND(self_attention_forward, "qkv", "heads", "queries", "causal"),
+      BIND(self_attention_backward, "dout", "qkv", "log_sum", "heads", "queries", "causal"),
       BIND(add, "a", "b"),
       BIND(binary, "op", "a", "b"),
       BIND(full, "shape", "value", "dtype", "device"),

@@ -31,6 +31,22 @@ export interface NativeOps {
   add(a: NativeTensor, b: NativeTensor): NativeTensor;
   allFinite(list: readonly NativeTensor[]): NativeTensor;
   argmax(x: NativeTensor, axis: number): NativeTensor;
+  attentionBackward(
+    dout: NativeTensor,
+    q: NativeTensor,
+    k: NativeTensor,
+    v: NativeTensor,
+    logSum: NativeTensor,
+    heads: number,
+    causal: boolean,
+  ): [NativeTensor, NativeTensor, NativeTensor];
+  attentionForward(
+    q: NativeTensor,
+    k: NativeTensor,
+    v: NativeTensor,
+    heads: number,
+    causal: boolean,
+  ): [NativeTensor, NativeTensor];
   binary(op: string, a: NativeTensor, b: NativeTensor): NativeTensor;
   cast(x: NativeTensor, dtype: DType): NativeTensor;
   concatenate(list: readonly NativeTensor[], axis: number): NativeTensor;
@@ -129,6 +145,20 @@ export interface NativeOps {
   retain(x: NativeTensor): NativeTensor;
   rows(x: NativeTensor, first: number, count: number): NativeTensor;
   scaleInPlace(list: readonly NativeTensor[], factor: NativeTensor): void;
+  selfAttentionBackward(
+    dout: NativeTensor,
+    qkv: NativeTensor,
+    logSum: NativeTensor,
+    heads: number,
+    queries: number,
+    causal: boolean,
+  ): NativeTensor;
+  selfAttentionForward(
+    qkv: NativeTensor,
+    heads: number,
+    queries: number,
+    causal: boolean,
+  ): [NativeTensor, NativeTensor];
   setSynchronous(on: boolean): void;
   setThreads(count: number): void;
   slice(x: NativeTensor, axis: number, start: number, end: number): NativeTensor;

@@ -1,0 +1,85 @@
+#include "cpu/attention_tile.h"
+
+#include <array>
+#include <memory>
+
+#include "cpu/simd.h"
+#include "cpu/vector_math.h"
+
+namespace native {
+namespace {
+
+template <class T>
+SIMD_CLONES void pack(const T* x, int64_t stride, int64_t count, int64_t size, int64_t width, float scale,
+                      float* rows) {
+  for (int64_t i = 0; i < count; ++i) {
+#pragma omp simd
+    for (int64_t j = 0; j < size; ++j) rows[i * width + j] = static_cast<float>(x[i * stride + j]) * scale;
+    for (int64_t j = size; j < width; ++j) rows[i * width + j] = 0;
+  }
+}
+
+template <class T>
+SIMD_CLONES void unpack(const float* rows, int64_t count, int64_t size, int64_t width, float scale, T* x,
+                        int64_t stride) {
+  for (int64_t i = 0; i < count; ++i) {
+#pragma omp simd
+    for (int64_t j = 0; j < size; ++j) store(x + i * stride + j, rows[i * width + j] * scale);
+  }
+}
+
+// Four rows of four elements at a time, in registers.
+typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+
+VECTOR_INLINE void transpose_four(const float* rows, int64_t row, float* columns, int64_t column) {
+  const Four a = *reinterpret_cast<const Four*>(rows), b = *reinterpret_cast<const Four*>(rows + row);
+  const Four c = *reinterpret_cast<const Four*>(rows + 2 * row),
+             d = *reinterpret_cast<const Four*>(rows + 3 * row);
+  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+             ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+             cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  *reinterpret_cast<Four*>(columns) = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(columns + column) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+  *reinterpret_cast<Four*>(columns + 2 * column) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+  *reinterpret_cast<Four*>(columns + 3 * column) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+}
+
+}  // namespace
+
+void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float scale,
+               float* rows) {
+  visit_float(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    pack(static_cast<const T*>(x), stride, count, size, pad_to_lanes(size), scale, rows);
+  });
+}
+
+void unpack_rows(const float* rows, int64_t count, int64_t size, float scale, void* x, DType dtype,
+                 int64_t stride) {
+  visit_float(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    unpack(rows, count, size, pad_to_lanes(size), scale, static_cast<T*>(x), stride);
+  });
+}
+
+void transpose_rows(const float* rows, int64_t count, int64_t width, float* columns) {
+  const int64_t padded = pad_to_lanes(count), whole = count / 4 * 4;
+  for (int64_t i = 0; i < whole; i += 4) {
+    for (int64_t j = 0; j < width; j += 4)
+      transpose_four(rows + i * width + j, width, columns + j * padded + i, padded);
+  }
+  for (int64_t j = 0; j < width; ++j) {
+    for (int64_t i = whole; i < count; ++i) columns[j * padded + i] = rows[i * width + j];
+    std::fill(columns + j * padded + count, columns + (j + 1) * padded, 0.0f);
+  }
+}
+
+float* tile_buffer(int slot, int64_t count) {
+  thread_local std::array<std::vector<float>, 10> buffers;
+  std::vector<float>& buffer = buffers.at(static_cast<size_t>(slot));
+  if (buffer.size() < static_cast<size_t>(count)) buffer.resize(static_cast<size_t>(count));
+  return buffer.data();
+}
+
+}  // namespace native

@@ -1,0 +1,53 @@
+// What the two directions of attention share: moving the rows of one head between the operands and packed
+// float32 tiles.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/tile_product.h"
+#include "ops/attention.h"
+
+namespace native {
+
+inline constexpr int64_t kQueryBlock = 64;  // most queries of a tile; the keys are never split
+
+// One head of one sequence.
+struct Head {
+  int64_t sequence, index;
+};
+
+// `count` rows of `size` elements, `stride` apart, to float32 rows of pad_to_lanes(size), padded with zeros
+// and times `scale`.
+void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float scale,
+               float* rows);
+
+// The inverse: rounds packed rows, times `scale`, into rows `stride` apart.
+void unpack_rows(const float* rows, int64_t count, int64_t size, float scale, void* x, DType dtype,
+                 int64_t stride);
+
+// Packed rows to their transpose: [width, pad_to_lanes(count)], columns from `count` on zero.
+void transpose_rows(const float* rows, int64_t count, int64_t width, float* columns);
+
+// x moved by `elements`.
+inline const void* advance(const void* x, DType dtype, int64_t elements) {
+  return static_cast<const char*>(x) + elements * static_cast<int64_t>(dtype_size(dtype));
+}
+inline void* advance(void* x, DType dtype, int64_t elements) {
+  return static_cast<char*>(x) + elements * static_cast<int64_t>(dtype_size(dtype));
+}
+
+// A float buffer of the calling thread's, at least `count` long; `slot` tells its buffers apart. Contents are
+// undefined.
+float* tile_buffer(int slot, int64_t count);
+
+// Calls body(first, count) for the blocks of queries, as even as they can be.
+template <class Body>
+void for_query_blocks(int64_t queries, const Body& body) {
+  const int64_t blocks = (queries + kQueryBlock - 1) / kQueryBlock;
+  for (int64_t i = 0; i < blocks; ++i)
+    body(queries * i / blocks, queries * (i + 1) / blocks - queries * i / blocks);
+}
+
+}  // namespace native

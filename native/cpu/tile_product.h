@@ -1,0 +1,27 @@
+// A register-blocked float32 product of small matrices that lie in cache, for kernels that keep a tile of
+// their own (as attention does). One thread; the instruction set is chosen at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace native {
+
+inline constexpr int64_t kTileLanes = 16;  // rows of b and c are padded to a multiple of this
+
+inline int64_t pad_to_lanes(int64_t count) { return (count + kTileLanes - 1) / kTileLanes * kTileLanes; }
+
+// c[i, j] (+)= sum over p of a[i * a_row + p * a_column] * b[p * b_row + j], at c[i * c_row + j].
+struct TileProduct {
+  int64_t m, n, k;  // n a multiple of kTileLanes
+  const float* a;
+  int64_t a_row, a_column;
+  const float* b;
+  int64_t b_row;
+  float* c;
+  int64_t c_row;
+  bool accumulate;
+};
+
+void tile_product(const TileProduct& product);
+
+}  // namespace native
