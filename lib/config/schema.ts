@@ -144,6 +144,8 @@ export const SCHEMA = {
     BATCH_SIZE: integer(2, { min: 1 }),
     /** Ours: draw the frames of several clips at random as the reference does, instead of evenly placed. */
     REFERENCE_SAMPLING: flag(false),
+    /** Ours: an ablation of time: the frames of each clip as they are, last first, or the middle one repeated. */
+    FRAME_ORDER: choice('forward', ['forward', 'reversed', 'one_frame']),
   },
 
   /** Folder for checkpoints and logs. */

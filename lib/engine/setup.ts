@@ -4,6 +4,7 @@ import type { Config } from '../config/schema';
 import { readLabels } from '../data/labels';
 import { VideoLoader } from '../data/loader';
 import { testPlanner, trainPlanner } from '../data/plan';
+import { reorderFrames } from '../data/transforms/frame_order';
 import { VideoDataset } from '../data/video_dataset';
 
 /** The class names that a configuration means. @throws ERR_LABELS, ERR_CONFIG_VALUE when their number is another */
@@ -87,15 +88,16 @@ export function testLoader(
   signal?: AbortSignal,
 ): VideoLoader {
   const { DATA, TEST } = config;
+  const planner = testPlanner({
+    numFrames: DATA.NUM_FRAMES,
+    inputSize: DATA.INPUT_SIZE,
+    numClips: views.clips,
+    numCrops: views.crops === 3 ? 3 : 1,
+    randomClips: TEST.REFERENCE_SAMPLING,
+  });
   return new VideoLoader({
     dataset,
-    planner: testPlanner({
-      numFrames: DATA.NUM_FRAMES,
-      inputSize: DATA.INPUT_SIZE,
-      numClips: views.clips,
-      numCrops: views.crops === 3 ? 3 : 1,
-      randomClips: TEST.REFERENCE_SAMPLING,
-    }),
+    planner: reorderFrames(planner, DATA.NUM_FRAMES, TEST.FRAME_ORDER),
     batchSize: TEST.BATCH_SIZE,
     seed,
     training: false,

@@ -66,6 +66,8 @@ function scratch({ promptAlpha }: Geometry): Rule[] {
     ...common,
     [/^visual\.(positional|class)_embedding$/, normal(0.7)],
     [/^mit\.positional_embedding$/, normal(0.4)],
+    // Words must be far apart from the start: the text tower learns slowly beside the video side.
+    [/^token_embedding/, normal(0.3)],
     [/bias$/, zeros],
     [/./, normal(0.06)],
   ];

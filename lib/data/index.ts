@@ -1,0 +1,19 @@
+export { Batch, type SampleFailure } from './batch';
+export { readLabels } from './labels';
+export { type LoaderOptions, VideoLoader } from './loader';
+export { drawMix, type Mix, type MixOptions, mixFrames, mixTargets, smoothTargets } from './mixup';
+export {
+  type PlanInfo,
+  type Planner,
+  type SamplePlan,
+  type TestPlanOptions,
+  type TrainPlanOptions,
+  testPlan,
+  testPlanner,
+  trainPlan,
+  trainPlanner,
+} from './plan';
+export { sampleTestClips, sampleTestFrames, sampleTrainFrames } from './sampler';
+export { type SyntheticDataset, type SyntheticOptions, writeSyntheticDataset } from './synthetic/write';
+export { type ListOptions, type Source, VideoDataset, type VideoSample } from './video_dataset';
+export { type ReadOptions, VideoReader } from './video_reader';

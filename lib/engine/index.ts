@@ -1,0 +1,15 @@
+export { type EvaluateOptions, type Evaluation, evaluate, type Prediction } from './evaluate';
+export {
+  type CheckpointSaved,
+  type EngineEvent,
+  type EpochEnd,
+  type FailedSample,
+  type Listener,
+  logLines,
+  type Message,
+  type TestEnd,
+  type TestStep,
+  type TrainStep,
+} from './events';
+export { type ReportData, writeReport } from './report';
+export { type RunOptions, type RunResult, run } from './run';

@@ -1,0 +1,33 @@
+/**
+ * X-CLIP video recognition for Node, and the deep-learning library under it.
+ *
+ * - {@link XCLIP}: load a model, classify videos, embed videos and texts.
+ * - {@link run}: train and test as a configuration says.
+ * - tensors, operations, `nn`, `optim`: the library, usable on its own.
+ * - {@link VideoReader}: exact frames of a video.
+ *
+ * @module
+ */
+export { CodedError, type ErrorCode, hasCode } from './base/error';
+export { Philox, streamOf } from './base/philox';
+export * as config from './config';
+export * as data from './data';
+export { VideoReader } from './data';
+export * as engine from './engine';
+export { run } from './engine';
+export * as io from './io';
+export * from './models';
+export { memory, resetPeakMemory, setThreads, synchronize } from './native/device';
+export type { DeviceType, DType, MemoryStats } from './native/load';
+export * as nn from './nn';
+export * from './ops';
+export * as optim from './optim';
+export { backward, checkpoint, enableGrad, isRecording, noGrad } from './tensor/autograd';
+export { keep, scope } from './tensor/scope';
+export {
+  type Device,
+  Tensor,
+  type TensorData,
+  type TensorOptions,
+  tensor,
+} from './tensor/tensor';

@@ -1,0 +1,26 @@
+import { type DeviceType, type MemoryStats, native } from './load';
+
+/**
+ * Memory of a device: live tensors and bytes, their peak, and what is reserved from the system.
+ *
+ * @example
+ * memory().liveTensors; // 0 when everything was disposed
+ */
+export function memory(device: DeviceType = 'cpu'): MemoryStats {
+  return native().memory(device);
+}
+
+/** Starts the measurement of `memory().peakBytes` anew. */
+export function resetPeakMemory(device: DeviceType = 'cpu'): void {
+  native().resetPeakMemory(device);
+}
+
+/** Settles once everything queued on the device has run. @throws the queue's first error since the last wait */
+export function synchronize(device: DeviceType = 'cpu'): Promise<void> {
+  return native().synchronize(device);
+}
+
+/** Number of threads that compute on the CPU (default: all cores). */
+export function setThreads(count: number): void {
+  native().setThreads(count);
+}
