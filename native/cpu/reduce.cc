@@ -18,10 +18,10 @@ constexpr int64_t kRowBlock = 64;  // rows added up in float32
 
 SIMD_CLONES float reduce_run(ReduceOp op, const float* x, int64_t count) {
   if (op == ReduceOp::sum) {
-    float sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < count; ++i) sum += x[i];
-    return sum;
+    for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(x[i]);
+    return static_cast<float>(sum);
   }
   float extreme = x[0];
   bool nan = false;

@@ -64,7 +64,8 @@ SIMD_CLONES void apply(UnaryOp op, const float* x, float* y, int64_t count) {
   }
 }
 
-// `x` is the result for exp, sqrt, rsqrt, tanh, sigmoid and relu, else the operand.
+// `x` is the result for exp, sqrt, rsqrt and relu, else the operand: near 1 a rounded tanh or sigmoid has
+// lost its slope.
 SIMD_CLONES void apply_slope(UnaryOp op, const float* x, const float* dy, float* dx, int64_t count) {
   const auto run = [&](auto slope) __attribute__((always_inline)) { map_slope(x, dy, dx, count, slope); };
   switch (op) {
@@ -83,9 +84,13 @@ SIMD_CLONES void apply_slope(UnaryOp op, const float* x, const float* dy, float*
     case UnaryOp::square:
       return run([](float v) { return 2.0f * v; });
     case UnaryOp::tanh:
-      return run([](float y) { return (1.0f - y) * (1.0f + y); });
+      return run([](float v) __attribute__((always_inline)) {
+        const float t = vector_tanh(v);
+        return (1.0f - t) * (1.0f + t);
+      });
     case UnaryOp::sigmoid:
-      return run([](float y) { return y * (1.0f - y); });
+      return run([](float v)
+                     __attribute__((always_inline)) { return vector_sigmoid(v) * vector_sigmoid(-v); });
     case UnaryOp::relu:
       return run([](float y) { return y > 0 ? 1.0f : 0.0f; });
     case UnaryOp::gelu:

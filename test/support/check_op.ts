@@ -82,7 +82,8 @@ export async function checkCase(op: OpCheck, item: OpCase, index: number, dtype:
   }
   result.dispose();
   for (const input of inputs) input.dispose();
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  // Not more than before: leftovers of other tests may be collected meanwhile.
+  expect(native().memory('cpu').liveTensors).toBeLessThanOrEqual(before);
 }
 
 function isFloat(dtype: DType): boolean {
