@@ -60,6 +60,21 @@ describe('ZipReader and ZipWriter', () => {
     expect(bytes.indexOf(contents['a/é']!) % 64).toBe(0);
   });
 
+  it('put sizes from the limit on into zip64 fields, in both headers', async () => {
+    const bytes = await archive(5000);
+    const at = central(bytes, 'a/é');
+    const local = bytes.readUInt32LE(at + 42);
+    expect([bytes.readUInt32LE(at + 20), bytes.readUInt32LE(local + 18)]).toEqual([0xffffffff, 0xffffffff]);
+    const extra = local + 30 + bytes.readUInt16LE(local + 26);
+    const fields = [
+      bytes.readUInt16LE(extra),
+      bytes.readBigUInt64LE(extra + 4),
+      bytes.readBigUInt64LE(extra + 12),
+    ];
+    expect(fields).toEqual([1, 5000n, 5000n]);
+    expect(bytes.readUInt32LE(central(bytes, 'a/data.pkl') + 20)).toBe(9);
+  });
+
   it('read parts after checking the whole once', async () => {
     const bytes = await archive();
     await withFile(path, bytes, async (file) => {
