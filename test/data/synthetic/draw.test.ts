@@ -74,9 +74,7 @@ test('shapes do what their names say, inside the picture', () => {
     const still = draw('red square standing still', seed);
     expect(Buffer.compare(still.subarray(0, frameBytes), still.subarray(31 * frameBytes))).toBe(0);
     const blinking = draw('red square blinking', seed);
-    const blinks = Array.from({ length: 32 }, (_, f) => locate(blinking, f).area > 0);length: 32 ,
-      (_, f) => locate(draw('red square blinking', seed), f).area > 0,
-    );
+    const blinks = Array.from({ length: 32 }, (_, f) => locate(blinking, f).area > 0);
     expect(new Set(blinks).size).toBe(2);
     const around = draw('yellow square moving around', seed);
     const areas = Array.from({ length: 32 }, (_, f) => locate(around, f).area);
