@@ -14,6 +14,9 @@ interface RunFlags extends ConfigFlags {
   seed?: number;
 }
 
+/** Where a training run writes that is told no folder, as in the reference. */
+const DEFAULT_OUTPUT = 'exp';
+
 const trainExamples = `
 Examples:
   $ xclip-native train -cfg configs/k400/32_8.yaml --output out --pretrained ViT-B-32.pt --accumulation-steps 4 \\
@@ -56,7 +59,7 @@ function addRunOptions(command: Command): Command {
       '--cfg <file>',
       'configuration file, also -cfg; shipped ones are found as configs/k400/32_8.yaml',
     )
-    .option('--output <folder>', 'where checkpoints, logs and the report go')
+    .option('--output <folder>', 'where checkpoints, logs and the report go (train: exp)')
     .option('--resume <file>', 'checkpoint to continue, or to test')
     .option('--batch-size <n>', 'videos per step', integerFrom(1))
     .option('--device <name>', 'auto, cpu or cuda')
@@ -70,7 +73,11 @@ async function execute({ cfg, opts = [], device, threads, seed, ...flags }: RunF
     ...(device === undefined ? [] : ['MODEL.DEVICE', device]),
     ...(seed === undefined ? [] : ['SEED', String(seed)]),
   ];
-  const config = loadConfig({ cfg, opts: [...opts, ...own], flags });
+  const sources = { cfg, opts: [...opts, ...own], flags };
+  let config = loadConfig(sources);
+  if (config.OUTPUT === '' && !config.TEST.ONLY_TEST) {
+    config = loadConfig({ ...sources, flags: { ...flags, output: DEFAULT_OUTPUT } });
+  }
   const progress = progressListener();
   const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
   try {

@@ -1,0 +1,97 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { evaluateViews } from '../../lib/engine/context';
+import type { EngineEvent } from '../../lib/engine/events';
+import { datasetOf } from '../../lib/engine/setup';
+import { createTask, type Task } from '../../lib/models';
+import { native } from '../../lib/native/load';
+import { makeTinyRun, type TinyRun } from '../support/tiny_run';
+
+let tiny: TinyRun;
+let task: Task;
+
+beforeAll(async () => {
+  tiny = await makeTinyRun(1, 3);
+  task = await createTask(tiny.config(), tiny.names);
+});
+afterAll(() => {
+  task.dispose();
+  tiny.remove();
+});
+
+async function evaluateWith(opts: string[], views = { clips: 1, crops: 1 }, signal?: AbortSignal) {
+  const config = tiny.config(opts);
+  const events: EngineEvent[] = [];
+  const validation = await datasetOf(config, 'VAL_FILE');
+  const emit = (event: EngineEvent) => events.push(event);
+  const context = { config, task, validation, checkpoint: null, emit, signal };
+  return { evaluation: await evaluateViews(context, views, 0), events };
+}
+
+test('every video is judged once, whatever the batch size, with the same numbers', async () => {
+  const { evaluation: pairs } = await evaluateWith([]);
+  expect(pairs.predictions.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(pairs.predictions.map(({ label }) => label)).toEqual([0, 0, 0, 1, 1, 1, 2, 2, 2]);
+  // 9 = 2 * 4 + 1: the reference would drop the last video.
+  for (const size of ['1', '4', '9']) {
+    const { evaluation } = await evaluateWith(['TEST.BATCH_SIZE', size]);
+    for (const [i, prediction] of evaluation.predictions.entries()) {
+      expect(prediction.predicted).toBe(pairs.predictions[i]!.predicted);
+      expect(prediction.probability).toBeCloseTo(pairs.predictions[i]!.probability, 5);
+    }
+  }
+});
+
+test('accuracies are those of the ranks, and a rank counts the better classes', async () => {
+  const { evaluation, events } = await evaluateWith([]);
+  const hits = evaluation.predictions.filter(({ label, predicted }) => label === predicted).length;
+  expect(evaluation.top1).toBeCloseTo((100 * hits) / 9, 12);
+  expect(evaluation.top5).toBe(100); // three classes: each is among the best three
+  for (const { rank, label, predicted, probability, labelProbability } of evaluation.predictions) {
+    expect(rank === 0).toBe(label === predicted);
+    expect(labelProbability).toBeLessThanOrEqual(probability);
+    expect(probability).toBeGreaterThanOrEqual(1 / 3);
+  }
+  const last = events.filter((event) => event.kind === 'test').at(-1);
+  expect(last).toMatchObject({ step: 4, steps: 5, top1: evaluation.top1 });
+});
+
+test('several views are averaged: three equal crops change nothing', async () => {
+  // Square videos of the input's size: left, right and middle crop are the whole picture, out of the same short side.
+  const { evaluation: three } = await evaluateWith([], { clips: 2, crops: 3 });
+  const { evaluation: middle } = await evaluateWith([], { clips: 2, crops: 3 });
+  expect(three).toEqual(middle);
+  const sums = three.predictions.map(({ probability }) => probability);
+  for (const value of sums) expect(value).toBeLessThanOrEqual(1);
+});
+
+test('a video that cannot be read is named and counted, the others are judged', async () => {
+  writeFileSync(join(tiny.root, 'videos', 'broken.mp4'), 'no video');
+  const list = join(tiny.root, 'broken.txt');
+  writeFileSync(list, `${tiny.names[0]} 0.mp4 0\nbroken.mp4 1\n${tiny.names[2]} 0.mp4 2\n`);
+  const { evaluation, events } = await evaluateWith(['DATA.VAL_FILE', list, 'DATA.ON_ERROR', 'skip']);
+  expect(evaluation.predictions.map(({ index }) => index)).toEqual([0, 2]);
+  expect(evaluation.failures).toMatchObject([{ index: 1, code: 'ERR_VIDEO_FORMAT' }]);
+  expect(evaluation.failures[0]!.where).toMatch(/broken\.txt:2$/);
+  expect(events.filter(({ kind }) => kind === 'failure')).toHaveLength(1);
+  await expect(evaluateWith(['DATA.VAL_FILE', list])).rejects.toMatchObject({ code: 'ERR_VIDEO_FORMAT' });
+  writeFileSync(list, 'broken.mp4 1\n');
+  await expect(evaluateWith(['DATA.VAL_FILE', list, 'DATA.ON_ERROR', 'skip'])).rejects.toThrow(
+    'none of the 1',
+  );
+});
+
+test('it stops at an abort, refuses scores that are no numbers, and leaves no memory behind', async () => {
+  await evaluateWith([]);
+  const before = native().memory('cpu').liveTensors;
+  await evaluateWith([]);
+  await expect(evaluateWith([], undefined, AbortSignal.abort())).rejects.toMatchObject({
+    code: 'ERR_ABORTED',
+  });
+  const [, scale] = [...task.model.namedParameters()].find(([name]) => name === 'logit_scale')!;
+  const sound = (await scale.data()) as Float32Array;
+  scale.assignValues(new Float32Array([Number.NaN]));
+  await expect(evaluateWith([])).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' });
+  scale.assignValues(sound);
+  expect(native().memory('cpu').liveTensors).toBe(before);
+});

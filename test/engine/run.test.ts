@@ -1,0 +1,247 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../../lib/config/schema';
+import type { EngineEvent, TrainStep } from '../../lib/engine/events';
+import { run } from '../../lib/engine/run';
+import { makeTinyRun, type TinyRun } from '../support/tiny_run';
+
+// 9 training videos in batches of 2: 4 steps an epoch, the ninth video is left out of each (another one each time).
+let tiny: TinyRun;
+beforeAll(async () => {
+  tiny = await makeTinyRun();
+});
+afterAll(() => tiny.remove());
+
+interface Outcome {
+  losses: number[];
+  rates: number[];
+  events: EngineEvent[];
+  error?: { code: string; message: string };
+  top1: number[];
+}
+
+/** Runs to the end, or to the abort that `stopAt` asks for; `output` '' writes nothing. */
+async function outcomeOf(config: Config, stopAt?: (event: EngineEvent) => boolean): Promise<Outcome> {
+  const controller = new AbortController();
+  const events: EngineEvent[] = [];
+  const listener = (event: EngineEvent) => {
+    events.push(event);
+    if (stopAt?.(event)) controller.abort();
+  };
+  let error: Outcome['error'];
+  await run(config, { listener, signal: controller.signal }).catch((caught) => {
+    error = caught;
+  });
+  const steps = events.filter((event): event is TrainStep => event.kind === 'train');
+  return {
+    losses: steps.map(({ loss }) => loss),
+    rates: steps.map(({ lr }) => lr),
+    top1: events.flatMap((event) => (event.kind === 'accuracy' ? [event.top1] : [])),
+    events,
+    error,
+  };
+}
+
+function folder(name: string): string {
+  return join(tiny.root, name);
+}
+
+test('a run leaves checkpoints, log, metrics, configuration and report, and nothing else', async () => {
+  const out = folder('whole');
+  const { error, events, rates } = await outcomeOf(tiny.config(['OUTPUT', out]));
+  expect(error).toBeUndefined();
+  const best = events.some((event) => event.kind === 'accuracy' && event.top1 > 0) ? ['best.pth'] : [];
+  expect(readdirSync(out).sort()).toEqual(
+    [
+      ...best,
+      'ckpt_epoch_0.pth',
+      'ckpt_epoch_1.pth',
+      'config.yaml',
+      'log_rank0.txt',
+      'metrics.jsonl',
+      'report.html',
+    ].sort(),
+  );
+  // No warm-up: the schedule starts at LR; the rate shown is the one after the step.
+  expect(rates).toHaveLength(8);
+  const log = readFileSync(join(out, 'log_rank0.txt'), 'utf8');
+  expect(log).toMatch(/\] Train: \[1\/2\]\[3\/4\]\teta 0:00:0\d lr 0\.\d{9}\ttime \d/);
+  expect(log).toMatch(/ \* Acc@1 \d+\.\d{3} Acc@5 100\.000/);
+  expect(log).toContain('12 views inference');
+  const records = readFileSync(join(out, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  expect(records.filter(({ kind }) => kind === 'train')).toHaveLength(8);
+  expect(
+    records
+      .filter(({ kind }) => kind === 'accuracy')
+      .map(({ epoch, clips, crops }) => [epoch, clips * crops]),
+  ).toEqual([
+    [0, 1],
+    [1, 1],
+    [null, 12],
+  ]);
+  const page = readFileSync(join(out, 'report.html'), 'utf8');
+  expect(page.match(/<svg/g)!.length).toBe(3);
+  expect(page.match(/<td/g)!.length).toBeGreaterThanOrEqual(9);
+  expect(page).toContain('data:image/png;base64,');
+  expect(page).not.toMatch(/<script|https?:/);
+});
+
+test('two runs with one seed give the same losses, with any number of data workers', async () => {
+  const one = await outcomeOf(tiny.config(['DATA.NUM_WORKERS', '1']));
+  const three = await outcomeOf(tiny.config(['DATA.NUM_WORKERS', '3']));
+  expect(one.losses).toHaveLength(8);
+  expect(three.losses).toEqual(one.losses);
+  expect(three.top1).toEqual(one.top1);
+  const other = await outcomeOf(tiny.config(['SEED', '8']));
+  expect(other.losses).not.toEqual(one.losses);
+});
+
+test('training learns: the loss falls', async () => {
+  const opts = [
+    'TRAIN.EPOCHS',
+    '12',
+    'AUG.MIXUP',
+    '0',
+    'AUG.CUTMIX',
+    '0',
+    'AUG.COLOR_JITTER',
+    '0',
+    'AUG.GRAY_SCALE',
+    '0',
+  ];
+  const { losses } = await outcomeOf(tiny.config(opts));
+  const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  expect(mean(losses.slice(-8))).toBeLessThan(0.7 * mean(losses.slice(0, 8)));
+});
+
+describe.each([
+  ['one micro-batch per update', []],
+  ['three micro-batches per update, one left over', ['TRAIN.ACCUMULATION_STEPS', '3']],
+])('%s', (_, opts) => {
+  test('resuming from the checkpoint of an epoch goes on as if nothing had happened', async () => {
+    const out = folder(`epochs${opts.length}`);
+    const whole = await outcomeOf(tiny.config([...opts, 'TRAIN.EPOCHS', '3', 'OUTPUT', out]));
+    const resumed = await outcomeOf(
+      tiny.config([...opts, 'TRAIN.EPOCHS', '3', 'MODEL.RESUME', join(out, 'ckpt_epoch_0.pth')]),
+    );
+    expect(whole.losses).toHaveLength(12);
+    expect(resumed.losses).toEqual(whole.losses.slice(4));
+    expect(resumed.rates).toEqual(whole.rates.slice(4));
+    expect(resumed.top1).toEqual(whole.top1.slice(1));
+  });
+
+  test('an abort within an epoch saves, and the resumed run repeats nothing and misses nothing', async () => {
+    const out = folder(`middle${opts.length}`);
+    const whole = await outcomeOf(tiny.config(opts));
+    const config = tiny.config([...opts, 'OUTPUT', out, 'TRAIN.AUTO_RESUME', 'True']);
+    const first = await outcomeOf(
+      config,
+      (event) => event.kind === 'train' && event.epoch === 1 && event.step === 1,
+    );
+    expect(first.error).toMatchObject({ code: 'ERR_ABORTED' });
+    // With three micro-batches per update, the two since the last update are done again.
+    const batch = opts.length === 0 ? 2 : 0;
+    const saved = join(out, batch > 0 ? `ckpt_epoch_1_batch_${batch}.pth` : 'ckpt_epoch_0.pth');
+    expect(first.error!.message).toContain(saved);
+    expect(existsSync(saved)).toBe(true);
+    const second = await outcomeOf(config);
+    expect(second.error).toBeUndefined();
+    expect([...first.losses.slice(0, 4 + batch), ...second.losses]).toEqual(whole.losses);
+    expect(second.top1).toEqual(whole.top1.slice(1));
+    expect(readdirSync(out).filter((name) => name.includes('_batch_'))).toEqual([]);
+  });
+});
+
+test('an abort during the test after an epoch keeps the epoch', async () => {
+  const out = folder('testing');
+  const config = tiny.config(['OUTPUT', out, 'TRAIN.AUTO_RESUME', 'True']);
+  const whole = await outcomeOf(tiny.config());
+  const first = await outcomeOf(config, (event) => event.kind === 'test');
+  expect(first.error!.message).toContain('ckpt_epoch_0_batch_4.pth');
+  const second = await outcomeOf(config);
+  expect(second.losses).toEqual(whole.losses.slice(4));
+  expect(second.top1).toEqual(whole.top1);
+});
+
+test('an abort before anything was learnt writes no checkpoint', async () => {
+  const out = folder('early');
+  const { error } = await outcomeOf(tiny.config(['OUTPUT', out]), (event) => event.kind === 'message');
+  expect(error).toMatchObject({ code: 'ERR_ABORTED', message: expect.stringContaining('nothing was saved') });
+  expect(readdirSync(out).filter((name) => name.endsWith('.pth'))).toEqual([]);
+});
+
+test('a saved model tests as it did in training', async () => {
+  const out = folder('tested');
+  const { top1 } = await outcomeOf(tiny.config(['OUTPUT', out]));
+  const opts = ['TEST.ONLY_TEST', 'True', 'MODEL.RESUME', join(out, 'ckpt_epoch_0.pth')];
+  const tested = await outcomeOf(tiny.config(opts));
+  expect(tested.top1).toEqual([top1[0]]);
+});
+
+test('a loss that is no number stops the run before the update and names step and videos', async () => {
+  const { error, losses } = await outcomeOf(tiny.config(['TRAIN.LR', '1e30']));
+  expect(error).toMatchObject({ code: 'ERR_NOT_FINITE' });
+  expect(error!.message).toMatch(/epoch \d, step \d;.*videos\/.*\.mp4/);
+  expect(losses.every(Number.isFinite)).toBe(true);
+});
+
+test('weights alone start at epoch 0 and say so; other weights are refused before anything is written', async () => {
+  const out = folder('source');
+  await outcomeOf(tiny.config(['OUTPUT', out, 'TRAIN.EPOCHS', '1']));
+  const { readCheckpoint, writeTorch } = await import('../../lib/io');
+  const checkpoint = await readCheckpoint(join(out, 'ckpt_epoch_0.pth'));
+  const weights = folder('weights.pth');
+  await writeTorch(weights, { model: checkpoint.stateDict });
+  await checkpoint.close();
+  const { events, losses } = await outcomeOf(tiny.config(['MODEL.RESUME', weights]));
+  expect(losses).toHaveLength(8);
+  expect(events).toContainEqual(expect.objectContaining({ kind: 'message', warning: true }));
+
+  const refused = folder('refused');
+  const other = tiny.config(['MODEL.RESUME', weights, 'MODEL.CUSTOM.vision_layers', '3', 'OUTPUT', refused]);
+  expect((await outcomeOf(other)).error).toMatchObject({ code: 'ERR_CHECKPOINT_MISMATCH' });
+  const frames = tiny.config(['MODEL.RESUME', weights, 'DATA.NUM_FRAMES', '8', 'OUTPUT', refused]);
+  expect((await outcomeOf(frames)).error!.code).toMatch(/ERR_FRAME_COUNT|ERR_CHECKPOINT_MISMATCH/);
+  expect(existsSync(refused)).toBe(false);
+});
+
+test('a checkpoint from the middle of an epoch of another length is refused', async () => {
+  const out = folder('short');
+  const config = tiny.config(['OUTPUT', out]);
+  await outcomeOf(config, (event) => event.kind === 'train' && event.step === 1);
+  const file = readdirSync(out).find((name) => name.includes('_batch_'))!;
+  const other = tiny.config(['MODEL.RESUME', join(out, file), 'TRAIN.BATCH_SIZE', '3']);
+  expect((await outcomeOf(other)).error).toMatchObject({
+    code: 'ERR_CHECKPOINT_MISMATCH',
+    message: expect.stringContaining('epoch of 4 batches'),
+  });
+});
+
+test.each([
+  ['DATA.VAL_FILE', '', 'ERR_CONFIG_VALUE'],
+  ['DATA.TRAIN_FILE', 'nowhere.txt', 'ERR_FILE_NOT_FOUND'],
+  ['DATA.NUM_CLASSES', '4', 'ERR_CONFIG_VALUE'],
+  ['DATA.LABEL_LIST', 'one,two', 'ERR_CONFIG_VALUE'],
+  ['MODEL.RESUME', 'nowhere.pth', 'ERR_FILE_NOT_FOUND'],
+  ['MODEL.PRETRAINED', 'nowhere.pt', 'ERR_FILE_NOT_FOUND'],
+  ['TRAIN.BATCH_SIZE', '10', 'ERR_CONFIG_VALUE'],
+  ['AUG.MULTI_SCALE_CROP', 'False', 'ERR_CONFIG_VALUE'],
+])('%s %s is refused with %s before anything is written', async (key, value, code) => {
+  const out = folder('never');
+  const { error } = await outcomeOf(tiny.config([key, value, 'OUTPUT', out]));
+  expect(error).toMatchObject({ code });
+  expect(existsSync(out)).toBe(false);
+});
+
+test('automatic resume needs a folder, and goes by epoch', async () => {
+  const { error } = await outcomeOf(tiny.config(['TRAIN.AUTO_RESUME', 'True']));
+  expect(error).toMatchObject({ code: 'ERR_CONFIG_VALUE' });
+  mkdirSync(folder('empty'));
+  const fresh = await outcomeOf(
+    tiny.config(['TRAIN.AUTO_RESUME', 'True', 'OUTPUT', folder('empty'), 'TRAIN.EPOCHS', '1']),
+  );
+  expect(fresh.losses).toHaveLength(4);
+});
