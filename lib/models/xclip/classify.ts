@@ -41,19 +41,21 @@ export async function classify(
   names: readonly string[],
   options: ClassifyOptions,
 ): Promise<Classification[][]> {
-  const { topK = names.length, signal } = options;
-  if (!Number.isInteger(topK) || topK < 1) {
+  const { topK, signal } = options;
+  if (topK !== undefined && (!Number.isInteger(topK) || topK < 1)) {
     throw new CodedError('ERR_ARGUMENT', `topK must be at least 1, got ${topK}`);
   }
-  const text = noGrad(() => model.encodeText(tokensFor(model, names)));
+  const tokens = tokensFor(model, names);
+  let text: Tensor | undefined;
   try {
     const results: Classification[][] = [];
     for (const path of paths) {
       const views = await readViews(path, model.geometry, options);
+      text ??= noGrad(() => model.encodeText(tokens));
+      const features = text;
+      const score = (clip: Tensor) => model.score(model.encodeVideo(clip), features);
       const sum = new Float64Array(names.length);
-      for await (const logits of perView(model, views, (clip) =>
-        model.score(model.encodeVideo(clip), text),
-      )) {
+      for await (const logits of perView(model, views, score)) {
         throwIfAborted(signal);
         for (const [k, p] of softmax(logits).entries()) sum[k]! += p;
       }
@@ -61,7 +63,7 @@ export async function classify(
     }
     return results;
   } finally {
-    text.dispose();
+    text?.dispose();
   }
 }
 

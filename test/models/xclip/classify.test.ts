@@ -1,0 +1,139 @@
+import { join } from 'node:path';
+import { testPlan } from '../../../lib/data/plan';
+import { sampleRandom } from '../../../lib/data/random';
+import { tokenize } from '../../../lib/models';
+import type { Geometry } from '../../../lib/models/xclip/geometry';
+import { XCLIP } from '../../../lib/models/xclip/xclip';
+import { native } from '../../../lib/native/load';
+import { videoAddon } from '../../../lib/native/video';
+import { noGrad } from '../../../lib/tensor/autograd';
+import { tensor } from '../../../lib/tensor/tensor';
+import { expectClose } from '../../support/check_op';
+import { numberedFrames, temporaryFolder } from '../../support/video';
+
+const geometry: Geometry = {
+  arch: 'custom',
+  frames: 4,
+  embedDim: 64,
+  imageSize: 32,
+  patch: 16,
+  visionWidth: 64,
+  visionLayers: 1,
+  visionHeads: 1,
+  textWidth: 64,
+  textLayers: 1,
+  textHeads: 1,
+  contextLength: 77,
+  vocabSize: 49408,
+  mitLayers: 1,
+  mitHeads: 1,
+  promptLayers: 1,
+  promptHeads: 1,
+  promptAlpha: 0.1,
+};
+const names = ['arm wrestling', 'flipping pancake', 'zumba'];
+const folder = temporaryFolder();
+const clips = ['a.mp4', 'b.mp4'].map((name) => join(folder, name));
+let model: XCLIP;
+
+beforeAll(async () => {
+  model = new XCLIP(geometry, { seed: 1, device: 'cpu', init: 'scratch' });
+  for (const [i, clip] of clips.entries()) {
+    await videoAddon().encodeVideo(
+      clip,
+      { width: 64, height: 48, fps: 12 },
+      numberedFrames(30, 64, 48, 9 * i),
+    );
+  }
+});
+afterAll(() => model.dispose());
+
+/** Averaged probabilities over the views of a test plan, the long way. */
+async function probabilities(path: string, numClips: number, numCrops: 1 | 3): Promise<number[]> {
+  const addon = videoAddon();
+  const video = await addon.openVideo({ path });
+  const options = { numFrames: 4, inputSize: 32, numClips, numCrops };
+  const plan = testPlan(addon.videoInfo(video), options, sampleRandom(0, 0, 0));
+  const views = numClips * numCrops;
+  const pixels = new Float32Array(views * 4 * 3 * 32 * 32);
+  await addon.runPlan(video, plan, pixels);
+  addon.closeVideo(video);
+  const frames = tensor(pixels, [views, 4, 3, 32, 32], { device: 'cpu' });
+  const logits = noGrad(() => model.forward(frames, tokenize(names)));
+  const rows = (await logits.toArray()) as number[][];
+  frames.dispose();
+  logits.dispose();
+  const scores = rows.map((row) => row.map((x) => Math.exp(x)));
+  return names.map((_, k) =>
+    scores.reduce((p, row) => p + row[k]! / row.reduce((a, b) => a + b, 0) / views, 0),
+  );
+}
+
+test('classes come ranked with the probabilities of the one view', async () => {
+  const result = await model.classify(clips[0]!, names);
+  const expected = await probabilities(clips[0]!, 1, 1);
+  expectClose(
+    'probabilities',
+    names.map((name) => result.find(({ label }) => label === name)!.probability),
+    expected,
+    1e-5,
+  );
+  const ranked = result.map(({ probability }) => probability);
+  expect(ranked).toEqual([...ranked].sort((a, b) => b - a));
+  expect(ranked.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 6);
+});
+
+test('views are averaged, and several clips give a list each', async () => {
+  const results = await model.classify(clips, names, { clips: 2, crops: 3, topK: 1 });
+  expect(results.map((list) => list.length)).toEqual([1, 1]);
+  for (const [i, [best]] of results.entries()) {
+    const expected = await probabilities(clips[i]!, 2, 3);
+    expect(best!.label).toBe(names[expected.indexOf(Math.max(...expected))]);
+    expect(best!.probability).toBeCloseTo(Math.max(...expected), 5);
+  }
+});
+
+test('features have unit length; those of a text are its own', async () => {
+  const video = await model.embedVideo(clips[0]!, { clips: 2 });
+  const texts = await model.embedText(names);
+  expect(video).toHaveLength(64);
+  expect(texts).toHaveLength(3);
+  for (const feature of [video, ...texts]) expect(Math.hypot(...feature)).toBeCloseTo(1, 5);
+  const [alone] = await model.embedText([names[1]!]);
+  expectClose('alone', alone!, texts[1]!, 1e-6);
+});
+
+test('what is asked wrongly is refused with a code', async () => {
+  const clip = clips[0]!;
+  const code = (expected: string) => expect.objectContaining({ code: expected });
+  await expect(model.classify(clip, [])).rejects.toEqual(code('ERR_LABELS'));
+  await expect(model.classify(clip, ['word '.repeat(100)])).rejects.toEqual(code('ERR_TEXT_TOO_LONG'));
+  await expect(model.classify(join(folder, 'none.mp4'), names)).rejects.toEqual(code('ERR_FILE_NOT_FOUND'));
+  await expect(model.classify(__filename, names)).rejects.toEqual(code('ERR_VIDEO_FORMAT'));
+  await expect(model.classify(clip, names, { topK: 0 })).rejects.toEqual(code('ERR_ARGUMENT'));
+  await expect(model.classify(clip, names, { clips: 0 })).rejects.toEqual(code('ERR_ARGUMENT'));
+  const signal = AbortSignal.abort();
+  await expect(model.classify(clip, names, { signal })).rejects.toEqual(code('ERR_ABORTED'));
+});
+
+test('a small vocabulary that lacks a word says which text', async () => {
+  const small = new XCLIP({ ...geometry, vocabSize: 600 }, { device: 'cpu' });
+  await expect(small.embedText(['zumba'])).rejects.toMatchObject({
+    code: 'ERR_INDEX_RANGE',
+    message: expect.stringContaining('"zumba"'),
+  });
+  small.dispose();
+});
+
+test('nothing is left behind, also after an abort between views', async () => {
+  await model.classify(clips[0]!, names);
+  const before = native().memory('cpu').liveTensors;
+  await model.classify(clips, names, { clips: 2 });
+  await model.embedVideo(clips[0]!);
+  const controller = new AbortController();
+  const aborted = model.classify(clips[0]!, names, { clips: 4, crops: 3, signal: controller.signal });
+  setTimeout(() => controller.abort(), 5);
+  await aborted.catch((error) => expect(error.code).toBe('ERR_ABORTED'));
+  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(videoAddon().counters().openVideos).toBe(0);
+});

@@ -1,0 +1,60 @@
+import type { XCLIP } from '../../../lib/models/xclip/xclip';
+import { native } from '../../../lib/native/load';
+import { zeros } from '../../../lib/ops';
+import { tensor } from '../../../lib/tensor/tensor';
+import { loadTiny, tinyFrames, tinyTokens } from '../../support/tiny_model';
+
+let model: XCLIP;
+beforeAll(async () => {
+  model = await loadTiny();
+});
+afterAll(() => model.dispose());
+
+const cpu = { device: 'cpu' } as const;
+
+test.each([
+  [[1, 8, 3, 32, 32], 'ERR_FRAME_COUNT', /clips of 4 frames, got 8/],
+  [[4, 3, 32, 32], 'ERR_SHAPE', /\[B, 4, 3, 32, 32\], got float32\[4, 3, 32, 32\]/],
+  [[1, 4, 3, 64, 32], 'ERR_SHAPE', /got float32\[1, 4, 3, 64, 32\]/],
+  [[1, 4, 1, 32, 32], 'ERR_SHAPE', /got float32\[1, 4, 1, 32, 32\]/],
+])('frames of shape [%s] are refused before any work', (shape, code, message) => {
+  const frames = zeros(shape, cpu);
+  const before = native().memory('cpu').liveTensors;
+  expect(() => model.forward(frames, tinyTokens())).toThrow(expect.objectContaining({ code }));
+  expect(() => model.forward(frames, tinyTokens())).toThrow(message);
+  expect(native().memory('cpu').liveTensors).toBe(before);
+  frames.dispose();
+});
+
+test('tokens that are no table of texts are refused', () => {
+  const bad = (ids: number[], shape: [number, number]) => () =>
+    model.encodeText({ ids: Int32Array.from(ids), shape });
+  expect(bad([], [0, 77])).toThrow(expect.objectContaining({ code: 'ERR_SHAPE' }));
+  expect(bad([1, 2, 3], [1, 2])).toThrow(expect.objectContaining({ code: 'ERR_SHAPE' }));
+  expect(bad(new Array(78).fill(1), [1, 78])).toThrow(expect.objectContaining({ code: 'ERR_TEXT_TOO_LONG' }));
+  const flat = tensor(new Int32Array(77), [77], cpu);
+  expect(() => model.encodeText(flat)).toThrow(/int32\[77\]/);
+  flat.dispose();
+});
+
+test('a token outside the vocabulary is named when the features are read', async () => {
+  const tokens = tinyTokens();
+  tokens.ids[1] = 600;
+  const features = model.encodeText(tokens);
+  await expect(features.data()).rejects.toMatchObject({
+    code: 'ERR_INDEX_RANGE',
+    message: expect.stringContaining('600'),
+  });
+  features.dispose();
+});
+
+test('a disposed model says so', async () => {
+  const other = await loadTiny();
+  other.dispose();
+  other.dispose();
+  const frames = tinyFrames();
+  expect(() => other.forward(frames, tinyTokens())).toThrow(
+    expect.objectContaining({ code: 'ERR_DISPOSED' }),
+  );
+  frames.dispose();
+});
