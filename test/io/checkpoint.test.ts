@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readCheckpoint } from '../../lib/io/checkpoint';
 import { RawTensor } from '../../lib/io/raw_tensor';
@@ -73,6 +73,13 @@ describe('readCheckpoint', () => {
     await checkpoint.close();
     await expectCode(proj.data(), 'ERR_DISPOSED', /was closed/);
     await checkpoint.close();
+  });
+
+  it('leaves no file open when it fails', async () => {
+    await writeTorch(path, {});
+    const before = readdirSync('/dev/fd').length;
+    for (let i = 0; i < 5; i++) await expectCode(readCheckpoint(path), 'ERR_CHECKPOINT_FORMAT', /no weights/);
+    expect(readdirSync('/dev/fd').length).toBe(before);
   });
 
   it('reads only what is asked for', async () => {

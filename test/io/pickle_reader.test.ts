@@ -198,6 +198,12 @@ describe('PickleReader refuses', () => {
     }
   });
 
+  it('copying one dict again and again', () => {
+    const items = Array.from({ length: 5000 }, (_, i) => `I${i}\nN`).join('');
+    const make = 'ccopy_reg\n_reconstructor\n(cyacs.config\nCfgNode\nc__builtin__\ndict\ng0\ntR0';
+    expect(() => read(`(${items}dp0\n${make.repeat(5000)}N.`)).toThrow(unsafe(/copies far more/));
+  });
+
   it('copying one list again and again', () => {
     const text = `]p0\n(${'N'.repeat(10000)}e0${'cbuiltins\nlist\n(g0\ntR0'.repeat(1000)}N.`;
     expect(() => read(text)).toThrow(unsafe(/copies far more data than it holds/));

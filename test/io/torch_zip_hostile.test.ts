@@ -81,6 +81,12 @@ it.each<[string, ErrorCode, RegExp, Record<string, string>]>([
     { 'x/data.pkl': state(tensor('0', '2', `2${'\nI1'.repeat(999)}`)), 'x/data/0': storage },
   ],
   [
+    'a tensor whose bytes mean something else',
+    'ERR_CHECKPOINT_FORMAT',
+    /_rebuild_tensor_v2 has arguments that do not fit/,
+    { 'x/data.pkl': state(tensor('0', '2', '2').replace('NtR', "N(dS'neg'\nI01\nstR")), 'x/data/0': storage },
+  ],
+  [
     'a call of os.system',
     'ERR_CHECKPOINT_UNSAFE',
     /calls os\.system/,
