@@ -50,6 +50,13 @@ describe('what is not a video file', () => {
     expect(performance.now() - before).toBeLessThan(10000);
   });
 
+  test('a picture is no video, though its codec is known', async () => {
+    const bytes = readFileSync(clip('mjpeg.mov'));
+    const start = bytes.indexOf('ffd8ff', 0, 'hex');
+    const jpeg = bytes.subarray(start, bytes.indexOf('ffd8ff', start + 3, 'hex'));
+    expect(await codeOf(VideoReader.open(write('picture.mp4', jpeg)))).toBe('ERR_VIDEO_FORMAT');
+  });
+
   test('a file without pictures', async () => {
     // A sound WAVE file: 1000 samples of silence.
     const wave = Buffer.alloc(44 + 2000);
@@ -123,12 +130,12 @@ describe('files that refer to other files are not followed', () => {
 
 describe('limits', () => {
   test('pixels', async () => {
-    const open = VideoReader.open(clip('h264_b_frames.mp4'), { maxPixels: 72 * 48 - 1 });
+    const open = VideoReader.open(clip('h264_b_frames.mp4'), { maxPixels: 68 * 48 - 1 });
     await expect(open).rejects.toMatchObject({
       code: 'ERR_VIDEO_LIMIT',
-      message: expect.stringContaining('72 x 48'),
+      message: expect.stringContaining('68 x 48'),
     });
-    using video = await VideoReader.open(clip('h264_b_frames.mp4'), { maxPixels: 72 * 48 });
+    using video = await VideoReader.open(clip('h264_b_frames.mp4'), { maxPixels: 68 * 48 });
     expect(video.length).toBe(40);
   });
 
@@ -182,6 +189,18 @@ describe('damage', () => {
     });
     const others = await video.getBatch([9, 11, 39]);
     expect(numbersIn(others, video.width, video.height)).toEqual([9, 11, 39]);
+  });
+
+  test('a picture that the decoder had to make up in part is an error', async () => {
+    const bytes = Buffer.from(readFileSync(clip('h264_b_frames.mp4')));
+    const slice = bytes.indexOf('mdat') + 4;
+    bytes.fill(0x55, slice + 740, slice + 770); // inside the first picture
+    using video = await VideoReader.open(Uint8Array.from(bytes));
+    await expect(video.get(0)).rejects.toMatchObject({
+      code: 'ERR_VIDEO_DECODE',
+      message: expect.stringContaining('frame 0 of 40 (at 0 s)'),
+    });
+    expect(numbersIn(await video.get(30), video.width, video.height)).toEqual([30]);
   });
 
   test.each([

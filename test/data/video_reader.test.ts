@@ -136,7 +136,7 @@ describe('lifetime', () => {
       flip: false,
       gray: false,
     };
-    const crops: [number, number, number, number][] = [[0, 0, 72, 48]];
+    const crops: [number, number, number, number][] = [[0, 0, 68, 48]];
     const mean: [number, number, number] = [0, 0, 0];
     const std: [number, number, number] = [1, 1, 1];
     const out = new Float32Array(4000 * 3 * 64 * 64);
