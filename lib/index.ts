@@ -23,7 +23,7 @@ export * as nn from './nn';
 export * from './ops';
 export * as optim from './optim';
 export { backward, checkpoint, enableGrad, isRecording, noGrad } from './tensor/autograd';
-export { keep, scope } from './tensor/scope';
+export { type Disposable, keep, scope } from './tensor/scope';
 export {
   type Device,
   Tensor,

@@ -1,3 +1,4 @@
+export type { FrameJitter, VideoInfo, VideoOptions, VideoPlan, VideoSource } from '../native/video';
 export { Batch, type SampleFailure } from './batch';
 export { readLabels } from './labels';
 export { type LoaderOptions, VideoLoader } from './loader';
@@ -13,7 +14,11 @@ export {
   trainPlan,
   trainPlanner,
 } from './plan';
+export type { MixRandom, Random } from './random';
+export type { OnError } from './sample_loader';
 export { sampleTestClips, sampleTestFrames, sampleTrainFrames } from './sampler';
+export type { Specification } from './synthetic/classes';
 export { type SyntheticDataset, type SyntheticOptions, writeSyntheticDataset } from './synthetic/write';
+export type { Box } from './transforms/geometry';
 export { type ListOptions, type Source, VideoDataset, type VideoSample } from './video_dataset';
 export { type ReadOptions, VideoReader } from './video_reader';

@@ -37,6 +37,7 @@ export class Checkpoint {
   readonly metadata?: Map<string, string>;
   private readonly files: readonly FileBytes[];
 
+  /** @internal Made by {@link readCheckpoint}. */
   constructor(
     path: string,
     contents: Contents & { stateDict: Map<string, RawTensor> },

@@ -1,4 +1,4 @@
-export type { WriteOptions } from './atomic_file';
+export type { FileWriter, WriteOptions } from './atomic_file';
 export { writeAtomically } from './atomic_file';
 export type { CheckpointFormat } from './checkpoint';
 export { Checkpoint, readCheckpoint } from './checkpoint';

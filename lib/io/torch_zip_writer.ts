@@ -7,8 +7,9 @@ import { ZipWriter } from './zip_writer';
 const ENTRY_OVERHEAD = 200;
 
 /**
- * Writes what `torch.load(path, weights_only=True)` reads back: {@link writePickle} says which values are possible.
- * Tensors are fetched and written one at a time; the file appears at once or not at all.
+ * Writes what `torch.load(path, weights_only=True)` reads back. Map and plain object become a dict, array a
+ * list, {@link Tuple} a tuple, whole number or bigint an int, other number or {@link PyFloat} a float, and
+ * {@link RawTensor} a tensor. Tensors are fetched and written one at a time; the file appears at once or not at all.
  *
  * @example
  * const model = new Map([['alpha', new RawTensor('float32', [1], new Float32Array([0.1]))]]);

@@ -1,11 +1,17 @@
+export type { TextInput, TextTower } from './clip/text';
 export type { Tokens } from './clip/tokenizer';
 export { tokenize } from './clip/tokenizer';
 export { createTask } from './create_task';
+export type { ComputeDtype } from './dtype';
 export { rawStateDict } from './state_dict';
 export type { ParameterGroup, Targets, Task, TaskOptions } from './task';
 export type { Classification, ClassifyOptions } from './xclip/classify';
 export type { Geometry } from './xclip/geometry';
+export type { InitialValues } from './xclip/initialize';
+export type { MultiframeIntegration } from './xclip/multiframe';
+export type { PromptGenerator } from './xclip/prompt';
+export type { CrossFrameVision } from './xclip/vision';
 export { loadPretrained } from './xclip/weights';
 export type { LoadXclipOptions, VideoFeatures, XclipOptions } from './xclip/xclip';
 export { XCLIP } from './xclip/xclip';
-export { geometryOf, ZOO } from './zoo';
+export { type Architecture, geometryOf, ZOO } from './zoo';

@@ -19,7 +19,7 @@ export interface SelfAttentionOptions {
  * and an output projection.
  */
 export class MultiheadAttention extends Module {
-  /** [3 D, D]: queries, keys, values */
+  /** [3 D, D]; rows of queries, then keys, then values */
   readonly in_proj_weight: Tensor;
   /** float32 [3 D] */
   readonly in_proj_bias: Tensor;

@@ -40,8 +40,9 @@ export class ResidualAttentionBlock extends Module {
 
   /**
    * @param x [N, L, width]
-   * @param select picks the rows that are read later: it is applied to the attention's result and to the residual, so
-   *   that everything after the attention is computed for those rows alone. Default: all rows.
+   * @param options.causal row i attends to rows 0..i only. Default false.
+   * @param options.select picks the rows that are read later: it is applied to the attention's result and to the
+   *   residual, so that everything after the attention is computed for those rows alone. Default: all rows.
    */
   forward(x: Tensor, options: { causal?: boolean; select?: (x: Tensor) => Tensor } = {}): Tensor {
     return scope(() => {

@@ -26,7 +26,10 @@ export class Tensor {
   readonly device: DeviceType;
   /** The gradient that `backward` accumulated; only on leaves that require one. */
   grad: Tensor | null = null;
-  /** Where this tensor came from, when it depends on something that requires a gradient. */
+  /**
+   * Where this tensor came from, when it depends on something that requires a gradient.
+   * @internal
+   */
   edge: Edge | null = null;
   /** Counts in-place changes, so that values derived from this tensor know when they are stale. */
   version = 0;
@@ -35,7 +38,10 @@ export class Tensor {
   private leafRequiresGrad = false;
   private cast: { dtype: DType; version: number; tensor: Tensor } | null = null;
 
-  /** Wraps a handle of the compute addon and takes ownership of it. */
+  /**
+   * Wraps a handle of the compute addon and takes ownership of it. To make a tensor from values, call `tensor`.
+   * @internal
+   */
   constructor(handle: NativeTensor) {
     const [dtype, device, ...shape] = native().describe(handle);
     this.native = handle;
@@ -45,7 +51,11 @@ export class Tensor {
     adopt(this);
   }
 
-  /** The addon's handle. @throws ERR_DISPOSED */
+  /**
+   * The addon's handle.
+   * @throws ERR_DISPOSED
+   * @internal
+   */
   get handle(): NativeTensor {
     if (this.native === null) {
       throw new CodedError(

@@ -13,7 +13,7 @@ export interface Tokens {
 
 /**
  * Tokenizes texts for the CLIP text tower with its lower-case byte-pair encoding. Texts are cleaned first
- * ({@link cleanText}) and never truncated.
+ * (`cleanText`) and never truncated.
  *
  * @param texts one text or K of them; class names go in as they are, without a template
  * @param contextLength tokens per text, start and end included
