@@ -1,0 +1,28 @@
+import { div, minimum } from '../ops/binary';
+import { gradNorm, scaleInPlace } from '../ops/tensor_list';
+import { noGrad } from '../tensor/autograd';
+import { scope } from '../tensor/scope';
+import { type Tensor, tensor } from '../tensor/tensor';
+
+/**
+ * Scales all gradients together so that their Euclidean norm is at most `maxNorm` (Pascanu et al., 2013). Nothing waits:
+ * norm and scale stay on the device.
+ *
+ * @returns the norm before, a float32 scalar to be disposed; null when there are no gradients
+ *
+ * @example
+ * backward(loss);
+ * clipGradNorm(optimizer.parameters(), 1)?.dispose();
+ */
+export function clipGradNorm(parameters: readonly Tensor[], maxNorm: number): Tensor | null {
+  const gradients = parameters.flatMap(({ grad }) => (grad ? [grad] : []));
+  if (gradients.length === 0) return null;
+  return noGrad(() =>
+    scope(() => {
+      const norm = gradNorm(gradients);
+      const limit = tensor([maxNorm], [], { device: norm.device });
+      scaleInPlace(gradients, minimum(div(limit, norm), 1));
+      return norm;
+    }),
+  );
+}

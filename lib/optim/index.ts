@@ -1,0 +1,3 @@
+export { AdamW, type AdamWOptions, type OptimizerGroup, type ParameterGroupOptions } from './adamw';
+export { clipGradNorm } from './clip_grad';
+export { CosineSchedule, type CosineScheduleOptions } from './schedule';
