@@ -28,47 +28,52 @@ struct Hsv {
   uint8_t hue, saturation, value;
 };
 
-// Pillow's 8-bit HSV; single and double precision stand where its C code has them.
+// Pillow's 8-bit HSV; single and double precision stand where its C code has them. Without branches that
+// depend on the picture: gray falls out as hue 0, saturation 0.
 Hsv to_hsv(const uint8_t* rgb) {
   const int r = rgb[0], g = rgb[1], b = rgb[2];
   const int high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b));
-  if (low == high) return {0, 0, static_cast<uint8_t>(high)};
-  const float range = static_cast<float>(high - low);
-  const float saturation = range / static_cast<float>(high);
-  const float rc = static_cast<float>(high - r) / range;
-  const float gc = static_cast<float>(high - g) / range;
-  const float bc = static_cast<float>(high - b) / range;
-  float hue;  // in sextants, -1..5
-  if (r == high) {
-    hue = bc - gc;
-  } else if (g == high) {
-    hue = static_cast<float>(2.0 + rc - bc);
-  } else {
-    hue = static_cast<float>(4.0 + gc - rc);
-  }
-  const double turn = hue / 6.0 + 1.0;  // 0.8..1.9, so its fraction needs one comparison
-  hue = static_cast<float>(turn >= 1.0 ? turn - 1.0 : turn);
-  return {static_cast<uint8_t>(hue * 255.0), static_cast<uint8_t>(saturation * 255.0),
-          static_cast<uint8_t>(high)};
+  const bool red = r == high, green = !red && g == high;
+  const double base = red ? 0 : green ? 2 : 4;
+  const int plus = high - (red ? b : green ? r : g), minus = high - (red ? g : green ? b : r);
+  const float range = static_cast<float>(std::max(high - low, 1));
+  const float up = static_cast<float>(plus) / range, down = static_cast<float>(minus) / range;
+  const float sextants = static_cast<float>(base + up - down);  // -1..5
+  const double turn = sextants / 6.0 + 1.0;  // 0.8..1.9, so one comparison gives its fraction
+  const float hue = static_cast<float>(turn >= 1.0 ? turn - 1.0 : turn);
+  const float saturation = static_cast<float>(high - low) / static_cast<float>(std::max(high, 1));
+  return {static_cast<uint8_t>(static_cast<int>(hue * 255.0)),
+          static_cast<uint8_t>(static_cast<int>(saturation * 255.0)), static_cast<uint8_t>(high)};
 }
 
-uint8_t rounded(double value) { return static_cast<uint8_t>(value + 0.5); }  // 0..255
+// What depends on one byte of hue or saturation alone.
+struct HsvTables {
+  std::array<uint8_t, 256> sextant;   // of the hue, 0..5
+  std::array<float, 256> fraction;    // of the hue within it
+  std::array<float, 256> saturation;  // 0..1
 
-void from_hsv(const Hsv& color, uint8_t* rgb) {
-  const uint8_t v = color.value;
-  if (color.saturation == 0) {
-    rgb[0] = rgb[1] = rgb[2] = v;
-    return;
+  HsvTables() {
+    for (size_t i = 0; i < 256; ++i) {
+      const double position = static_cast<double>(i) * 6.0 / 255.0;
+      const int whole = static_cast<int>(position);
+      sextant[i] = static_cast<uint8_t>(whole % 6);
+      fraction[i] = static_cast<float>(position - whole);
+      saturation[i] = static_cast<float>(static_cast<double>(i) / 255.0);
+    }
   }
-  const double sextant = color.hue * 6.0 / 255.0;
-  const int i = static_cast<int>(sextant);
-  const float f = static_cast<float>(sextant - i);
-  const float fs = static_cast<float>(color.saturation / 255.0);
-  const uint8_t p = rounded(v * (1.0 - fs));
-  const uint8_t q = rounded(v * (1.0 - fs * f));
-  const uint8_t t = rounded(v * (1.0 - fs * (1.0 - f)));
-  const uint8_t triples[6][3] = {{v, t, p}, {q, v, p}, {p, v, t}, {p, q, v}, {t, p, v}, {v, p, q}};
-  std::copy_n(triples[i % 6], 3, rgb);
+};
+
+uint8_t rounded(double value) { return static_cast<uint8_t>(static_cast<int>(value + 0.5)); }  // 0..255
+
+void from_hsv(const Hsv& color, const HsvTables& tables, uint8_t* rgb) {
+  // Which of v, p, q, t is red, green and blue in each sextant. Without saturation all four are v.
+  static constexpr uint8_t kPlaces[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3}, {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
+  const uint8_t v = color.value;
+  const float f = tables.fraction[color.hue], fs = tables.saturation[color.saturation];
+  const uint8_t levels[4] = {v, rounded(v * (1.0 - fs)), rounded(v * (1.0 - fs * f)),
+                             rounded(v * (1.0 - fs * (1.0 - f)))};
+  const uint8_t* places = kPlaces[tables.sextant[color.hue]];
+  for (int c = 0; c < 3; ++c) rgb[c] = levels[places[c]];
 }
 
 }  // namespace
@@ -99,10 +104,11 @@ void adjust_saturation(uint8_t* rgb, size_t pixels, float factor) {
 
 void adjust_hue(uint8_t* rgb, size_t pixels, double factor) {
   const auto shift = static_cast<uint8_t>(static_cast<int>(factor * 255));  // modulo 256
+  static const HsvTables tables;
   for (size_t i = 0; i < pixels; ++i, rgb += 3) {
     Hsv color = to_hsv(rgb);
     color.hue = static_cast<uint8_t>(color.hue + shift);
-    from_hsv(color, rgb);
+    from_hsv(color, tables, rgb);
   }
 }
 
