@@ -138,7 +138,7 @@ async function accumulate(
 }
 
 function update({ config, optimizer, schedule }: Training, microBatch: number): void {
-  if (config.TRAIN.CLIP_GRAD > 0) clipGradNorm(optimizer.parameters(), config.TRAIN.CLIP_GRAD);
+  if (config.TRAIN.CLIP_GRAD > 0) clipGradNorm(optimizer.parameters(), config.TRAIN.CLIP_GRAD)?.dispose();
   optimizer.step();
   optimizer.zeroGrad();
   schedule.stepUpdate(microBatch);

@@ -1,3 +1,4 @@
+export * from './attention';
 export * from './binary';
 export * from './copy';
 export * from './cross_entropy';
@@ -7,6 +8,7 @@ export * from './layer_norm';
 export * from './layout';
 export * from './linear';
 export * from './matmul';
+export * from './patch_embed';
 export * from './random';
 export * from './reduce';
 export * from './softmax';
