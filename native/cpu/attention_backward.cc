@@ -1,7 +1,9 @@
-// Attention on the CPU, backward, organised as the forward. With logits s (from scaled queries), weights
-// p = exp(s - log_sum) and dp = dout vᵀ:
-//   ds = p (dp - sum(p dp)),  dq = scale ds k,  dk = dsᵀ (scale q),  dv = pᵀ dout.
+// Attention on the CPU, backward, organised as the forward. With weights p = exp(scale q kᵀ - log_sum) and
+// dp = dout vᵀ:
+//   ds = scale p (dp - sum(p dp)),  dq = ds k,  dk = dsᵀ q,  dv = pᵀ dout.
 #include <cmath>
+#include <cstring>
+#include <limits>
 
 #include "core/parallel.h"
 #include "cpu/attention_tile.h"
@@ -11,18 +13,19 @@
 namespace native {
 namespace {
 
-// Logits to weights in s and dp to ds in dp, over `count` elements; 0 in both from there to `width`.
-SIMD_CLONES void backward_row(float* s, float* dp, float log_sum, int64_t count, int64_t width) {
+// Logits / scale in s to weights and dp to ds, over `count` elements; 0 in both from there to `width`, a
+// multiple of kTileLanes.
+SIMD_CLONES void backward_row(float* s, float* dp, float scale, float log_sum, int64_t count, int64_t width) {
+  for (int64_t i = count; i < width; ++i) s[i] = -std::numeric_limits<float>::infinity();
   float dot = 0;
 #pragma omp simd reduction(+ : dot)
-  for (int64_t i = 0; i < count; ++i) {
-    const float p = vector_exp(s[i] - log_sum);
+  for (int64_t i = 0; i < width; ++i) {
+    const float p = vector_exp(s[i] * scale - log_sum);
     s[i] = p;
     dot += p * dp[i];
   }
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) dp[i] = s[i] * (dp[i] - dot);
-  for (int64_t i = count; i < width; ++i) s[i] = dp[i] = 0;
+  for (int64_t i = 0; i < width; ++i) dp[i] = scale * s[i] * (dp[i] - dot);
 }
 
 // One head of one sequence. dq rows go to `dq_sum` [queries, width], added, when it is given (queries shared
@@ -32,18 +35,18 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   const int64_t width = pad_to_lanes(a.head_size), padded_keys = pad_to_lanes(a.keys);
   const int64_t column = head.index * a.head_size, dim = a.heads * a.head_size;
   const int64_t kv = head.sequence * a.kv_batch + column;
-  float* keys = tile_buffer(0, a.keys * width);
+  float* keys = tile_buffer(0, packed_size(a.keys, a.head_size));
   float* keys_transposed = tile_buffer(1, width * padded_keys);
   float* values_transposed = tile_buffer(2, width * padded_keys);
-  float* queries = tile_buffer(3, kQueryBlock * width);
-  float* dout = tile_buffer(4, kQueryBlock * width);
+  float* queries = tile_buffer(3, packed_size(kQueryBlock, a.head_size));
+  float* dout = tile_buffer(4, packed_size(kQueryBlock, a.head_size));
   float* weights = tile_buffer(5, kQueryBlock * padded_keys);
   float* dlogits = tile_buffer(6, kQueryBlock * padded_keys);
   float* dkeys = tile_buffer(7, a.keys * width);
   float* dvalues = tile_buffer(8, a.keys * width);
-  pack_rows(advance(a.v, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, 1, keys);
+  pack_rows(advance(a.v, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, keys);
   transpose_rows(keys, a.keys, width, values_transposed);
-  pack_rows(advance(a.k, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, 1, keys);
+  pack_rows(advance(a.k, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, keys);
   transpose_rows(keys, a.keys, width, keys_transposed);
   std::fill(dkeys, dkeys + a.keys * width, 0.0f);
   std::fill(dvalues, dvalues + a.keys * width, 0.0f);
@@ -51,16 +54,16 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
     const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, seen_width = pad_to_lanes(seen);
     const int64_t q = head.sequence * a.q_batch + first * a.q_row + column;
-    pack_rows(advance(a.q, a.dtype, q), a.dtype, a.q_row, count, a.head_size, scale, queries);
+    pack_rows(advance(a.q, a.dtype, q), a.dtype, a.q_row, count, a.head_size, queries);
     pack_rows(advance(args.dout, a.dtype, (head.sequence * a.queries + first) * dim + column), a.dtype, dim,
-              count, a.head_size, 1, dout);
+              count, a.head_size, dout);
     tile_product({count, seen_width, width, queries, width, 1, keys_transposed, padded_keys, weights,
                   padded_keys, false});
     tile_product({count, seen_width, width, dout, width, 1, values_transposed, padded_keys, dlogits,
                   padded_keys, false});
     for (int64_t i = 0; i < count; ++i) {
       const int64_t visible = a.causal ? std::min(a.keys, first + i + 1) : a.keys;
-      backward_row(weights + i * padded_keys, dlogits + i * padded_keys,
+      backward_row(weights + i * padded_keys, dlogits + i * padded_keys, scale,
                    a.log_sum[(head.sequence * a.heads + head.index) * a.queries + first + i], visible,
                    seen_width);
     }
@@ -68,16 +71,13 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
     tile_product({seen, width, count, dlogits, 1, padded_keys, queries, width, dkeys, width, true});
     float* dq = dq_sum ? dq_sum + first * width : queries;
     tile_product({count, width, seen, dlogits, padded_keys, 1, keys, width, dq, width, dq_sum != nullptr});
-    if (!dq_sum) unpack_rows(dq, count, a.head_size, scale, advance(args.dq, a.dtype, q), a.dtype, a.q_row);
+    if (!dq_sum) unpack_rows(dq, count, a.head_size, nullptr, advance(args.dq, a.dtype, q), a.dtype, a.q_row);
   });
-  unpack_rows(dkeys, a.keys, a.head_size, 1, advance(args.dk, a.dtype, kv), a.dtype, a.kv_row);
-  unpack_rows(dvalues, a.keys, a.head_size, 1, advance(args.dv, a.dtype, kv), a.dtype, a.kv_row);
+  unpack_rows(dkeys, a.keys, a.head_size, nullptr, advance(args.dk, a.dtype, kv), a.dtype, a.kv_row);
+  unpack_rows(dvalues, a.keys, a.head_size, nullptr, advance(args.dv, a.dtype, kv), a.dtype, a.kv_row);
   for (int64_t row = a.queries; row < args.dq_rows; ++row) {
-    float* zeros = queries;
-    std::fill(zeros, zeros + width, 0.0f);
-    unpack_rows(zeros, 1, a.head_size, 1,
-                advance(args.dq, a.dtype, head.sequence * a.q_batch + row * a.q_row + column), a.dtype,
-                a.q_row);
+    std::memset(advance(args.dq, a.dtype, head.sequence * a.q_batch + row * a.q_row + column), 0,
+                static_cast<size_t>(a.head_size) * dtype_size(a.dtype));
   }
 }
 
@@ -86,14 +86,13 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
 void backward_shared(const AttentionBackwardArgs& args) {
   const AttentionArgs& a = args.forward;
   const int64_t width = pad_to_lanes(a.head_size);
-  const float scale = 1.0f / std::sqrt(static_cast<float>(a.head_size));
   parallel_for(a.heads, 1, [&](int64_t begin, int64_t end) {
     for (int64_t head = begin; head < end; ++head) {
       float* sum = tile_buffer(9, a.queries * width);
       std::fill(sum, sum + a.queries * width, 0.0f);
       for (int64_t sequence = 0; sequence < a.batch; ++sequence) backward_head(args, {sequence, head}, sum);
-      unpack_rows(sum, a.queries, a.head_size, scale, advance(args.dq, a.dtype, head * a.head_size), a.dtype,
-                  a.q_row);
+      unpack_rows(sum, a.queries, a.head_size, nullptr, advance(args.dq, a.dtype, head * a.head_size),
+                  a.dtype, a.q_row);
     }
   });
 }

@@ -10,19 +10,19 @@ namespace native {
 namespace {
 
 template <class T>
-SIMD_CLONES void pack(const T* x, int64_t stride, int64_t count, int64_t size, int64_t width, float scale,
-                      float* rows) {
+SIMD_CLONES void pack(const T* x, int64_t stride, int64_t count, int64_t size, int64_t width, float* rows) {
   for (int64_t i = 0; i < count; ++i) {
 #pragma omp simd
-    for (int64_t j = 0; j < size; ++j) rows[i * width + j] = static_cast<float>(x[i * stride + j]) * scale;
+    for (int64_t j = 0; j < size; ++j) rows[i * width + j] = static_cast<float>(x[i * stride + j]);
     for (int64_t j = size; j < width; ++j) rows[i * width + j] = 0;
   }
 }
 
 template <class T>
-SIMD_CLONES void unpack(const float* rows, int64_t count, int64_t size, int64_t width, float scale, T* x,
-                        int64_t stride) {
+SIMD_CLONES void unpack(const float* rows, int64_t count, int64_t size, int64_t width, const float* scales,
+                        T* x, int64_t stride) {
   for (int64_t i = 0; i < count; ++i) {
+    const float scale = scales ? scales[i] : 1.0f;
 #pragma omp simd
     for (int64_t j = 0; j < size; ++j) store(x + i * stride + j, rows[i * width + j] * scale);
   }
@@ -47,32 +47,32 @@ VECTOR_INLINE void transpose_four(const float* rows, int64_t row, float* columns
 
 }  // namespace
 
-void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float scale,
-               float* rows) {
+void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float* rows) {
+  const int64_t width = pad_to_lanes(size);
   visit_float(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    pack(static_cast<const T*>(x), stride, count, size, pad_to_lanes(size), scale, rows);
+    pack(static_cast<const T*>(x), stride, count, size, width, rows);
   });
+  std::fill(rows + count * width, rows + packed_size(count, size), 0.0f);
 }
 
-void unpack_rows(const float* rows, int64_t count, int64_t size, float scale, void* x, DType dtype,
+void unpack_rows(const float* rows, int64_t count, int64_t size, const float* scales, void* x, DType dtype,
                  int64_t stride) {
   visit_float(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    unpack(rows, count, size, pad_to_lanes(size), scale, static_cast<T*>(x), stride);
+    unpack(rows, count, size, pad_to_lanes(size), scales, static_cast<T*>(x), stride);
   });
 }
 
 void transpose_rows(const float* rows, int64_t count, int64_t width, float* columns) {
-  const int64_t padded = pad_to_lanes(count), whole = count / 4 * 4;
+  static_assert(kRowGroup == 4 && kTileLanes % kRowGroup == 0);
+  const int64_t padded = pad_to_lanes(count), whole = (count + kRowGroup - 1) / kRowGroup * kRowGroup;
   for (int64_t i = 0; i < whole; i += 4) {
     for (int64_t j = 0; j < width; j += 4)
       transpose_four(rows + i * width + j, width, columns + j * padded + i, padded);
   }
-  for (int64_t j = 0; j < width; ++j) {
-    for (int64_t i = whole; i < count; ++i) columns[j * padded + i] = rows[i * width + j];
-    std::fill(columns + j * padded + count, columns + (j + 1) * padded, 0.0f);
-  }
+  for (int64_t j = 0; j < width; ++j)
+    std::fill(columns + j * padded + whole, columns + (j + 1) * padded, 0.0f);
 }
 
 float* tile_buffer(int slot, int64_t count) {

@@ -18,13 +18,13 @@ struct Head {
   int64_t sequence, index;
 };
 
-// `count` rows of `size` elements, `stride` apart, to float32 rows of pad_to_lanes(size), padded with zeros
-// and times `scale`.
-void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float scale,
-               float* rows);
+// `count` rows of `size` elements, `stride` apart, to float32 rows of pad_to_lanes(size), padded with zeros;
+// then zero rows up to a multiple of kRowGroup.
+inline constexpr int64_t kRowGroup = 4;
+void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float* rows);
 
-// The inverse: rounds packed rows, times `scale`, into rows `stride` apart.
-void unpack_rows(const float* rows, int64_t count, int64_t size, float scale, void* x, DType dtype,
+// The inverse: rounds packed rows into rows `stride` apart, row i times scales[i] unless that is null.
+void unpack_rows(const float* rows, int64_t count, int64_t size, const float* scales, void* x, DType dtype,
                  int64_t stride);
 
 // Packed rows to their transpose: [width, pad_to_lanes(count)], columns from `count` on zero.
@@ -36,6 +36,11 @@ inline const void* advance(const void* x, DType dtype, int64_t elements) {
 }
 inline void* advance(void* x, DType dtype, int64_t elements) {
   return static_cast<char*>(x) + elements * static_cast<int64_t>(dtype_size(dtype));
+}
+
+// Floats of a tile of packed rows.
+inline int64_t packed_size(int64_t count, int64_t size) {
+  return (count + kRowGroup - 1) / kRowGroup * kRowGroup * pad_to_lanes(size);
 }
 
 // A float buffer of the calling thread's, at least `count` long; `slot` tells its buffers apart. Contents are
