@@ -17,6 +17,16 @@ namespace {
 constexpr int kBlock = 32;
 size_t padded_stride(int width) { return static_cast<size_t>((width + kBlock - 1) / kBlock * kBlock) * 3; }
 
+// The number in an enum of FFmpeg's, which may come from the file as it is and have no name: C++ must not
+// read it as one.
+template <class Enum>
+int number_of(const Enum& value) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number;
+  memcpy(&number, &value, sizeof number);
+  return number;
+}
+
 // Turns `from` (w x h) clockwise by `rotation` degrees, after mirroring top and bottom when `flip`, into
 // packed rows.
 void turn(const ImageView& from, int rotation, bool flip, uint8_t* to) {
@@ -42,9 +52,9 @@ RgbConverter::RgbConverter(int width, int height, int rotation, bool flip)
 RgbConverter::~RgbConverter() { sws_freeContext(scaler_); }
 
 void RgbConverter::prepare(const AVFrame& frame) {
+  const int space = number_of(frame.colorspace), range = number_of(frame.color_range);
   if (scaler_ != nullptr && frame.width == source_width_ && frame.height == source_height_ &&
-      frame.format == source_format_ && frame.colorspace == source_space_ &&
-      frame.color_range == source_range_) {
+      frame.format == source_format_ && space == source_space_ && range == source_range_) {
     return;
   }
   sws_freeContext(scaler_);
@@ -69,15 +79,15 @@ void RgbConverter::prepare(const AVFrame& frame) {
   int source_range = 0, target_range = 0, brightness = 0, contrast = 0, saturation = 0;
   sws_getColorspaceDetails(scaler_, &unused_source, &source_range, &unused_target, &target_range, &brightness,
                            &contrast, &saturation);
-  if (frame.color_range != AVCOL_RANGE_UNSPECIFIED) source_range = frame.color_range == AVCOL_RANGE_JPEG;
-  const int* coefficients = sws_getCoefficients(frame.colorspace);  // BT.601 for what is untagged
+  if (range != AVCOL_RANGE_UNSPECIFIED) source_range = range == AVCOL_RANGE_JPEG;
+  const int* coefficients = sws_getCoefficients(space);  // BT.601 for what is untagged
   sws_setColorspaceDetails(scaler_, coefficients, source_range, coefficients, target_range, brightness,
                            contrast, saturation);
   source_width_ = frame.width;
   source_height_ = frame.height;
   source_format_ = frame.format;
-  source_space_ = frame.colorspace;
-  source_range_ = frame.color_range;
+  source_space_ = space;
+  source_range_ = range;
 }
 
 ImageView RgbConverter::convert(const AVFrame& frame) {
