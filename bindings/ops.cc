@@ -10,6 +10,7 @@
 #include "ops/layout.h"
 #include "ops/linear.h"
 #include "ops/matmul.h"
+#include "ops/patch_embed.h"
 #include "ops/random.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
@@ -50,6 +51,8 @@ std::vector<Binding> op_bindings() {
       BIND(linear_backward_weight, "du", "x", "into"),
       BIND(linear_backward_bias, "du", "into"),
       BIND(matmul_forward, "a", "b", "transpose_a", "transpose_b", "alpha", "sum_batch"),
+      BIND(patch_embed_rows, "images", "patch"),
+      BIND(patch_embed_images, "rows", "height", "width", "patch"),
       BIND(random_uniform, "shape", "low", "high", "seed", "stream", "device"),
       BIND(random_normal, "shape", "mean", "deviation", "seed", "stream", "device"),
       BIND(random_truncated_normal, "shape", "mean", "deviation", "low", "high", "seed", "stream", "device"),

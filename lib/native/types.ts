@@ -112,6 +112,8 @@ export interface NativeOps {
     sumBatch: boolean,
   ): NativeTensor;
   own(x: NativeTensor): NativeTensor;
+  patchEmbedImages(rows: NativeTensor, height: number, width: number, patch: number): NativeTensor;
+  patchEmbedRows(images: NativeTensor, patch: number): NativeTensor;
   permute(x: NativeTensor, axes: readonly number[]): NativeTensor;
   randomNormal(
     shape: readonly number[],

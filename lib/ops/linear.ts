@@ -1,6 +1,7 @@
-import { type DType, type NativeTensor, native } from '../native/load';
+import { native } from '../native/load';
 import { ACCUMULATED, type Derivative, unaryOutput } from '../tensor/autograd';
 import type { Tensor } from '../tensor/tensor';
+import { multiplicand, weightGradient } from './master_weight';
 
 export interface LinearOptions {
   /** Applied to `x Wᵀ + b`; `quick_gelu` is `u sigmoid(1.702 u)`. Default `none`. */
@@ -26,8 +27,7 @@ export interface LinearOptions {
  */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options: LinearOptions = {}): Tensor {
   const { activation = 'none', residual = null } = options;
-  const master = x.dtype === 'bfloat16' && weight.dtype === 'float32';
-  const factor = master ? weight.castCached('bfloat16') : weight;
+  const factor = multiplicand(x, weight);
   return unaryOutput(
     'linear',
     [x, weight, bias, residual],
@@ -57,18 +57,4 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options:
       return grads;
     },
   );
-}
-
-// The product is summed in float32; it is rounded only for a weight that is itself bfloat16.
-function weightGradient(
-  du: NativeTensor,
-  x: NativeTensor,
-  dtype: DType,
-  into: NativeTensor | null,
-): NativeTensor | typeof ACCUMULATED {
-  if (dtype === 'float32') return native().linearBackwardWeight(du, x, into) ?? ACCUMULATED;
-  const sum = native().linearBackwardWeight(du, x, null)!;
-  const rounded = native().cast(sum, dtype);
-  native().release(sum);
-  return rounded;
 }

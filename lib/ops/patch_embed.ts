@@ -1,37 +1,70 @@
 import { CodedError } from '../base/error';
-import { scope } from '../tensor/scope';
+import { native } from '../native/load';
+import { ACCUMULATED, unaryOutput } from '../tensor/autograd';
 import { describe, type Tensor } from '../tensor/tensor';
-import { permute, reshape } from './layout';
-import { linear } from './linear';
+import { multiplicand, weightGradient } from './master_weight';
+import { withTemporaries } from './temporaries';
 
 /**
- * Cuts images into square patches and projects each: a convolution whose stride is its size (Dosovitskiy et al., 2021),
- * as one matrix product. Patches come row by row.
+ * Cuts images into square patches that do not overlap and maps each to D numbers: a convolution whose stride is its
+ * kernel size, with the patches of an image as rows, from left to right and top to bottom.
  *
- * @param images float32 or bfloat16 [N, C, H, W]; H and W multiples of P
- * @param weight [D, C, P, P]
+ * As in `linear`, a float32 `weight` of bfloat16 images is a master weight.
+ *
+ * @param images float32 or bfloat16 [N, C, H, W], H and W multiples of p
+ * @param weight [D, C, p, p] in the dtype of images, or float32
  * @param bias float32 [D]
- * @returns [N, (H / P) * (W / P), D]
- * @throws ERR_SHAPE
+ * @returns [N, (H / p) (W / p), D] in the dtype of images
+ * @throws ERR_SHAPE, ERR_DTYPE
  *
  * @example
- * const tokens = patchEmbed(zeros([2, 3, 32, 32]), zeros([64, 3, 8, 8])); // [2, 16, 64]
+ * const tokens = patchEmbed(zeros([1, 3, 224, 224]), zeros([768, 3, 32, 32])); // [1, 49, 768]
  */
-export function patchEmbed(images: Tensor, weight: Tensor, bias: Tensor | null = null): Tensor {
-  const [count, channels, height, width] = images.shape as [number, number, number, number];
-  const [outputs, inputs, side, other] = weight.shape as [number, number, number, number];
-  const fits = images.rank === 4 && weight.rank === 4 && inputs === channels && side === other;
-  if (!fits || height % side !== 0 || width % side !== 0) {
+export function patchEmbed(images: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
+  const [dim = 0, channels = 0, patch = 0, across] = weight.shape;
+  if (weight.rank !== 4 || patch !== across || images.rank !== 4 || images.shape[1] !== channels) {
     throw new CodedError(
       'ERR_SHAPE',
-      `patch_embed: images must be [N, C, H, W] and weight [D, C, P, P] with P dividing H and W, ` +
-        `got ${describe(images)} and ${describe(weight)}`,
+      `patchEmbed: weight must be [D, C, p, p] for images [N, C, H, W], got ${describe(weight)} for ${describe(images)}`,
     );
   }
-  const [rows, columns, inside] = [height / side, width / side, channels * side * side];
-  return scope(() => {
-    const cut = reshape(images, [count, channels, rows, side, columns, side]);
-    const patches = reshape(permute(cut, [0, 2, 4, 1, 3, 5]), [count, rows * columns, inside]);
-    return linear(patches, reshape(weight, [outputs, inside]), bias);
-  });
+  const [height, width] = [images.dim(2), images.dim(3)];
+  const factor = multiplicand(images, weight);
+  const matrix = [dim, channels * patch * patch];
+  return unaryOutput(
+    'patch_embed',
+    [images, weight, bias],
+    (context) => {
+      const flat = native().reshape(factor.handle, matrix);
+      context.save(images.handle, flat);
+      return withTemporaries((temporary) => {
+        const rows = temporary(native().patchEmbedRows(images.handle, patch));
+        return native().linearForward(rows, flat, bias?.handle ?? null, null, 'none', false)[0];
+      });
+    },
+    ([dy], [images, flat], { needs, into }) =>
+      withTemporaries((temporary) => {
+        const imagesGradient = () => {
+          const drows = temporary(native().linearBackwardInput(dy!, flat!));
+          return native().patchEmbedImages(drows, height, width, patch);
+        };
+        // The patches are cut again: cheaper than keeping a second copy of the images until now.
+        const kernelGradient = () => {
+          const existing = into(1);
+          const rows = temporary(native().patchEmbedRows(images!, patch));
+          const sum = weightGradient(
+            dy!,
+            rows,
+            weight.dtype,
+            existing && temporary(native().reshape(existing, matrix)),
+          );
+          return sum === ACCUMULATED ? sum : native().reshape(temporary(sum), weight.shape);
+        };
+        return [
+          needs[0] ? imagesGradient() : null,
+          needs[1] ? kernelGradient() : null,
+          needs[2] ? (native().linearBackwardBias(dy!, into(2)) ?? ACCUMULATED) : null,
+        ];
+      }),
+  );
 }
