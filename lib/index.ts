@@ -26,6 +26,7 @@ export { backward, checkpoint, enableGrad, isRecording, noGrad } from './tensor/
 export { type Disposable, keep, scope } from './tensor/scope';
 export {
   type Device,
+  type NestedNumbers,
   Tensor,
   type TensorData,
   type TensorOptions,

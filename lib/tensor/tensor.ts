@@ -6,6 +6,9 @@ import { adopt, keep } from './scope';
 /** Typed arrays that hold tensor elements. bfloat16 and float16 travel as their bits in a Uint16Array. */
 export type TensorData = Float32Array | Uint16Array | BigInt64Array | Int32Array | Uint8Array;
 
+/** Numbers as a tensor's rows, rows of rows, …; all of one depth have the same length. */
+export type NestedNumbers = number | bigint | readonly NestedNumbers[];
+
 /** A device name; `auto` is CUDA when this build and machine have it, else the CPU. */
 export type Device = DeviceType | 'auto';
 
@@ -190,7 +193,11 @@ export class Tensor {
  * @example
  * const x = tensor(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]);
  */
-export function tensor(data: unknown, shape?: readonly number[], options: TensorOptions = {}): Tensor {
+export function tensor(
+  data: TensorData | NestedNumbers,
+  shape?: readonly number[],
+  options: TensorOptions = {},
+): Tensor {
   const given = ArrayBuffer.isView(data) ? null : nestedShape(data);
   const dtype = options.dtype ?? (given ? 'float32' : dtypeOf(data as TensorData));
   if (!(dtype in arrayTypes)) throw new CodedError('ERR_DTYPE', `unknown dtype '${dtype}'`);

@@ -1,0 +1,173 @@
+import { execFile, execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, posix } from 'node:path';
+import { promisify } from 'node:util';
+import { fixturePath } from '../support/fixture';
+import { filesBelow, type PackedProject, packInto, root, withAddons } from '../support/packed';
+
+let project: PackedProject;
+let files: string[];
+beforeAll(() => {
+  project = packInto('package-');
+  files = filesBelow(project.installed);
+  console.info(`tarball: ${Math.round(project.size / 1024)} KiB, ${files.length} files`);
+});
+afterAll(() => project?.remove());
+
+/** Runs a program of the user's in the project and returns what it prints, as JSON. */
+function runProgram(name: string, source: string): unknown {
+  const file = join(project.folder, name);
+  writeFileSync(file, source);
+  const env = { ...process.env, ...withAddons };
+  return JSON.parse(execFileSync(process.execPath, [file], { cwd: project.folder, env, encoding: 'utf8' }));
+}
+
+/** Runs the package's command through the link that npm makes. */
+function runBin(...words: string[]): string {
+  const bin = join(project.folder, 'node_modules/.bin/xclip-native');
+  const env = { ...process.env, ...withAddons };
+  return execFileSync(process.execPath, [bin, ...words], { cwd: project.folder, env, encoding: 'utf8' });
+}
+
+describe('what is in it', () => {
+  test('every entry point that package.json names', () => {
+    const { main, types, exports, bin } = project.manifest;
+    const named = [main, types, ...Object.values(exports['.']), ...Object.values(bin)];
+    expect(named.map((file) => posix.normalize(file)).filter((file) => !files.includes(file))).toEqual([]);
+    // Resolvers take the first condition that they know: types have to come first, default last.
+    expect(Object.keys(exports['.'])).toEqual(['types', 'default']);
+    for (const file of Object.values(bin)) {
+      expect(readFileSync(join(project.installed, file), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+    }
+  });
+
+  test('all that the native build reads', () => {
+    const sources = ['native', 'cuda', 'bindings', 'configs', 'labels', 'scripts'].flatMap((folder) =>
+      existsSync(join(root, folder)) ? filesBelow(join(root, folder)).map((file) => `${folder}/${file}`) : [],
+    );
+    const needed = sources.filter((file) => !/^bindings\/(?:.*\/)?build\//.test(file));
+    expect(needed.length).toBeGreaterThan(100);
+    expect([...needed, 'CMakeLists.txt'].filter((file) => !files.includes(file))).toEqual([]);
+  });
+
+  test('every header that a source includes', () => {
+    const missing: string[] = [];
+    for (const file of files.filter((name) => /\.(?:cc|h|cu|cuh)$/.test(name))) {
+      const text = readFileSync(join(project.installed, file), 'utf8');
+      for (const [, header] of text.matchAll(/^#include "(.+)"/gm)) {
+        const folders = [posix.dirname(file), 'native', 'bindings'];
+        if (!folders.some((folder) => files.includes(posix.join(folder, header!)))) {
+          missing.push(`${file}: ${header}`);
+        }
+      }
+    }
+    expect(missing).toEqual([]);
+  });
+
+  test('nothing else', () => {
+    const expected =
+      /^(?:package\.json|README\.md|LICENSE|CMakeLists\.txt|(?:dist|native|cuda|bindings|configs|labels|scripts)\/.+)$/;
+    expect(files.filter((file) => !expected.test(file))).toEqual([]);
+    expect(files.filter((file) => /\.(?:test\.|node$|o$|pth$|log$|env|tgz$)|\/build\//.test(file))).toEqual(
+      [],
+    );
+    expect(project.size).toBeLessThan(2 * 2 ** 20);
+  });
+
+  test('dependencies are declared, and those declared are used', () => {
+    const used = new Set<string>();
+    for (const file of files.filter((name) => /^(?:dist|scripts)\/.*js$/.test(name))) {
+      const text = readFileSync(join(project.installed, file), 'utf8');
+      for (const [, name] of text.matchAll(/(?:\bfrom |\brequire\(|\.resolve\()['"]([^'"./][^'"]*)['"]/g)) {
+        used.add(name!.startsWith('@') ? name!.split('/', 2).join('/') : name!.split('/')[0]!);
+      }
+    }
+    for (const name of [...used])
+      if (name.startsWith('node:') || builtinModules.includes(name)) used.delete(name);
+    used.add('node-addon-api'); // headers, asked for by CMakeLists.txt and binding.gyp
+    expect([...used].sort()).toEqual(Object.keys(project.manifest.dependencies).sort());
+  });
+});
+
+const program = `
+const video = await VideoReader.open(${JSON.stringify(fixturePath('video/h264_b_frames.mp4'))});
+const sum = await add(tensor([[1, 2], [3, 4]]), 1).toArray();
+const labels = data.readLabels('labels/kinetics_400_labels.csv').length;
+console.log(JSON.stringify({ sum, frames: video.info.frameCount, labels, load: typeof XCLIP.load }));
+video.close();`;
+const printed = {
+  sum: [
+    [2, 3],
+    [4, 5],
+  ],
+  frames: expect.any(Number),
+  labels: 400,
+  load: 'function',
+};
+
+test('import has every name that require has, and both compute and decode', () => {
+  const imports = `import { add, data, tensor, VideoReader, XCLIP } from 'xclip-native';`;
+  expect(runProgram('program.mjs', imports + program)).toEqual(printed);
+  const requires = `const { add, data, tensor, VideoReader, XCLIP } = require('xclip-native');`;
+  expect(runProgram('program.cjs', `${requires}(async () => {${program}})();`)).toEqual(printed);
+  const names = `import * as esm from 'xclip-native';
+import { createRequire } from 'node:module';
+const cjs = createRequire(import.meta.url)('xclip-native');
+console.log(JSON.stringify(Object.keys(cjs).filter((name) => esm[name] !== cjs[name] && name !== '__esModule')));`;
+  expect(runProgram('names.mjs', names)).toEqual([]);
+});
+
+const consumer = `import { type Tensor, tensor, XCLIP } from 'xclip-native';
+
+export async function nameClip(path: string): Promise<string> {
+  const model = await XCLIP.load('k400_32_8.pth', { device: 'auto', dtype: 'float32' });
+  const [best] = await model.classify(path, ['abseiling', 'zumba'], { topK: 1 });
+  return best!.label;
+}
+export const x: Tensor = tensor([[1, 2]]);
+// @ts-expect-error a tensor is not made from a date: types are there, and are not any
+tensor(new Date());
+`;
+
+test.each(['node16', 'bundler'])('types resolve with moduleResolution %s', async (resolution) => {
+  const module = resolution === 'node16' ? 'node16' : 'esnext';
+  const types = join(project.folder, 'node_modules/@types');
+  if (!existsSync(types)) symlinkSync(join(root, 'node_modules/@types'), types);
+  const config = join(project.folder, `tsconfig.${resolution}.json`);
+  const compilerOptions = {
+    ...{
+      strict: true,
+      noEmit: true,
+      skipLibCheck: false,
+      target: 'es2022',
+      lib: ['es2022'],
+      types: ['node'],
+    },
+    ...{ module, moduleResolution: resolution },
+  };
+  writeFileSync(join(project.folder, 'consumer.ts'), consumer);
+  writeFileSync(config, JSON.stringify({ compilerOptions, files: ['consumer.ts'] }));
+  const tsc = join(root, 'node_modules/typescript/bin/tsc');
+  const compile = promisify(execFile)(process.execPath, [tsc, '-p', config], { cwd: dirname(config) });
+  expect(await compile.catch((error: { stdout: string }) => error)).toMatchObject({ stdout: '' });
+});
+
+test('the command prints its version and its help, and finds what the package ships', () => {
+  expect(runBin('--version').trim()).toBe(project.manifest.version);
+  expect(runBin('--help')).toMatch(/^Usage: xclip-native[\s\S]*\btrain\b[\s\S]*\bclassify\b/);
+  const info = JSON.parse(runBin('info', '-cfg', 'configs/k400/32_8.yaml', '--json'));
+  expect(info).toMatchObject({ classes: 400, geometry: { frames: 8, patch: 32 } });
+});
+
+test('without addons the error says what to build', () => {
+  const program = `require('xclip-native').tensor([1])`;
+  const env = { ...process.env, NATIVE_COMPUTE_PATH: '', VIDEO_ADDON_PATH: '' };
+  let message = '';
+  try {
+    execFileSync(process.execPath, ['-e', program], { cwd: project.folder, env, stdio: 'pipe' });
+  } catch (error) {
+    message = String((error as { stderr: Buffer }).stderr);
+  }
+  expect(message).toMatch(/ERR_NATIVE_LOAD[\s\S]*compute\.node: no such file[\s\S]*npm/);
+});
