@@ -207,7 +207,7 @@ describe('damage', () => {
     'h264_b_frames.mp4',
     'hevc_open_gop.mp4',
     'h264_open_gop.mkv',
-    'h264_transport.ts',
+    'h264_transport.m2t',
     'vp9_hidden_frames.webm',
     'mpeg4_b_frames.avi',
     'av1.mkv',
