@@ -1,0 +1,164 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type PyValue, RawTensor, readCheckpoint, writeTorch } from '../../lib/io';
+import { native } from '../../lib/native/load';
+import { AdamW } from '../../lib/optim/adamw';
+import { Tensor, tensor } from '../../lib/tensor/tensor';
+import { expectClose } from '../support/check_op';
+import { randomDense } from '../support/dense';
+
+const betas = [0.9, 0.98] as const;
+const eps = 1e-8;
+const sizes = [[5, 7], [20_001], [3], []];
+const rates = [
+  { lr: 1e-2, weightDecay: 0.1 },
+  { lr: 1e-3, weightDecay: 0 },
+];
+
+/** torch.optim.AdamW in float64. */
+class Reference {
+  m: Float64Array;
+  v: Float64Array;
+  step = 0;
+  constructor(readonly p: Float64Array) {
+    this.m = new Float64Array(p.length);
+    this.v = new Float64Array(p.length);
+  }
+  update(g: Float64Array, { lr, weightDecay }: { lr: number; weightDecay: number }): void {
+    this.step++;
+    this.p.forEach((value, i) => {
+      this.m[i] = betas[0] * this.m[i]! + (1 - betas[0]) * g[i]!;
+      this.v[i] = betas[1] * this.v[i]! + (1 - betas[1]) * g[i]! ** 2;
+      const denominator = Math.sqrt(this.v[i]! / (1 - betas[1] ** this.step)) + eps;
+      this.p[i] =
+        value * (1 - lr * weightDecay) - ((lr / (1 - betas[0] ** this.step)) * this.m[i]!) / denominator;
+    });
+  }
+}
+
+function setUp() {
+  const values = sizes.map((shape, i) => randomDense(shape, i + 1).data);
+  const params = values.map((v, i) => tensor(Float32Array.from(v), sizes[i]!, { requiresGrad: true }));
+  const named = params.map((p, i) => [`p${i}`, p] as const);
+  const optimizer = new AdamW(
+    rates.map((rate, g) => ({ ...rate, params: named.slice(2 * g, 2 * g + 2) })),
+    { betas, eps },
+  );
+  return { values, params, optimizer };
+}
+
+const gradient = (shape: number[], step: number, i: number) => randomDense(shape, 1000 + 10 * step + i, 0.1);
+
+function giveGradients(params: Tensor[], step: number, dtype: 'float32' | 'bfloat16' = 'float32'): void {
+  params.forEach((p, i) => {
+    const source = tensor(Float32Array.from(gradient(sizes[i]!, step, i).data), sizes[i]!);
+    p.grad = dtype === 'float32' ? source : new Tensor(native().cast(source.handle, dtype));
+  });
+}
+
+test.each(['float32', 'bfloat16'] as const)(
+  'five steps equal the float64 reference, gradients in %s',
+  async (dtype) => {
+    const { values, params, optimizer } = setUp();
+    const references = values.map((v) => new Reference(Float64Array.from(v)));
+    for (let step = 0; step < 5; step++) {
+      giveGradients(params, step, dtype);
+      optimizer.step();
+      optimizer.zeroGrad();
+      references.forEach((r, i) => {
+        r.update(gradient(sizes[i]!, step, i).data, rates[Math.floor(i / 2)]!);
+      });
+    }
+    for (const [i, p] of params.entries()) {
+      expect(p.version).toBe(5);
+      expect(p.grad).toBeNull();
+      // A float32 rounding of the parameter per step, and of the update.
+      const { lr } = rates[Math.floor(i / 2)]!;
+      expectClose(
+        `p${i}`,
+        (await p.data()) as Float32Array,
+        references[i]!.p,
+        5 * (4 * 2 ** -24 + lr * 2e-6),
+      );
+    }
+  },
+);
+
+test('a parameter without a gradient stays, and counts its own steps', async () => {
+  const { values, params, optimizer } = setUp();
+  giveGradients(params, 0);
+  params[2]!.grad = null;
+  optimizer.step();
+  expect(await params[2]!.data()).toEqual(Float32Array.from(values[2]!));
+  optimizer.zeroGrad();
+  giveGradients(params, 1);
+  optimizer.step();
+  const late = new Reference(Float64Array.from(values[2]!));
+  late.update(gradient(sizes[2]!, 1, 2).data, rates[1]!);
+  expectClose('late', (await params[2]!.data()) as Float32Array, late.p, 1e-6);
+});
+
+test('the state survives a file: the next steps are bit-equal', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'adamw-'));
+  try {
+    const first = setUp();
+    giveGradients(first.params, 0);
+    first.optimizer.step();
+    const path = join(folder, 'optimizer.pth');
+    const model = new Map([['w', new RawTensor('float32', [1], new Float32Array(1))]]);
+    await writeTorch(
+      path,
+      new Map<string, unknown>([
+        ['model', model],
+        ['optimizer', first.optimizer.stateDict()],
+      ]) as PyValue,
+    );
+
+    const second = setUp();
+    second.params.forEach((p, i) => {
+      p.assign(first.params[i]!);
+    });
+    const checkpoint = await readCheckpoint(path);
+    await second.optimizer.loadStateDict((checkpoint.value as Map<string, unknown>).get('optimizer'), path);
+    await checkpoint.close();
+    for (const { params, optimizer } of [first, second]) {
+      giveGradients(params, 1);
+      optimizer.step();
+    }
+    const bytes = async (x: Tensor) => Buffer.from(((await x.data()) as Float32Array).slice().buffer);
+    for (const [i, p] of second.params.entries()) {
+      expect((await bytes(p)).equals(await bytes(first.params[i]!))).toBe(true);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('another model is refused before anything changes', async () => {
+  const { params, optimizer } = setUp();
+  giveGradients(params, 0);
+  optimizer.step();
+  const state = optimizer.stateDict();
+  const other = new AdamW([{ params: [['only', tensor([1], [1], { requiresGrad: true })]], lr: 1 }]);
+  const mismatch = expect.objectContaining({ code: 'ERR_CHECKPOINT_MISMATCH' });
+  await expect(other.loadStateDict(state)).rejects.toEqual(mismatch);
+  await expect(other.loadStateDict(new Map())).rejects.toEqual(mismatch);
+});
+
+test('rejects wrong rates, dtypes and repeated parameters', () => {
+  const p = tensor([1], [1], { requiresGrad: true });
+  const make = (options: object) => () => new AdamW([{ params: [['p', p]], lr: 1, ...options }]);
+  expect(make({ lr: -1 })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+  expect(make({ lr: Number.NaN })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+  expect(
+    make({
+      params: [
+        ['a', p],
+        ['b', p],
+      ],
+    }),
+  ).toThrow(/b is given twice/);
+  const half = tensor([1], [1], { dtype: 'bfloat16' });
+  expect(make({ params: [['half', half]] })).toThrow(expect.objectContaining({ code: 'ERR_DTYPE' }));
+});
