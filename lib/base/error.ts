@@ -29,6 +29,8 @@ export type ErrorCode =
   | 'ERR_FILE_READ'
   /** A file cannot be written. */
   | 'ERR_FILE_WRITE'
+  /** A tar or zip archive of videos is damaged, truncated, or packed in a way that byte ranges cannot read. */
+  | 'ERR_ARCHIVE_FORMAT'
   /** The bytes are not a video this package reads. */
   | 'ERR_VIDEO_FORMAT'
   /** The video has no frames. */

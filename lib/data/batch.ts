@@ -5,7 +5,7 @@ export interface SampleFailure {
   epoch: number;
   /** Index in the data set. */
   index: number;
-  /** Path of the video. */
+  /** Path of the video, or archive and member. */
   path: string;
   /** Line of the list, as `train.txt:17`. */
   where: string;

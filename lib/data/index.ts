@@ -17,8 +17,9 @@ export {
 export type { MixRandom, Random } from './random';
 export type { OnError } from './sample_loader';
 export { sampleTestClips, sampleTestFrames, sampleTrainFrames } from './sampler';
+export { openStore, type VideoStore } from './sources';
 export type { Specification } from './synthetic/classes';
 export { type SyntheticDataset, type SyntheticOptions, writeSyntheticDataset } from './synthetic/write';
 export type { Box } from './transforms/geometry';
-export { type ListOptions, type Source, VideoDataset, type VideoSample } from './video_dataset';
+export { type ListOptions, type Source, VideoDataset, VideoSample } from './video_dataset';
 export { type ReadOptions, VideoReader } from './video_reader';

@@ -89,8 +89,8 @@ export class SampleLoader {
   private describe(index: number, epoch: number, error: unknown): SampleFailure | undefined {
     const { code, message } = error as { code?: unknown; message?: unknown };
     if (typeof code !== 'string' || !videoFaults.test(code)) return undefined;
-    const { source, where } = this.options.dataset.at(index);
-    return { epoch, index, path: source.path, where, code, reason: String(message) };
+    const { location, where } = this.options.dataset.at(index);
+    return { epoch, index, path: location, where, code, reason: String(message) };
   }
 
   private fatal({ where, path, code, reason }: SampleFailure, cause: unknown): CodedError {

@@ -145,7 +145,7 @@ function update({ config, optimizer, schedule }: Training, microBatch: number): 
 }
 
 function notFinite({ dataset }: Training, epoch: number, batch: Batch, loss: number): CodedError {
-  const files = Array.from(batch.indices, (index) => dataset.at(index).source.path);
+  const files = Array.from(batch.indices, (index) => dataset.at(index).location);
   return new CodedError(
     'ERR_NOT_FINITE',
     `the loss is ${loss} at epoch ${epoch}, step ${batch.index}; the parameters were left as they are. ` +

@@ -1,5 +1,5 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { CodedError } from '../base/error';
+import { CodedError, type ErrorCode } from '../base/error';
 
 /** Bytes that can be read in parts. */
 export interface ByteRange {
@@ -7,6 +7,14 @@ export interface ByteRange {
   /** `length` bytes from `offset`, in a buffer of their own. */
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
+
+/** The codes that damaged contents and absurd sizes get: they depend on what kind of file it is. */
+export interface DamageCodes {
+  format: ErrorCode;
+  unsafe: ErrorCode;
+}
+
+const checkpointCodes: DamageCodes = { format: 'ERR_CHECKPOINT_FORMAT', unsafe: 'ERR_CHECKPOINT_UNSAFE' };
 
 /** Most bytes asked of the system in one call. */
 const CHUNK = 64 << 20;
@@ -17,25 +25,30 @@ export class FileBytes implements ByteRange {
   readonly byteLength: number;
   private handle: FileHandle | undefined;
 
-  private constructor(path: string, byteLength: number, handle: FileHandle) {
+  private constructor(
+    path: string,
+    byteLength: number,
+    handle: FileHandle,
+    readonly codes: DamageCodes,
+  ) {
     this.path = path;
     this.byteLength = byteLength;
     this.handle = handle;
   }
 
   /** @throws ERR_FILE_NOT_FOUND, or ERR_FILE_READ when it is no regular file or not readable */
-  static async open(path: string): Promise<FileBytes> {
+  static async open(path: string, codes: DamageCodes = checkpointCodes): Promise<FileBytes> {
     try {
       // Looked at before opening: opening a named pipe would wait for ever.
       const info = await stat(path);
       if (!info.isFile()) throw new CodedError('ERR_FILE_READ', `${path} is not a regular file`);
-      return new FileBytes(path, info.size, await open(path, 'r'));
+      return new FileBytes(path, info.size, await open(path, 'r'), codes);
     } catch (error) {
       throw readError(path, error);
     }
   }
 
-  /** @throws ERR_CHECKPOINT_FORMAT when the range is not inside the file, ERR_DISPOSED after {@link close} */
+  /** @throws the format code when the range is not inside the file, ERR_DISPOSED after {@link close} */
   async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     if (!this.handle) {
       throw new CodedError(
@@ -79,7 +92,7 @@ export class FileBytes implements ByteRange {
 
   private failTruncated(offset: number, length: number): never {
     const what = `${length} bytes from offset ${offset} lie outside the file of ${this.byteLength} bytes`;
-    throw new CodedError('ERR_CHECKPOINT_FORMAT', `${this.path}: ${what}; it is damaged or truncated`);
+    throw new CodedError(this.codes.format, `${this.path}: ${what}; it is damaged or truncated`);
   }
 }
 

@@ -41,20 +41,23 @@ export class ZipReader {
     this.hasChecksums = [...entries.values()].some((entry) => entry.crc !== 0);
   }
 
-  /** @throws ERR_CHECKPOINT_FORMAT when the archive is damaged, ERR_CHECKPOINT_UNSAFE when its table is absurd */
+  /** @throws the file's format code when the archive is damaged, its unsafe code when its table is absurd */
   static async open(file: FileBytes): Promise<ZipReader> {
     const end = await findEnd(file);
     if (end.size > MAX_DIRECTORY) {
       const limit = `${end.size} bytes, above the limit of ${MAX_DIRECTORY}`;
-      throw new CodedError('ERR_CHECKPOINT_UNSAFE', `${file.path}: the zip table of contents has ${limit}`);
+      throw new CodedError(file.codes.unsafe, `${file.path}: the zip table of contents has ${limit}`);
     }
     if (end.offset + end.size > end.position) fail(file, 'the zip table of contents reaches over its end');
     const bytes = Buffer.from((await file.read(end.offset, end.size)).buffer);
     return new ZipReader(file, limitEntries(file, parseDirectory(file, bytes, end.count), end.offset));
   }
 
-  /** The contents of an entry; its CRC-32 is checked once, at the first read. */
-  async entry(name: string): Promise<ByteRange> {
+  /**
+   * Offset of the first byte of an entry's contents.
+   * @throws the file's format code when there is no such entry, when it is compressed, or when it reaches too far
+   */
+  async start(name: string): Promise<number> {
     const entry = this.entries.get(name);
     if (!entry) fail(this.file, `the archive has no entry "${name}"`);
     if (entry.method !== 0)
@@ -64,6 +67,13 @@ export class ZipReader {
     const start = entry.offset + 30 + header.readUInt16LE(26) + header.readUInt16LE(28);
     if (start + entry.byteLength > entry.limit)
       fail(this.file, `entry "${name}" reaches into what follows it`);
+    return start;
+  }
+
+  /** The contents of an entry; its CRC-32 is checked once, at the first read. */
+  async entry(name: string): Promise<ByteRange> {
+    const start = await this.start(name);
+    const entry = this.entries.get(name)!;
     const range = this.file.range(start, entry.byteLength);
     let verified = !this.hasChecksums;
     const verify = (crc: number): void => {
@@ -194,5 +204,5 @@ function readSize(file: FileBytes, bytes: Buffer, at: number): number {
 }
 
 function fail(file: FileBytes, what: string): never {
-  throw new CodedError('ERR_CHECKPOINT_FORMAT', `${file.path}: ${what}`);
+  throw new CodedError(file.codes.format, `${file.path}: ${what}`);
 }

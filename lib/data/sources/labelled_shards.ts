@@ -1,0 +1,86 @@
+import { posix, resolve } from 'node:path';
+import { CodedError } from '../../base/error';
+import { FileBytes } from '../../io/file_bytes';
+import { readArchiveIndex } from './archive_index';
+import { expandBraces } from './brace_pattern';
+import type { Member } from './member';
+
+/** A video of a shard with what its neighbours say about it. */
+export interface LabelledMember {
+  /** Path of the video inside its shard. */
+  name: string;
+  /** Path of the shard. */
+  archive: string;
+  offset: number;
+  length: number;
+  /** Contents of the `.cls` or `.json` beside it: a number or a list of numbers, if the file is right. */
+  label: unknown;
+  /** Archive and member, for messages. */
+  where: string;
+}
+
+const videoName = /\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|ts|ogv|flv|3gp|wmv)$/i;
+/** Most bytes of a label file. */
+const maxLabel = 1 << 20;
+
+/** True for names of files that are taken for videos. */
+export function isVideoName(name: string): boolean {
+  return videoName.test(name);
+}
+
+/**
+ * The videos of one archive or of a range of shards in the layout of WebDataset: the files of a sample share their path
+ * up to the first dot of the last part; the label is in `.cls` (digits) or in `.json` (`label` or `cls`).
+ *
+ * @throws ERR_LIST_FORMAT for a video without a label file; ERR_ARCHIVE_FORMAT, ERR_FILE_NOT_FOUND, ERR_ARGUMENT
+ */
+export async function readLabelledShards(pattern: string, signal?: AbortSignal): Promise<LabelledMember[]> {
+  const samples: LabelledMember[] = [];
+  for (const shard of expandBraces(pattern)) {
+    const members = await readArchiveIndex(shard, signal);
+    const labels = new Map<string, Member>();
+    for (const member of members) {
+      if (/\.(cls|json)$/i.test(member.name)) labels.set(keyOf(member.name), member);
+    }
+    const file = await FileBytes.open(shard);
+    try {
+      for (const { name, offset, length } of members.filter((member) => isVideoName(member.name))) {
+        const where = `${shard}: ${name}`;
+        const beside = labels.get(keyOf(name));
+        if (!beside)
+          throw new CodedError('ERR_LIST_FORMAT', `${where}: there is no .cls or .json with its label`);
+        const label = await readLabel(file, beside, where);
+        samples.push({ name, archive: resolve(shard), offset, length, label, where });
+      }
+    } finally {
+      await file.close();
+    }
+  }
+  return samples;
+}
+
+/** The path up to the first dot of its last part. */
+function keyOf(name: string): string {
+  const base = posix.basename(name);
+  const dot = base.indexOf('.', 1);
+  return posix.join(posix.dirname(name), dot < 0 ? base : base.slice(0, dot));
+}
+
+async function readLabel(file: FileBytes, { name, offset, length }: Member, where: string): Promise<unknown> {
+  if (length > maxLabel) {
+    throw new CodedError('ERR_LIST_FORMAT', `${where}: its label file "${name}" has ${length} bytes`);
+  }
+  const text = Buffer.from(await file.read(offset, length))
+    .toString('utf8')
+    .trim();
+  if (!/\.json$/i.test(name)) return text;
+  try {
+    const record = JSON.parse(text) as { label?: unknown; cls?: unknown } | number | null;
+    return typeof record === 'object' ? (record?.label ?? record?.cls) : record;
+  } catch (error) {
+    throw new CodedError(
+      'ERR_LIST_FORMAT',
+      `${where}: "${name}" is not valid JSON (${(error as Error).message})`,
+    );
+  }
+}
