@@ -15,7 +15,7 @@ import {
 export const ARCHITECTURES = ['ViT-B/32', 'ViT-B/16', 'ViT-L/14', 'ViT-L/14@336px', 'custom'] as const;
 
 /**
- * Every configuration key with its default, type and range. Keys and defaults are those of the official X-CLIP
+ * Every configuration key with its default, type and range. Keys and defaults are those of the reference
  * configuration; "ours" marks the ones that this package adds, which by default change nothing.
  */
 export const SCHEMA = {

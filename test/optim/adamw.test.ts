@@ -6,7 +6,7 @@ import { native } from '../../lib/native/load';
 import { AdamW } from '../../lib/optim/adamw';
 import { Tensor, tensor } from '../../lib/tensor/tensor';
 import { expectClose } from '../support/check_op';
-import { randomDense } from '../support/dense';
+import { randomDense, sizeOf } from '../support/dense';
 
 const betas = [0.9, 0.98] as const;
 const eps = 1e-8;
@@ -38,7 +38,7 @@ class Reference {
 }
 
 function setUp() {
-  const values = sizes.map((shape, i) => randomDense(shape, i + 1).data);
+  const values = sizes.map((shape, i) => noise.slice(500 + i, 500 + i + sizeOf(shape)).map((v) => 10 * v));
   const params = values.map((v, i) => tensor(Float32Array.from(v), sizes[i]!, { requiresGrad: true }));
   const named = params.map((p, i) => [`p${i}`, p] as const);
   const optimizer = new AdamW(
@@ -48,7 +48,11 @@ function setUp() {
   return { values, params, optimizer };
 }
 
-const gradient = (shape: number[], step: number, i: number) => randomDense(shape, 1000 + 10 * step + i, 0.1);
+// A window of one long random sequence per step and parameter.
+const noise = randomDense([21_000], 99, 0.1).data;
+const gradient = (shape: number[], step: number, i: number) => ({
+  data: noise.subarray(10 * step + i, 10 * step + i + sizeOf(shape)),
+});
 
 function giveGradients(params: Tensor[], step: number, dtype: 'float32' | 'bfloat16' = 'float32'): void {
   params.forEach((p, i) => {
