@@ -67,8 +67,11 @@ export interface TestPlanOptions {
  * One training sample. Order of the draws: frames, crop, flip, whether to jitter, jitter of each frame, grey.
  *
  * @example
- * const plan = trainPlan(info, options, sampleRandom(seed, epoch, index));
- * await addon.runPlan(video, plan, frames, 0);   // frames [T, 3, S, S]
+ * using video = await VideoReader.open('clip.mp4');
+ * const options = { numFrames: 8, inputSize: 224, shift: 0, flip: 0.5, colorJitter: 0.8, grayScale: 0.2 };
+ * const plan = trainPlan(video.info, options, new Philox(seed, index));
+ * const frames = new Float32Array(8 * 3 * 224 * 224); // [T, 3, S, S]
+ * await video.runPlan(plan, frames);
  */
 export function trainPlan(info: PlanInfo, options: TrainPlanOptions, random: Random): SamplePlan {
   const { numFrames, inputSize, shift } = options;

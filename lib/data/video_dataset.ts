@@ -48,7 +48,7 @@ export interface ListOptions {
  *
  * @example
  * const train = await VideoDataset.fromList('train.txt', { root: 'videos', numClasses: 400 });
- * train.at(0).source; // { path: '/data/videos/abc.mp4' }
+ * train.at(0).source; // where the bytes of its first video are
  */
 export class VideoDataset {
   constructor(readonly samples: readonly VideoSample[]) {}

@@ -18,7 +18,7 @@ import { withTemporaries } from './temporaries';
  * @throws ERR_SHAPE, ERR_DTYPE
  *
  * @example
- * const tokens = patchEmbed(zeros([1, 3, 224, 224]), zeros([768, 3, 32, 32])); // [1, 49, 768]
+ * const tokens = patchEmbed(zeros([1, 3, 224, 224]), zeros([768, 3, 32, 32])); // shape [1, 49, 768]
  */
 export function patchEmbed(images: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
   const [dim = 0, channels = 0, patch = 0, across] = weight.shape;

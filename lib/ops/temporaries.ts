@@ -4,7 +4,11 @@ import { type NativeTensor, native } from '../native/load';
  * Runs a chain of native calls: what is passed through `temporary` is released afterwards, the result is not.
  *
  * @example
- * const dx = withTemporaries((temporary) => native().binary('mul', dy, temporary(native().binary('equal', x, y))));
+ * // dy * (x == y), without keeping the comparison
+ * const dx = withTemporaries((temporary) => {
+ *   const equal = temporary(native().binary('equal', x.handle, y.handle));
+ *   return native().binary('mul', dy.handle, equal);
+ * });
  */
 export function withTemporaries<T>(body: (temporary: (handle: NativeTensor) => NativeTensor) => T): T {
   const handles: NativeTensor[] = [];

@@ -37,10 +37,10 @@ test.each([
   ['negative size', () => tensor(new Float32Array(0), [-1, 0]), 'ERR_SHAPE'],
   ['fractional size', () => tensor(new Float32Array(1), [0.5]), 'ERR_ARGUMENT'],
   ['array type of another dtype', () => tensor(new Float32Array(2), [2], { dtype: 'int32' }), 'ERR_DTYPE'],
-  ['array type without a dtype', () => tensor(new Float64Array(2), [2]), 'ERR_DTYPE'],
+  ['array type without a dtype', () => tensor(new Float64Array(2) as never, [2]), 'ERR_DTYPE'],
   ['unknown dtype', () => tensor([1], [1], { dtype: 'complex64' as never }), 'ERR_DTYPE'],
   ['unknown device', () => tensor([1], [1], { device: 'tpu' as never }), 'ERR_DEVICE'],
-  ['no data', () => tensor('text'), 'ERR_ARGUMENT'],
+  ['no data', () => tensor('text' as never), 'ERR_ARGUMENT'],
 ])('refuses %s', (_, make, code) => {
   expect(make).toThrow(expect.objectContaining({ code }));
 });

@@ -20,7 +20,9 @@ export interface Tokens {
  * @throws ERR_LABELS for an empty list, ERR_TEXT_TOO_LONG for a text that does not fit, ERR_ARGUMENT for a non-string
  *
  * @example
- * const { ids, shape } = tokenize(['arm wrestling', 'zumba']); // shape [2, 77], ids[0] === 49406
+ * const { ids, shape } = tokenize(['arm wrestling', 'zumba']);
+ * shape; // [2, 77]
+ * ids[0]; // 49406
  */
 export function tokenize(texts: string | readonly string[], contextLength = 77): Tokens {
   const list = typeof texts === 'string' ? [texts] : texts;
