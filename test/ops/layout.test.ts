@@ -87,12 +87,12 @@ describe('stack', () =>
     ],
   }));
 
-const slices = [
+const slices: [axis: number, start: number, end: number][] = [
   [0, 1, 3],
   [1, 0, 1],
   [-1, 4, 7],
   [0, 2, 2],
-] as const;
+];
 describe('slice', () =>
   single(
     (x, i) => slice(x, ...slices[i]!),
