@@ -5,6 +5,7 @@ import type { EngineEvent } from '../../lib/engine/events';
 import { datasetOf } from '../../lib/engine/setup';
 import { createTask, type Task } from '../../lib/models';
 import { native } from '../../lib/native/load';
+import { tensor } from '../../lib/tensor/tensor';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
 let tiny: TinyRun;
@@ -89,9 +90,12 @@ test('it stops at an abort, refuses scores that are no numbers, and leaves no me
     code: 'ERR_ABORTED',
   });
   const [, scale] = [...task.model.namedParameters()].find(([name]) => name === 'logit_scale')!;
-  const sound = (await scale.data()) as Float32Array;
-  scale.assignValues(new Float32Array([Number.NaN]));
+  const sound = tensor((await scale.data()) as Float32Array, []);
+  const broken = tensor(new Float32Array([Number.NaN]), []);
+  scale.assign(broken);
   await expect(evaluateWith([])).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' });
-  scale.assignValues(sound);
+  scale.assign(sound);
+  sound.dispose();
+  broken.dispose();
   expect(native().memory('cpu').liveTensors).toBe(before);
 });

@@ -29,7 +29,8 @@ async function outcomeOf(config: Config, stopAt?: (event: EngineEvent) => boolea
     if (stopAt?.(event)) controller.abort();
   };
   let error: Outcome['error'];
-  await run(config, { listener, signal: controller.signal }).catch((caught) => {
+  // One thread: on a busy machine several wait for each other far longer than such a small model computes.
+  await run(config, { listener, signal: controller.signal, threads: 1 }).catch((caught) => {
     error = caught;
   });
   const steps = events.filter((event): event is TrainStep => event.kind === 'train');
@@ -100,21 +101,21 @@ test('two runs with one seed give the same losses, with any number of data worke
 });
 
 test('training learns: the loss falls', async () => {
-  const opts = [
-    'TRAIN.EPOCHS',
-    '12',
+  const plain = [
     'AUG.MIXUP',
-    '0',
-    'AUG.CUTMIX',
     '0',
     'AUG.COLOR_JITTER',
     '0',
     'AUG.GRAY_SCALE',
     '0',
+    'MODEL.DROP_PATH_RATE',
+    '0',
   ];
+  const still = ['AUG.MULTI_SCALE_CROP', 'False', 'AUG.SHIFT', '2'];
+  const opts = ['TRAIN.EPOCHS', '25', 'TRAIN.BATCH_SIZE', '9', 'TRAIN.CLIP_GRAD', '1', ...plain, ...still];
   const { losses } = await outcomeOf(tiny.config(opts));
-  const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-  expect(mean(losses.slice(-8))).toBeLessThan(0.7 * mean(losses.slice(0, 8)));
+  expect(losses).toHaveLength(25);
+  expect(losses.at(-1)).toBeLessThan(0.7 * losses[0]!);
 });
 
 describe.each([

@@ -26,7 +26,8 @@ export async function makeTinyRun(trainPerClass = 3, valPerClass = 1): Promise<T
   const root = mkdtempSync(join(tmpdir(), 'tiny-run-'));
   const videos = join(root, 'videos');
   mkdirSync(videos);
-  const classes = syntheticClasses(['easy']).seen.slice(0, 3);
+  const { seen } = syntheticClasses(['easy']);
+  const classes = ['red', 'green', 'blue'].map((color) => seen.find((what) => what.color === color)!);
   const lists = { train: '', val: '' };
   for (const [label, what] of classes.entries()) {
     for (let k = 0; k < trainPerClass + valPerClass; k++) {
@@ -76,6 +77,7 @@ TRAIN:
   EPOCHS: 2
   WARMUP_EPOCHS: 0
   LR: 1.e-3
+  LR_SCALE_NEW: 1
   BATCH_SIZE: 2
   OPT_LEVEL: O0
 TEST:

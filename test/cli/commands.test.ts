@@ -1,0 +1,178 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageVersion } from '../../lib/cli/version';
+import { readCheckpoint, writeTorch } from '../../lib/io';
+import { createTask, rawStateDict } from '../../lib/models';
+import { buildCli, runCli } from '../support/built_cli';
+import { readGolden } from '../support/golden';
+import { makeTinyRun, type TinyRun } from '../support/tiny_run';
+
+let tiny: TinyRun;
+let checkpoint: string;
+jest.setTimeout(240_000);
+
+beforeAll(async () => {
+  buildCli();
+  tiny = await makeTinyRun(3, 1);
+  const task = await createTask(tiny.config(), tiny.names);
+  checkpoint = join(tiny.root, 'tiny.pth');
+  await writeTorch(checkpoint, { model: rawStateDict(task.model), config: tiny.config() });
+  task.dispose();
+});
+afterAll(() => tiny.remove());
+
+async function succeed(words: string[]): Promise<string> {
+  const { status, stdout, stderr } = await runCli(words, { cwd: tiny.root });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout;
+}
+
+test('version and help', async () => {
+  expect(await succeed(['--version'])).toBe(`${packageVersion()}\n`);
+  const help = await succeed(['--help']);
+  for (const command of ['train', 'test', 'classify', 'info', 'convert', 'doctor']) {
+    expect(help).toMatch(new RegExp(`^  ${command} `, 'm'));
+    expect(await succeed([command, '--help'])).toContain(`xclip-native ${command}`);
+  }
+  const bare = await runCli([]);
+  expect(bare.status).toBe(1);
+});
+
+test('train, then test what it saved, with the official flags', async () => {
+  const opts = ['--opts', 'TRAIN.EPOCHS', '1', 'AUG.MIXUP', '0.0', 'TEST.NUM_CLIP', '1'];
+  const flags = [
+    '--output',
+    'out',
+    '--batch-size',
+    '3',
+    '--accumulation-steps',
+    '2',
+    '--seed',
+    '3',
+    '--threads',
+    '1',
+  ];
+  const trained = await succeed(['train', '--cfg', tiny.cfg, ...flags, ...opts]);
+  expect(trained).toMatch(/^Train: \[0\/1\]\[2\/3\]\t/m);
+  expect(trained).toMatch(/^ \* Acc@1 \d+\.\d{3} Acc@5 100\.000$/m);
+  expect(readdirSync(join(tiny.root, 'out'))).toEqual(
+    expect.arrayContaining([
+      'ckpt_epoch_0.pth',
+      'config.yaml',
+      'log_rank0.txt',
+      'metrics.jsonl',
+      'report.html',
+    ]),
+  );
+  const resume = join('out', 'ckpt_epoch_0.pth');
+  const once = await succeed([
+    'train',
+    '-cfg',
+    tiny.cfg,
+    '--only_test',
+    '--output',
+    'tested',
+    '--resume',
+    resume,
+  ]);
+  const again = await succeed(['test', '-cfg', tiny.cfg, '--resume', resume, '--opts', 'TEST.NUM_CROP', '3']);
+  expect(once).toContain('1 views inference');
+  expect(again).toContain('3 views inference');
+  expect(existsSync(join(tiny.root, 'tested', 'report.html'))).toBe(true);
+  // A configuration that a run left starts the same run.
+  await succeed(['test', '-cfg', join('out', 'config.yaml'), '--resume', resume]);
+});
+
+test('Ctrl-C saves a checkpoint, exits with 130, and the run goes on from it', async () => {
+  const words = ['train', '-cfg', tiny.cfg, '--output', 'stopped', '--opts', 'TRAIN.EPOCHS', '200'];
+  let sent = false;
+  const { status, stderr } = await runCli(words, {
+    cwd: tiny.root,
+    onStdout: (text, kill) => {
+      if (!sent && text.includes('Train: [1/200][1/')) kill('SIGINT');
+      sent ||= text.includes('Train: [1/200][1/');
+    },
+  });
+  expect(status).toBe(130);
+  const saved = /continue with --resume (\S+)/.exec(stderr)![1]!;
+  const files = readdirSync(join(tiny.root, 'stopped'));
+  expect(files.map((name) => join('stopped', name))).toContain(saved);
+  expect(files.filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  const resumed = await succeed(['train', '-cfg', tiny.cfg, '--output', 'resumed', '--resume', saved]);
+  expect(resumed).toContain(`resuming from ${saved}`);
+});
+
+test('classify ranks the names, as text and as JSON', async () => {
+  const clip = join('videos', `${tiny.names[1]} 0.mp4`);
+  const words = ['classify', clip, clip, '--checkpoint', checkpoint, '--labels', 'labels.csv', '--top', '2'];
+  const text = await succeed(words);
+  expect(text.match(/^ +\d+\.\d\d % {2}/gm)).toHaveLength(4);
+  const [first, second] = JSON.parse(await succeed([...words, '--json']));
+  expect(first.path).toBe(clip);
+  expect(first.classes).toHaveLength(2);
+  expect(first.classes[0].probability).toBeGreaterThanOrEqual(first.classes[1].probability);
+  expect(second).toEqual(first);
+  const views = JSON.parse(
+    await succeed([
+      ...words,
+      '--json',
+      '--clips',
+      '2',
+      '--crops',
+      '3',
+      '--dtype',
+      'bfloat16',
+      '--labels',
+      'one,other',
+    ]),
+  );
+  expect(views[0].classes.map(({ label }: { label: string }) => label).sort()).toEqual(['one', 'other']);
+});
+
+test('info counts as the reference does', async () => {
+  const golden = readGolden<{ configs: unknown[] }>('flops.json');
+  const shown = JSON.parse(await succeed(['info', '-cfg', 'configs/k400/32_8.yaml', '--json']));
+  expect(JSON.stringify(golden)).toContain(String(shown.parameters.total));
+  expect(JSON.stringify(golden)).toContain(String(shown.operations.video));
+  expect(await succeed(['info', '-cfg', 'configs/k400/32_8.yaml'])).toContain('38.16');
+  expect(await succeed(['info', '--checkpoint', checkpoint])).toMatch(
+    /^custom, 4 frames of 32 x 32, 3 classes/,
+  );
+});
+
+test('convert keeps every weight', async () => {
+  await succeed(['convert', checkpoint, 'weights.safetensors']);
+  await succeed(['convert', 'weights.safetensors', 'half.pth', '--dtype', 'float16']);
+  const [before, same, half] = await Promise.all(
+    ['tiny.pth', 'weights.safetensors', 'half.pth'].map((name) => readCheckpoint(join(tiny.root, name))),
+  );
+  expect([...same!.stateDict.keys()].sort()).toEqual([...before!.stateDict.keys()].sort());
+  for (const [name, tensor] of before!.stateDict) {
+    const values = await tensor.float32();
+    expect(await same!.stateDict.get(name)!.float32()).toEqual(values);
+    const rounded = await half!.stateDict.get(name)!.float32();
+    expect(half!.stateDict.get(name)!.dtype).toBe('float16');
+    expect(Math.max(...rounded.slice(0, 50).map((x, i) => Math.abs(x - values[i]!)))).toBeLessThan(2e-3);
+  }
+  for (const opened of [before, same, half]) await opened!.close();
+});
+
+test('doctor shows what there is, and what to install when an addon is missing', async () => {
+  const healthy = await succeed(['doctor']);
+  expect(healthy).toMatch(/^node +v\d+/m);
+  expect(healthy).toMatch(/compute addon.*devices: cpu/);
+  expect(healthy).toMatch(/^libavcodec +\//m);
+  const { status, stdout } = await runCli(['doctor'], { env: { VIDEO_ADDON_PATH: '/nowhere.node' } });
+  expect(status).toBe(1);
+  expect(stdout).toMatch(/decode addon +MISSING/);
+  expect(stdout).toContain('apt-get install');
+});
+
+test('a reader that goes away ends the command quietly', async () => {
+  const { spawnSync } = await import('node:child_process');
+  const command = `${JSON.stringify(process.execPath)} ${JSON.stringify(buildCli())} --help | head -n 1`;
+  const { stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
+  expect(stdout.split('\n')).toHaveLength(2);
+  expect(stderr).toBe('');
+  expect(readFileSync(buildCli(), 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+});
