@@ -4,6 +4,7 @@ import { CodedError } from '../base/error';
 import { normalizeArguments } from './arguments';
 import { addClassify } from './classify';
 import { addConvert } from './convert';
+import { addData } from './data';
 import { addDemo } from './demo';
 import { addDoctor } from './doctor';
 import { addInfo } from './info';
@@ -29,7 +30,8 @@ export function createProgram(): Command {
     .addHelpText('after', examples)
     .exitOverride()
     .configureOutput({ outputError: () => {} });
-  for (const add of [addTrain, addTest, addClassify, addInfo, addConvert, addDemo, addDoctor]) add(program);
+  for (const add of [addTrain, addTest, addClassify, addInfo, addConvert, addData, addDemo, addDoctor])
+    add(program);
   return program;
 }
 

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { CodedError } from '../base/error';
 import { resolveShipped } from '../base/shipped_path';
+import { splitRow } from './csv';
 
 /**
  * Class names in the order of their ids.
@@ -88,19 +89,6 @@ function parseTable(content: string, path: string): string[] {
       refuse(path, `id ${id} is missing; ${lineOf.size} rows have ids 0..${lineOf.size - 1}`);
   }
   return names;
-}
-
-/** Cells of one CSV row; a quoted cell may hold commas and, doubled, quotation marks. Undefined if badly quoted. */
-function splitRow(row: string): string[] | undefined {
-  const cells: string[] = [];
-  const cell = /\s*"((?:[^"]|"")*)"\s*(?:,|$)|((?!\s*")[^,]*)(?:,|$)/y;
-  for (let end = false; !end; ) {
-    const match = cell.exec(row);
-    if (match === null) return undefined;
-    cells.push(match[1]?.replaceAll('""', '"') ?? match[2]!);
-    end = !match[0].endsWith(',');
-  }
-  return cells;
 }
 
 function refuse(where: string, problem: string): never {

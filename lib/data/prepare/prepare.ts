@@ -1,0 +1,79 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { readError } from '../../io/file_bytes';
+import { readLabels } from '../labels';
+import { openStore } from '../sources/store';
+import { Catalogue } from './catalogue';
+import { ClassTable } from './classes';
+import { prepareHmdb51 } from './hmdb51';
+import { prepareKinetics } from './kinetics';
+import { type AnnotationFile, type ListSummary, type PreparedLists, writePrepared } from './prepared';
+import { prepareUcf101 } from './ucf101';
+import { addZeroShot, newClasses } from './zero_shot';
+
+/** Data sets whose official annotations are understood, with their class table and the names of annotation files. */
+export const datasets = {
+  kinetics400: { labels: 'labels/kinetics_400_labels.csv', files: /\.csv$/, lists: prepareKinetics },
+  kinetics600: { labels: 'labels/kinetics_600_labels.csv', files: /\.csv$/, lists: prepareKinetics },
+  ucf101: { labels: 'labels/ucf_101_labels.csv', files: /^(train|test)list0\d\.txt$/, lists: prepareUcf101 },
+  hmdb51: { labels: 'labels/hmdb_51_labels.csv', files: /_test_split\d\.txt$/, lists: prepareHmdb51 },
+} as const;
+
+export type DatasetName = keyof typeof datasets;
+
+export interface PrepareOptions {
+  dataset: DatasetName;
+  /** Where the videos are: a folder, searched through, or archives. */
+  root: string;
+  /** Folder of the official annotation files, or one of them. */
+  annotations: string;
+  /** Folder that the lists are written to. */
+  output: string;
+  /** Class table in place of the shipped one. */
+  labels?: string;
+  /** Kinetics-600: classes per zero-shot split (default 160), and the seed they are drawn with (default 0). */
+  zeroShotClasses?: number;
+  seed?: number;
+}
+
+/**
+ * Writes the lists of a data set from its official annotations, for the videos that are there. Three splits each of UCF101 and
+ * HMDB51; of Kinetics-600 also three zero-shot splits, each 160 of the 220 classes that Kinetics-400 has not.
+ *
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_WRITE, ERR_LIST_FORMAT; ERR_LABELS when the annotations' classes
+ *   are not those of the class table
+ */
+export async function prepareDataset(options: PrepareOptions): Promise<ListSummary[]> {
+  const { labels, files, lists } = datasets[options.dataset];
+  const table = options.labels ?? labels;
+  const classes = new ClassTable(readLabels(table), table);
+  const annotations = await readAnnotations(options.annotations, files);
+  const store = await openStore(options.root);
+  const prepared: PreparedLists = lists(annotations, classes, new Catalogue(await store.names()));
+  if (options.dataset === 'kinetics600') {
+    const known = datasets.kinetics400.labels;
+    addZeroShot(prepared, classes, {
+      candidates: newClasses(classes, new ClassTable(readLabels(known), known)),
+      classesPerSplit: options.zeroShotClasses ?? 160,
+      splits: 3,
+      seed: options.seed ?? 0,
+    });
+  }
+  return writePrepared(options.output, prepared);
+}
+
+/** The files of a folder whose names fit, in order; or, of a path to a file, this file. */
+async function readAnnotations(path: string, names: RegExp): Promise<AnnotationFile[]> {
+  try {
+    const isFile = (await stat(path)).isFile();
+    const folder = isFile ? dirname(path) : path;
+    const found = isFile
+      ? [path]
+      : (await readdir(path)).filter((name) => names.test(name)).map((name) => join(folder, name));
+    return await Promise.all(
+      found.sort().map(async (file) => ({ path: file, text: await readFile(file, 'utf8') })),
+    );
+  } catch (error) {
+    throw readError(path, error);
+  }
+}
