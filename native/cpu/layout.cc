@@ -41,6 +41,17 @@ StridedLoop with_last_pair(const StridedLoop& loop, int across) {
   return moved;
 }
 
+// y[row][column] = x[column][row] through a buffer, so that both sides are read and written along whole cache
+// lines.
+template <class T>
+void copy_tile(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t rows, int64_t columns) {
+  T tile[kTile][kTile];
+  for (int64_t column = 0; column < columns; ++column) {
+    for (int64_t row = 0; row < rows; ++row) tile[row][column] = x[column * x_step + row];
+  }
+  for (int64_t row = 0; row < rows; ++row) std::copy(tile[row], tile[row] + columns, y + row * y_step);
+}
+
 template <class T>
 void copy_tiles(const T* x, T* y, const StridedLoop& original, int across) {
   const StridedLoop loop = with_last_pair(original, across);
@@ -48,6 +59,7 @@ void copy_tiles(const T* x, T* y, const StridedLoop& original, int across) {
   outer.ndim -= 1;
   const int row_dim = loop.ndim - 2, column_dim = loop.ndim - 1;
   const int64_t rows = loop.size[row_dim], columns = loop.size[column_dim];
+  const int64_t x_step = loop.stride[0][column_dim], y_step = loop.stride[1][row_dim];
   const int64_t row_tiles = (rows + kTile - 1) / kTile;
   parallel_for(outer.rows() * row_tiles, std::max<int64_t>(1, 16384 / (kTile * columns)),
                [&](int64_t begin, int64_t end) {
@@ -57,12 +69,9 @@ void copy_tiles(const T* x, T* y, const StridedLoop& original, int across) {
                    const int64_t first_row = item % row_tiles * kTile,
                                  last_row = std::min(first_row + kTile, rows);
                    for (int64_t first = 0; first < columns; first += kTile) {
-                     for (int64_t row = first_row; row < last_row; ++row) {
-                       const int64_t x_row = offset[0] + row * loop.stride[0][row_dim],
-                                     y_row = offset[1] + row * loop.stride[1][row_dim];
-                       copy_row(x + x_row + first * loop.stride[0][column_dim], loop.stride[0][column_dim],
-                                y + y_row + first, 1, std::min(kTile, columns - first));
-                     }
+                     copy_tile(x + offset[0] + first_row + first * x_step, x_step,
+                               y + offset[1] + first_row * y_step + first, y_step, last_row - first_row,
+                               std::min(kTile, columns - first));
                    }
                  }
                });
