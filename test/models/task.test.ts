@@ -3,7 +3,7 @@ import type { Config } from '../../lib/config/schema';
 import { createTask, type Task } from '../../lib/models';
 import { native } from '../../lib/native/load';
 import type { Mode } from '../../lib/nn/module';
-import { randomNormal } from '../../lib/ops';
+import { concat, randomNormal } from '../../lib/ops';
 import { backward, noGrad } from '../../lib/tensor/autograd';
 import { keep, scope } from '../../lib/tensor/scope';
 import type { Tensor } from '../../lib/tensor/tensor';
@@ -65,7 +65,7 @@ test('without a rate, training and evaluation compute the same', async () => {
   expect(await logits(task, train)).toEqual(await logits(task, evaluate));
 });
 
-test('stochastic depth differs by step, is repeatable, and acts on samples one by one', async () => {
+test('stochastic depth differs by step and seed, and is repeatable', async () => {
   const task = await make('MODEL.DROP_PATH_RATE', '0.5');
   const frames = clips(6);
   const plain = await logits(task, evaluate, frames);
@@ -74,14 +74,20 @@ test('stochastic depth differs by step, is repeatable, and acts on samples one b
   expect(await logits(task, { ...train, step: 1 }, frames)).not.toEqual(first);
   expect(await logits(task, { ...train, seed: 2 }, frames)).not.toEqual(first);
   expect(first).not.toEqual(plain);
-  // Samples share their draws with nobody: equal clips in one batch come out differently.
-  const twin = keep(scope(() => randomNormal([1, 4, 3, 32, 32], { seed: 4, device: 'cpu' })));
-  made.push(twin);
-  const { concat } = await import('../../lib/ops');
-  const twins = concat([twin, twin, twin, twin, twin, twin, twin, twin], 0);
+});
+
+test('every sample, block and branch has draws of its own; the first block drops nothing', async () => {
+  const task = await make('MODEL.DROP_PATH_RATE', '0.5');
+  const clip = clips(1);
+  const twins = keep(concat(new Array<Tensor>(24).fill(clip), 0));
   made.push(twins);
-  const rows = await logits(task, train, twins);
-  expect(new Set(rows.map(String)).size).toBeGreaterThan(1);
+  // Six branches at rates 0.25 and 0.5; with a common draw there would be three outcomes at most.
+  const outcomes = new Set((await logits(task, train, twins)).map(String));
+  expect(outcomes.size).toBeGreaterThan(6);
+  const shallow =
+    '{embed_dim: 64, patch: 16, vision_width: 64, vision_layers: 1, text_width: 64, text_layers: 1}';
+  const single = await make('MODEL.DROP_PATH_RATE', '0.5', 'MODEL.CUSTOM', shallow);
+  expect(await logits(single, train, twins)).toEqual(await logits(single, evaluate, twins));
 });
 
 test('recomputing activations draws the same stochastic depth again', async () => {

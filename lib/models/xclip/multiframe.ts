@@ -4,7 +4,6 @@ import { ResidualAttentionBlock } from '../../nn/transformer';
 import { add, mean } from '../../ops';
 import { scope } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
-import { inDtype } from '../dtype';
 import type { Geometry } from './geometry';
 
 /**
@@ -28,8 +27,7 @@ export class MultiframeIntegration extends Module {
   /** @param features [B, T, E]. @returns [B, E] */
   forward(features: Tensor, mode: Mode): Tensor {
     return scope(() => {
-      const dtype = features.dtype as 'float32' | 'bfloat16';
-      let x = add(features, inDtype(this.positional_embedding, dtype));
+      let x = add(features, this.positional_embedding);
       for (const [i, block] of this.resblocks.entries()) {
         x = block.forward(x);
         mode.trace?.(`mit.block${i}.out`, x);

@@ -77,7 +77,9 @@ export class CrossFrameVision extends Module {
       mode.trace?.('vision.ln_pre', x);
       for (const block of this.transformer.resblocks) {
         const input = x;
-        x = mode.checkpoint ? checkpoint((y) => block.forward(y, mode), input) : block.forward(input, mode);
+        // An input without history would hide the block's own parameters from the tape.
+        const recompute = mode.checkpoint && input.requiresGrad;
+        x = recompute ? checkpoint((y) => block.forward(y, mode), input) : block.forward(input, mode);
         // What the backward pass needs is held by the tape.
         input.dispose();
       }

@@ -189,7 +189,7 @@ export class XCLIP extends Module implements TextTower {
 
   /**
    * @param frames normalised pixels, float32 [B, T, 3, H, W]
-   * @param tokens [K, 77], from {@link tokenize} or an int tensor
+   * @param tokens [K, 77], from `tokenize` or an int tensor
    * @returns logits, float32 [B, K]
    * @throws ERR_FRAME_COUNT, ERR_SHAPE, ERR_TEXT_TOO_LONG
    */

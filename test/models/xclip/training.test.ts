@@ -145,6 +145,21 @@ test('recomputing activations changes gradients by rounding alone', async () => 
   checkpointed.dispose();
 });
 
+test('recomputing activations reaches blocks behind a frozen patch embedding', async () => {
+  model.freeze((name) => TEXT_SIDE(name) || /^visual\.(class|pos|conv1|ln_pre)/.test(name));
+  const loss = softLoss({ ...train, checkpoint: true });
+  backward(loss);
+  loss.dispose();
+  const actual = await gradients();
+  for (const block of [0, 1, 2]) {
+    const name = `visual.transformer.resblocks.${block}.mlp.c_fc.bias`;
+    expect([name, relativeL2(actual.get(name)!, values.get(`grad.${name}`)!.data) < 1e-4]).toEqual([
+      name,
+      true,
+    ]);
+  }
+});
+
 const config = (train: Partial<Config['TRAIN']> = {}) =>
   ({
     TRAIN: {
