@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/isa.h"
 #include "cpu/simd.h"
 
 namespace native {
@@ -188,11 +189,6 @@ std::vector<float> widen(const void* data, int64_t count) {
 }
 
 // oneDNN multiplies bfloat16 from AVX-512 on; below that the operands are widened and the result is rounded.
-bool multiplies_bfloat16() {
-  static const bool does = dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core;
-  return does;
-}
-
 void execute_widened(const GemmArgs& g) {
   GemmArgs wide = g;
   wide.dtype = wide.result_dtype = DType::float32;
@@ -226,7 +222,7 @@ void gemm(const GemmArgs& args) {
     empty.b = {zeros.data(), 0, args.n, 1};
     return gemm(empty);
   }
-  if (args.dtype == DType::bfloat16 && !multiplies_bfloat16()) return execute_widened(args);
+  if (args.dtype == DType::bfloat16 && !uses_avx512()) return execute_widened(args);
   execute(args);
 }
 

@@ -3,6 +3,8 @@
 // evenly, so that no thin block, which would wait for loads, is left over.
 #include "cpu/tile_product.h"
 
+#include "cpu/isa.h"
+
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
 namespace native {
@@ -99,8 +101,8 @@ __attribute__((target("arch=x86-64-v4"))) void product_avx512(const TileProduct&
 using Function = void (*)(const TileProduct&);
 
 Function choose() {
-  if (__builtin_cpu_supports("x86-64-v4")) return product_avx512;
-  return __builtin_cpu_supports("x86-64-v3") ? product_avx2 : product_baseline;
+  if (uses_avx512() && __builtin_cpu_supports("x86-64-v4")) return product_avx512;
+  return uses_avx2() && __builtin_cpu_supports("x86-64-v3") ? product_avx2 : product_baseline;
 }
 #else
 using Function = void (*)(const TileProduct&);
