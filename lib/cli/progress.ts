@@ -23,7 +23,7 @@ export function progressListener(): Listener & { stop(): void } {
 }
 
 /** One bar that starts anew whenever a count begins again. */
-class ProgressBar {
+export class ProgressBar {
   private readonly bar = new SingleBar(
     {
       format: '{what} {bar} {value}/{total} {eta_formatted} {figure}',

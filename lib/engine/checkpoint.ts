@@ -63,10 +63,10 @@ export async function saveCheckpoint(
  * @throws ERR_CHECKPOINT_MISMATCH
  */
 export async function restore(
-  { path, value, stateDict }: Checkpoint,
+  { path, value }: Checkpoint,
   { task, optimizer, schedule }: Trained,
 ): Promise<void> {
-  await task.model.loadStateDict(stateDict, { source: path });
+  await task.load(path);
   if (!(value instanceof Map) || !value.has('optimizer')) return;
   await optimizer.loadStateDict(value.get('optimizer'), path);
   schedule.loadStateDict(value.get('lr_scheduler'), path);

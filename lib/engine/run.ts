@@ -108,7 +108,7 @@ async function test(
   begin: () => Promise<void>,
 ): Promise<{ evaluation: Evaluation; maxAccuracy: null }> {
   const { config, task, checkpoint, signal } = context;
-  await task.model.loadStateDict(checkpoint!.stateDict, { source: checkpoint!.path, signal });
+  await task.load(checkpoint!.path, { signal });
   await begin();
   const views = { clips: config.TEST.NUM_CLIP, crops: config.TEST.NUM_CROP };
   const evaluation = await evaluateViews(context, views, config.SEED);

@@ -2,9 +2,10 @@ import { join } from 'node:path';
 import { CodedError, hasCode } from '../base/error';
 import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
+import type { Checkpoint } from '../io';
 import { AdamW } from '../optim/adamw';
 import { CosineSchedule } from '../optim/schedule';
-import { type Device, resolveDevice } from '../tensor/tensor';
+import { type Device, resolveDevice, type Tensor } from '../tensor/tensor';
 import {
   checkpointName,
   type Position,
@@ -33,8 +34,24 @@ export async function train(
   dataset: VideoDataset,
   begin: () => Promise<void>,
 ): Promise<{ evaluation: Evaluation; maxAccuracy: number }> {
+  const { config, task } = context;
+  const optimizer = new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS });
+  try {
+    const start = await prepare(context, dataset, optimizer);
+    await begin();
+    announce(start, context.checkpoint);
+    return await trainEpochs(context, start);
+  } finally {
+    optimizer.dispose();
+  }
+}
+
+async function trainEpochs(
+  context: RunContext,
+  { first, startBatch, seed, ...start }: Start,
+): Promise<{ evaluation: Evaluation; maxAccuracy: number }> {
   const { config, emit } = context;
-  const { epochs, first, startBatch, seed, ...start } = await prepare(context, dataset, begin);
+  const epochs = config.TRAIN.EPOCHS;
   const { training } = start;
   const steps = training.loader.batchesPerEpoch;
   let { maxAccuracy, lastSaved } = start;
@@ -86,7 +103,7 @@ export async function train(
 /** Where training begins, and all that it works on. */
 interface Start {
   training: Training;
-  epochs: number;
+  position: Position | null;
   first: number;
   startBatch: number;
   seed: number;
@@ -98,13 +115,12 @@ interface Start {
 async function prepare(
   { config, task, checkpoint, emit, signal }: RunContext,
   dataset: VideoDataset,
-  begin: () => Promise<void>,
+  optimizer: AdamW,
 ): Promise<Start> {
   const fresh: VideoLoader = trainLoader(config, dataset, config.SEED, signal);
   const stepsPerEpoch = fresh.batchesPerEpoch;
   const position = checkpoint && readPosition(checkpoint, { seed: config.SEED, stepsPerEpoch });
   const seed = position?.seed ?? config.SEED;
-  const optimizer = new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS });
   const schedule = new CosineSchedule(optimizer, {
     totalSteps: config.TRAIN.EPOCHS * stepsPerEpoch,
     warmupSteps: Math.floor(config.TRAIN.WARMUP_EPOCHS * stepsPerEpoch),
@@ -114,11 +130,9 @@ async function prepare(
   const device = resolveDevice(config.MODEL.DEVICE as Device);
   const training: Training = { config, task, dataset, loader, optimizer, schedule, device, seed, emit };
   if (checkpoint) await restore(checkpoint, training);
-  await begin();
-  announce(training, checkpoint?.path ?? null, position);
   return {
     training,
-    epochs: config.TRAIN.EPOCHS,
+    position,
     first: position === null ? 0 : position.batch === null ? position.epoch + 1 : position.epoch,
     startBatch: position?.batch ?? 0,
     seed,
@@ -127,21 +141,17 @@ async function prepare(
   };
 }
 
-function announce(
-  { config, emit, optimizer, task }: Training,
-  path: string | null,
-  position: Position | null,
-) {
+function announce({ training, position }: Start, checkpoint: Checkpoint | null): void {
+  const { config, emit, optimizer, task } = training;
   const say = (text: string, warning = false) => emit({ kind: 'message', text, warning });
-  const count = (tensors: Iterable<{ size: number }>) => {
-    let sum = 0;
-    for (const { size } of tensors) sum += size;
-    return sum.toLocaleString('en-US');
-  };
+  const count = (tensors: readonly Tensor[]) =>
+    tensors.reduce((sum, { size }) => sum + size, 0).toLocaleString('en-US');
+  const [all, trained] = [count(task.model.parameters()), count(optimizer.parameters())];
   say(
-    `${config.MODEL.ARCH}: ${count(task.model.parameters())} parameters, ${count(optimizer.parameters())} of them trained, computing in ${task.computeDtype}`,
+    `${config.MODEL.ARCH}: ${all} parameters, ${trained} of them trained, computing in ${task.computeDtype}`,
   );
-  if (path === null) return;
+  if (checkpoint === null) return;
+  const { path } = checkpoint;
   if (position === null) {
     say(
       `${path} holds weights only, no optimizer state: training starts at epoch 0 with these weights`,

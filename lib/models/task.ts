@@ -45,5 +45,11 @@ export interface Task {
   loss(logits: Tensor, targets: Targets, config: Config): Tensor;
   /** Trainable parameters in the order that an optimizer numbers them. */
   parameterGroups(config: Config): ParameterGroup[];
+  /**
+   * Replaces all weights by those of a checkpoint in any format. Nothing changes unless it holds the same model.
+   *
+   * @throws ERR_CHECKPOINT_MISMATCH saying what differs and what to set; what `readCheckpoint` throws; ERR_ABORTED
+   */
+  load(path: string, options?: { signal?: AbortSignal }): Promise<void>;
   dispose(): void;
 }

@@ -6,9 +6,10 @@ import { type Tensor, tensor } from '../../tensor/tensor';
 import type { Tokens } from '../clip/tokenizer';
 import type { ComputeDtype } from '../dtype';
 import type { ParameterGroup, Targets, Task, TaskOptions } from '../task';
-import { geometryOf } from '../zoo';
+import { archOf, geometryOf } from '../zoo';
 import { tokensFor } from './classify';
-import { loadPretrained } from './weights';
+import { checkGeometry, type Geometry } from './geometry';
+import { loadPretrained, openWeights } from './weights';
 import { XCLIP } from './xclip';
 
 /** Parts of a name that stay trainable with a fixed text tower. */
@@ -66,6 +67,17 @@ export class XclipTask implements Task {
 
   parameterGroups(config: Config): ParameterGroup[] {
     return parameterGroups(this.model, config);
+  }
+
+  async load(path: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const { state, geometry, close } = await openWeights(path);
+    try {
+      const named = (sizes: Geometry): Geometry => ({ ...sizes, arch: archOf(sizes) });
+      checkGeometry(named(geometry), named(this.model.geometry), path);
+      await this.model.loadStateDict(state, { source: path, ...options });
+    } finally {
+      await close();
+    }
   }
 
   dispose(): void {

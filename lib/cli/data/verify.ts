@@ -1,0 +1,64 @@
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { writeText } from '../../data/prepare/prepared';
+import { forgetProgress, verifyDataset } from '../../data/verify';
+import { VideoDataset } from '../../data/video_dataset';
+import { integerFrom } from '../arguments';
+import { interruptible } from '../interrupt';
+import { ProgressBar } from '../progress';
+import { note, print } from '../terminal';
+
+interface VerifyFlags {
+  root: string;
+  report: string;
+  deadline: number;
+}
+
+const help = `
+The report is JSON: how many videos and frames, and of each bad video its name, the reason, and the first bad frame with
+its time. An interrupted check goes on where it stopped. Exit status 1 when a video is bad.`;
+
+/** Adds `data verify`: decodes everything. */
+export function addVerify(data: Command): void {
+  data
+    .command('verify')
+    .description('decode every frame of every video of a list and report what is bad')
+    .argument('<list>', 'list of videos, or archives with labels')
+    .requiredOption('--root <path>', 'where the videos are')
+    .option('--report <file>', 'where the report goes', 'verify.json')
+    .option('--deadline <seconds>', 'time that a piece of a video may take', integerFrom(1), 60)
+    .addHelpText('after', help)
+    .action(async (list: string, flags: VerifyFlags) => {
+      await interruptible('stopping', (signal) => verify(list, flags, signal));
+    });
+}
+
+async function verify(
+  list: string,
+  { root, report, deadline }: VerifyFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const dataset = await VideoDataset.fromList(list, { root, signal });
+  const journal = `${report}.partial`;
+  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  try {
+    const { videos, frames, bad } = await verifyDataset(dataset, {
+      journal,
+      subject: JSON.stringify([resolve(list), resolve(root)]),
+      deadlineMs: 1000 * deadline,
+      signal,
+      onProgress: (done, total, count) => {
+        if (done > 0) bar?.show('verify', { step: done - 1, steps: total }, `${count} bad`);
+      },
+    });
+    bar?.stop();
+    await writeText(report, `${JSON.stringify({ list, root, videos, frames, bad }, null, 2)}\n`);
+    await forgetProgress(journal);
+    for (const { location, code, reason } of bad)
+      note(`${code}: ${reason.includes(location) ? '' : `${location}: `}${reason}`);
+    print(`${report}: ${videos} videos, ${frames} frames decoded, ${bad.length} bad`);
+    if (bad.length > 0) process.exitCode = 1;
+  } finally {
+    bar?.stop();
+  }
+}
