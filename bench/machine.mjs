@@ -34,6 +34,11 @@ export function median(values) {
   return sorted[Math.floor(sorted.length / 2)];
 }
 
+/** A number as people read it: 0, 0.16, 1.1e-6. */
+export function shortNumber(value) {
+  return value === 0 || Math.abs(value) >= 1e-3 ? String(value) : value.toExponential();
+}
+
 /** Writes bench/results/<name>.json with the machine and the date. */
 export function saveResult(name, result) {
   const folder = join(root, 'bench/results');

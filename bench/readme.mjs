@@ -1,7 +1,7 @@
 // Rewrites the figures in README.md from bench/results/*.json, between the two markers.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { root } from './machine.mjs';
+import { root, shortNumber } from './machine.mjs';
 
 const read = (name) => {
   const file = join(root, 'bench/results', `${name}.json`);
@@ -40,7 +40,9 @@ function parityTable() {
     '',
     '| what | largest difference | allowed |',
     '|---|---|---|',
-    ...result.rows.map(({ what, difference, allowed }) => `| ${what} | ${difference} | ${allowed} |`),
+    ...result.rows.map(
+      ({ what, difference, allowed }) => `| ${what} | ${shortNumber(difference)} | ${shortNumber(allowed)} |`,
+    ),
   ].join('\n');
 }
 

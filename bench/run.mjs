@@ -1,9 +1,9 @@
 // npm run bench [-- SUITE ...] [--peers FOLDER --python FILE]
 //
-// Suites: model (default) and what other files of this folder name. Results go to bench/results/*.json and the table in
-// README.md is rewritten from them. With --peers, each measurement alternates with the same one made by PyTorch, and
-// the ratio of the medians is kept beside it.
-import { execFileSync } from 'node:child_process';
+// Suites: parity, how far from the official implementation; model, speed and memory. Both when none is named. Results go
+// to bench/results/*.json and the tables in README.md are rewritten from them. With --peers, each measurement of the
+// model alternates with the same one made by PyTorch, and the ratio of the medians is kept beside it.
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -54,12 +54,17 @@ function model() {
   console.log(saveResult('model-cpu', { rows }));
 }
 
+function parity() {
+  const { status } = spawnSync(process.execPath, [join(root, 'bench/parity.mjs')], { stdio: 'inherit' });
+  if (status !== 0) process.exit(1);
+}
+
 if (values.peers && !existsSync(join(values.peers, 'torch_xclip.py'))) {
   console.error(`--peers ${values.peers}: no torch_xclip.py there`);
   process.exit(1);
 }
-const suites = { model };
-for (const name of positionals.length > 0 ? positionals : ['model']) {
+const suites = { parity, model };
+for (const name of positionals.length > 0 ? positionals : Object.keys(suites)) {
   if (!(name in suites)) {
     console.error(`unknown suite '${name}'; one of ${Object.keys(suites).join(', ')}`);
     process.exit(1);
