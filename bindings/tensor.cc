@@ -166,6 +166,20 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   });
 }
 
+// takeProfile(): [[op, calls, seconds], ...] since profiling began or the last call.
+Napi::Value take_profile(const Napi::CallbackInfo& info) {
+  const auto times = native::cpu_queue().take_profile();
+  Napi::Array out = Napi::Array::New(info.Env(), times.size());
+  for (uint32_t i = 0; i < times.size(); ++i) {
+    Napi::Array row = Napi::Array::New(info.Env(), 3);
+    row.Set(0u, times[i].name);
+    row.Set(1u, static_cast<double>(times[i].calls));
+    row.Set(2u, times[i].seconds);
+    out.Set(i, row);
+  }
+  return out;
+}
+
 // kernels(): [[name, device], ...] of every filled slot.
 Napi::Value kernels(const Napi::CallbackInfo& info) {
   const auto& records = native::kernel_records();
@@ -191,6 +205,7 @@ void export_tensor_async(Napi::Env env, Napi::Object exports) {
   add("read", read);
   add("synchronize", synchronize);
   add("memory", memory);
+  add("takeProfile", take_profile);
   add("kernels", kernels);
 }
 
@@ -212,6 +227,7 @@ bool device_available(DeviceType device) { return has_backend(device); }
 void empty_cache(DeviceType device) { backend(device).empty_cache(); }
 void reset_peak_memory(DeviceType device) { backend(device).reset_peak(); }
 void set_synchronous(bool on) { cpu_queue().set_synchronous(on); }
+void set_profiling(bool on) { cpu_queue().set_profiling(on); }
 void set_threads(int64_t count) {
   CHECK(count >= 1 && count <= 1024, "ERR_ARGUMENT", "count must be between 1 and 1024, got ", count);
   // The thread count is a property of the queue's own thread, where the kernels run.
@@ -233,6 +249,7 @@ std::vector<Binding> tensor_bindings() {
       BIND(empty_cache, "device"),
       BIND(reset_peak_memory, "device"),
       BIND(set_synchronous, "on"),
+      BIND(set_profiling, "on"),
       BIND(set_threads, "count"),
   };
 }

@@ -17,7 +17,15 @@ export * as engine from './engine';
 export { run } from './engine';
 export * as io from './io';
 export * from './models';
-export { memory, resetPeakMemory, setThreads, synchronize } from './native/device';
+export {
+  memory,
+  type OpTime,
+  resetPeakMemory,
+  setProfiling,
+  setThreads,
+  synchronize,
+  takeProfile,
+} from './native/device';
 export type { DeviceType, DType, MemoryStats } from './native/load';
 export * as nn from './nn';
 export * from './ops';

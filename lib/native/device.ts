@@ -24,3 +24,30 @@ export function synchronize(device: DeviceType = 'cpu'): Promise<void> {
 export function setThreads(count: number): void {
   native().setThreads(count);
 }
+
+/** Time that an operation took on the CPU queue. */
+export interface OpTime {
+  op: string;
+  calls: number;
+  seconds: number;
+}
+
+/**
+ * Turns the measurement of operations on or off; {@link takeProfile} fetches and clears what was measured.
+ *
+ * @example
+ * setProfiling(true);
+ * await model.classify('clip.mp4', names);
+ * console.table(takeProfile());
+ */
+export function setProfiling(on: boolean): void {
+  native().setProfiling(on);
+}
+
+/** Time per operation since profiling began or the last call, slowest first. */
+export function takeProfile(): OpTime[] {
+  const rows = native()
+    .takeProfile()
+    .map(([op, calls, seconds]) => ({ op, calls, seconds }));
+  return rows.sort((a, b) => b.seconds - a.seconds);
+}

@@ -36,6 +36,8 @@ export interface NativeAddon extends NativeOps {
   memory(device: DeviceType): MemoryStats;
   /** The class of the errors that the addon throws and rejects with: `new errorClass(code, message)`. */
   setErrorClass(errorClass: typeof CodedError): void;
+  /** `[op, calls, seconds]` of the CPU queue since `setProfiling(true)` or the last call, by name. */
+  takeProfile(): [string, number, number][];
   /** Every filled kernel slot: `[name, device]`. */
   kernels(): [string, DeviceType][];
 }

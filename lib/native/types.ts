@@ -161,6 +161,7 @@ export interface NativeOps {
     queries: number,
     causal: boolean,
   ): [NativeTensor, NativeTensor];
+  setProfiling(on: boolean): void;
   setSynchronous(on: boolean): void;
   setThreads(count: number): void;
   slice(x: NativeTensor, axis: number, start: number, end: number): NativeTensor;

@@ -106,14 +106,16 @@ function withRecording<T>(on: boolean, body: () => T): T {
  * @param inputs tensors the result depends on (null for an absent optional one)
  * @param forward returns one handle per output
  * @param derivative null for an operation that has none: differentiating it throws ERR_NO_GRADIENT
+ * @param always record even if no input requires a gradient: for what reaches leaves by other ways than its inputs
  */
 export function operation(
   name: string,
   inputs: readonly (Tensor | null | undefined)[],
   forward: (context: Forward) => NativeTensor[],
   derivative: Derivative | null,
+  always = false,
 ): Tensor[] {
-  const needed = recording && inputs.some((input) => input?.requiresGrad);
+  const needed = recording && (always || inputs.some((input) => input?.requiresGrad));
   let saved: NativeTensor[] = [];
   const handles = forward({
     recording: needed,
@@ -275,16 +277,15 @@ function deliver(input: Input, grad: NativeTensor): void {
  */
 export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   if (!recording) return body(...inputs);
-  return unaryOutput(
+  const [output] = operation(
     'checkpoint',
-    // The leaves inside the body are reached by the inner backward, so the node must exist even if no input needs it.
     inputs,
     (context) => {
       const result = noGrad(() => body(...inputs));
       context.save(...inputs.map((input) => input.handle));
       const handle = native().retain(result.handle);
       if (!inputs.includes(result)) result.dispose();
-      return handle;
+      return [handle];
     },
     ([grad], saved, { needs }) => {
       const again = saved.map((handle, i) => {
@@ -303,5 +304,7 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
         return gradient;
       });
     },
+    true,
   );
+  return output!;
 }

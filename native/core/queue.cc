@@ -1,5 +1,6 @@
 #include "core/queue.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <future>
@@ -95,10 +96,28 @@ void CpuQueue::run() {
       task = std::move(tasks_.front());
       tasks_.pop_front();
     }
-    execute(task);
+    if (profiling_) {
+      const auto start = std::chrono::steady_clock::now();
+      execute(task);
+      const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+      std::lock_guard<std::mutex> lock(mutex_);
+      OpTime& time = profile_[task.site.name];
+      time.calls += 1;
+      time.seconds += spent.count();
+    } else {
+      execute(task);
+    }
     task = {};
     completed_.fetch_add(1);
   }
+}
+
+std::vector<CpuQueue::OpTime> CpuQueue::take_profile() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<OpTime> times;
+  for (auto& [name, time] : profile_) times.push_back({name, time.calls, time.seconds});
+  profile_.clear();
+  return times;
 }
 
 // Never destroyed: tensors of several JavaScript environments may outlive any one of them, and process exit

@@ -4,8 +4,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "core/allocator.h"
 #include "core/device.h"
@@ -36,6 +39,15 @@ class CpuQueue final : public DeviceBackend {
   // setSynchronous.
   void set_synchronous(bool on) { synchronous_ = on; }
 
+  // While profiling, the time of every op is added up under its name; taking the profile starts it anew.
+  struct OpTime {
+    std::string name;
+    int64_t calls = 0;
+    double seconds = 0;
+  };
+  void set_profiling(bool on) { profiling_ = on; }
+  std::vector<OpTime> take_profile();
+
  private:
   struct Task {
     OpSite site;
@@ -50,7 +62,8 @@ class CpuQueue final : public DeviceBackend {
   std::condition_variable wake_, idle_;
   std::deque<Task> tasks_;
   std::atomic<uint64_t> submitted_{0}, completed_{0};
-  std::atomic<bool> synchronous_{false};
+  std::atomic<bool> synchronous_{false}, profiling_{false};
+  std::map<std::string, OpTime> profile_;  // under mutex_
   bool stop_ = false;
   std::optional<Error> error_;  // first failure since the last fence; touched by the queue's thread only
   CachingAllocator allocator_;

@@ -7,6 +7,7 @@
 
 #include "core/parallel.h"
 #include "cpu/simd.h"
+#include "cpu/vector_math.h"
 
 namespace native {
 namespace {
@@ -26,13 +27,19 @@ To convert(From value) {
 template <class To, class From>
 SIMD_CLONES void cast_range(const From* x, To* y, int64_t count) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = convert<To>(x[i]);
+  for (int64_t i = 0; i < count; ++i) {
+    if constexpr (std::is_same_v<To, bfloat16>) {
+      store(y + i, static_cast<float>(x[i]));
+    } else {
+      y[i] = convert<To>(x[i]);
+    }
+  }
 }
 
 template <class To, class From>
 SIMD_CLONES void accumulate_range(const From* x, To* y, int64_t count) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = To(static_cast<float>(y[i]) + static_cast<float>(x[i]));
+  for (int64_t i = 0; i < count; ++i) store(y + i, static_cast<float>(y[i]) + static_cast<float>(x[i]));
 }
 
 void fill_kernel_cpu(const FillArgs& a) {

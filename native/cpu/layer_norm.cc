@@ -7,6 +7,7 @@
 
 #include "core/parallel.h"
 #include "cpu/simd.h"
+#include "cpu/vector_math.h"
 
 namespace native {
 namespace {
@@ -37,7 +38,8 @@ SIMD_CLONES void forward_row(const T* x, const float* weight, const float* bias,
   }
   const float rstd = 1.0f / std::sqrt(squares / static_cast<float>(dim) + eps);
 #pragma omp simd
-  for (int64_t i = 0; i < dim; ++i) y[i] = T((static_cast<float>(x[i]) - mean) * rstd * weight[i] + bias[i]);
+  for (int64_t i = 0; i < dim; ++i)
+    store(y + i, (static_cast<float>(x[i]) - mean) * rstd * weight[i] + bias[i]);
   *mean_out = mean;
   *rstd_out = rstd;
 }
@@ -61,7 +63,7 @@ SIMD_CLONES void backward_row(const T* dy, const T* x, const float* weight, floa
   for (int64_t i = 0; i < dim; ++i) {
     const float normal = (static_cast<float>(x[i]) - mean) * rstd;
     const float value = rstd * (static_cast<float>(dy[i]) * weight[i] - sum - normal * dot);
-    dx[i] = T(residual ? value + static_cast<float>(residual[i]) : value);
+    store(dx + i, residual ? value + static_cast<float>(residual[i]) : value);
   }
 }
 

@@ -101,6 +101,13 @@ test('checkpoint gives the same gradients and holds fewer tensors meanwhile', as
   expect(saved.held - middle).toBeLessThan(plain.held - start);
 });
 
+test('checkpoint reaches leaves inside its body though no input needs a gradient', async () => {
+  const x = tensor([2, 3]);
+  const w = leaf([5, 7]);
+  backward(scope(() => sum(checkpoint((input) => mul(input, w), x))));
+  expect(await w.grad!.toArray()).toEqual([2, 3]);
+});
+
 test('a failure inside the queue rejects the next read, naming op and operands, and only that one', async () => {
   const x = tensor([[[1], [2]]]);
   const wrong = gatherRows(x, tensor(Int32Array.of(5)));
