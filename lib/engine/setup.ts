@@ -3,7 +3,7 @@ import { CodedError } from '../base/error';
 import type { Config } from '../config/schema';
 import { readLabels } from '../data/labels';
 import { VideoLoader } from '../data/loader';
-import { testPlanner, trainPlanner } from '../data/plan';
+import { type Planner, testPlanner, trainPlanner } from '../data/plan';
 import { reorderFrames } from '../data/transforms/frame_order';
 import { VideoDataset } from '../data/video_dataset';
 
@@ -21,12 +21,50 @@ export function classNamesOf(config: Config): string[] {
 }
 
 /** The labelled videos of DATA.TRAIN_FILE or DATA.VAL_FILE. @throws as {@link VideoDataset.fromList} */
-export function datasetOf(config: Config, key: 'TRAIN_FILE' | 'VAL_FILE'): Promise<VideoDataset> {
+export function datasetOf(
+  config: Config,
+  key: 'TRAIN_FILE' | 'VAL_FILE',
+  signal?: AbortSignal,
+): Promise<VideoDataset> {
   const list = config.DATA[key];
   if (list === '') {
     throw new CodedError('ERR_CONFIG_VALUE', `DATA.${key} is empty; name a list with lines "file label"`);
   }
-  return VideoDataset.fromList(list, { root: config.DATA.ROOT || '.', numClasses: config.DATA.NUM_CLASSES });
+  return VideoDataset.fromList(list, {
+    root: config.DATA.ROOT || '.',
+    numClasses: config.DATA.NUM_CLASSES,
+    signal,
+  });
+}
+
+/** Plans of training samples, before mixing. @throws ERR_CONFIG_VALUE when nothing chooses the crop */
+export function trainPlannerOf({ DATA, AUG }: Config): Planner {
+  if (!AUG.MULTI_SCALE_CROP && AUG.SHIFT === 0) {
+    throw new CodedError(
+      'ERR_CONFIG_VALUE',
+      'AUG.SHIFT must be at least 1 when AUG.MULTI_SCALE_CROP is off: something has to choose the crop',
+    );
+  }
+  return trainPlanner({
+    numFrames: DATA.NUM_FRAMES,
+    inputSize: DATA.INPUT_SIZE,
+    shift: AUG.MULTI_SCALE_CROP ? 0 : AUG.SHIFT,
+    flip: AUG.FLIP,
+    colorJitter: AUG.COLOR_JITTER,
+    grayScale: AUG.GRAY_SCALE,
+  });
+}
+
+/** Plans of test samples, in `clips` x `crops` views. */
+export function testPlannerOf({ DATA, TEST }: Config, views: { clips: number; crops: number }): Planner {
+  const planner = testPlanner({
+    numFrames: DATA.NUM_FRAMES,
+    inputSize: DATA.INPUT_SIZE,
+    numClips: views.clips,
+    numCrops: views.crops === 3 ? 3 : 1,
+    randomClips: TEST.REFERENCE_SAMPLING,
+  });
+  return reorderFrames(planner, DATA.NUM_FRAMES, TEST.FRAME_ORDER);
 }
 
 /** Mixed, augmented batches in a new order each epoch. @throws ERR_CONFIG_VALUE when there is not one full batch */
@@ -37,22 +75,9 @@ export function trainLoader(
   signal?: AbortSignal,
 ): VideoLoader {
   const { DATA, AUG, TRAIN } = config;
-  if (!AUG.MULTI_SCALE_CROP && AUG.SHIFT === 0) {
-    throw new CodedError(
-      'ERR_CONFIG_VALUE',
-      'AUG.SHIFT must be at least 1 when AUG.MULTI_SCALE_CROP is off: something has to choose the crop',
-    );
-  }
   const loader = new VideoLoader({
     dataset,
-    planner: trainPlanner({
-      numFrames: DATA.NUM_FRAMES,
-      inputSize: DATA.INPUT_SIZE,
-      shift: AUG.MULTI_SCALE_CROP ? 0 : AUG.SHIFT,
-      flip: AUG.FLIP,
-      colorJitter: AUG.COLOR_JITTER,
-      grayScale: AUG.GRAY_SCALE,
-    }),
+    planner: trainPlannerOf(config),
     batchSize: TRAIN.BATCH_SIZE,
     seed,
     training: true,
@@ -88,16 +113,9 @@ export function testLoader(
   signal?: AbortSignal,
 ): VideoLoader {
   const { DATA, TEST } = config;
-  const planner = testPlanner({
-    numFrames: DATA.NUM_FRAMES,
-    inputSize: DATA.INPUT_SIZE,
-    numClips: views.clips,
-    numCrops: views.crops === 3 ? 3 : 1,
-    randomClips: TEST.REFERENCE_SAMPLING,
-  });
   return new VideoLoader({
     dataset,
-    planner: reorderFrames(planner, DATA.NUM_FRAMES, TEST.FRAME_ORDER),
+    planner: testPlannerOf(config, views),
     batchSize: TEST.BATCH_SIZE,
     seed,
     training: false,

@@ -31,7 +31,11 @@ export function addPack(data: Command): void {
     });
 }
 
-async function pack(list: string, { root, output, shardMegabytes }: PackFlags, signal: AbortSignal): Promise<void> {
+async function pack(
+  list: string,
+  { root, output, shardMegabytes }: PackFlags,
+  signal: AbortSignal,
+): Promise<void> {
   const dataset = await VideoDataset.fromList(list, { root, signal });
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
@@ -42,7 +46,8 @@ async function pack(list: string, { root, output, shardMegabytes }: PackFlags, s
       onProgress: (done, total) => bar?.show('pack', { step: done - 1, steps: total }, ''),
     });
     bar?.stop();
-    for (const { path, videos, bytes } of archives) print(`${path}: ${videos} videos, ${(bytes / 1e6).toFixed(1)} MB`);
+    for (const { path, videos, bytes } of archives)
+      print(`${path}: ${videos} videos, ${(bytes / 1e6).toFixed(1)} MB`);
   } finally {
     bar?.stop();
   }

@@ -40,13 +40,13 @@ export async function readLabelledShards(pattern: string, signal?: AbortSignal):
     const members = await readArchiveIndex(shard, signal);
     const labels = new Map<string, Member>();
     for (const member of members) {
-      if (/\.(cls|json)$/i.test(member.name)) labels.set(keyOf(member.name), member);
+      if (/\.(cls|json)$/i.test(member.name)) labels.set(sampleKey(member.name), member);
     }
     const file = await FileBytes.open(shard);
     try {
       for (const { name, offset, length } of members.filter((member) => isVideoName(member.name))) {
         const where = `${shard}: ${name}`;
-        const beside = labels.get(keyOf(name));
+        const beside = labels.get(sampleKey(name));
         if (!beside)
           throw new CodedError('ERR_LIST_FORMAT', `${where}: there is no .cls or .json with its label`);
         const label = await readLabel(file, beside, where);
@@ -59,8 +59,8 @@ export async function readLabelledShards(pattern: string, signal?: AbortSignal):
   return samples;
 }
 
-/** The path up to the first dot of its last part. */
-function keyOf(name: string): string {
+/** What the files of a sample have in common: the path up to the first dot of its last part. */
+export function sampleKey(name: string): string {
   const base = posix.basename(name);
   const dot = base.indexOf('.', 1);
   return posix.join(posix.dirname(name), dot < 0 ? base : base.slice(0, dot));

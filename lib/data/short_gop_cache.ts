@@ -1,0 +1,173 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { CodedError } from '../base/error';
+import { type CancelToken, type VideoAddon, type VideoPlan, videoAddon } from '../native/video';
+import { Limiter } from './limiter';
+import { formatList, type ListEntry } from './list_file';
+import { requirePlainName } from './pack';
+import { makeFolder, writeText } from './prepare/prepared';
+import { resizeShortSide } from './transforms/resize_short_side';
+import type { VideoDataset, VideoSample } from './video_dataset';
+
+/** How the copies are made. */
+export interface CacheSettings {
+  /** Short side of the copies in pixels; smaller videos keep their size. */
+  shortSide: number;
+  /** Distance of key frames: between two wanted frames at most this many have to be decoded. */
+  gop: number;
+  /** Constant quality, 1 (best) to 31. */
+  quality: number;
+}
+
+export interface CacheOptions {
+  /** Folder of the copies. */
+  output: string;
+  /** Name of the new list in it. */
+  listName: string;
+  settings: CacheSettings;
+  signal?: AbortSignal;
+  /** Told after each video. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** A video that could not be copied. */
+export interface CacheFailure {
+  name: string;
+  location: string;
+  code: string;
+  reason: string;
+}
+
+export interface CacheResult {
+  /** The list of the copies. */
+  list: string;
+  entries: ListEntry[];
+  failed: CacheFailure[];
+}
+
+/** A clip is in memory between decoding and encoding; longer ones are refused. */
+const maxClipBytes = 2 ** 31;
+const deadlineMs = 600_000;
+
+/**
+ * Writes a smaller copy of each video with a key frame every few frames, and a list of the copies: training decodes a few
+ * frames per video, and with short distances between key frames hardly any others. Copies that are there from an earlier
+ * call with the same settings stay, so an interrupted call goes on.
+ *
+ * @throws ERR_ARGUMENT when the folder has copies with other settings; ERR_LIST_FORMAT for names that are no plain paths;
+ *   ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED. Videos that cannot be read are reported and left out of the list.
+ */
+export async function cacheDataset(dataset: VideoDataset, options: CacheOptions): Promise<CacheResult> {
+  const { output, listName, settings, signal, onProgress } = options;
+  for (const sample of dataset.samples) requirePlainName(sample);
+  await makeFolder(output);
+  await claim(output, settings);
+  const addon = videoAddon();
+  const cancel = addon.createCancelToken();
+  const stop = () => addon.cancel(cancel);
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop);
+  const limiter = new Limiter(availableParallelism());
+  const failed = new Map<string, CacheFailure>();
+  const samples = [...new Map(dataset.samples.map((sample) => [sample.name, sample])).values()];
+  let done = 0;
+  const copy = async (sample: VideoSample): Promise<void> => {
+    if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'caching was aborted; the same command goes on');
+    const target = join(output, cachedName(sample.name));
+    try {
+      if (!existsSync(target)) await copyVideo(addon, sample, target, settings, cancel);
+    } catch (error) {
+      const { code = 'ERR_INTERNAL', message } = error as CodedError;
+      if (!/^ERR_(VIDEO_(?!ENCODE)|FILE_NOT_FOUND|FILE_READ|FRAME_RANGE)/.test(code)) throw error;
+      failed.set(sample.name, { name: sample.name, location: sample.location, code, reason: message });
+    }
+    done++;
+    onProgress?.(done, samples.length);
+  };
+  try {
+    const results = await Promise.allSettled(samples.map((sample) => limiter.run(() => copy(sample))));
+    const failure = results.find((result) => result.status === 'rejected');
+    if (failure) throw failure.reason;
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+  const entries = dataset.samples
+    .filter(({ name }) => !failed.has(name))
+    .map(({ name, label, where }) => ({ name: cachedName(name), label, where }));
+  const list = join(output, listName);
+  await writeText(list, formatList(entries));
+  return { list, entries, failed: samples.flatMap(({ name }) => failed.get(name) ?? []) };
+}
+
+/** Copies are MP4 files. */
+export function cachedName(name: string): string {
+  return /\.mp4$/.test(name) ? name : `${name}.mp4`;
+}
+
+/** Notes the settings in the folder, or compares them with those that are there. */
+async function claim(output: string, settings: CacheSettings): Promise<void> {
+  const path = join(output, 'cache.json');
+  const text = `${JSON.stringify(settings)}\n`;
+  const found = await readFile(path, 'utf8').catch(() => undefined);
+  if (found === undefined) return writeText(path, text);
+  if (found !== text) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `${output} has copies with other settings (${found.trim()}); name another folder or remove it`,
+    );
+  }
+}
+
+async function copyVideo(
+  addon: VideoAddon,
+  { source, location }: VideoSample,
+  target: string,
+  { shortSide, gop, quality }: CacheSettings,
+  cancel: CancelToken,
+): Promise<void> {
+  const video = await addon.openVideo(source, { deadlineMs }, cancel);
+  let frames: Uint8Array;
+  let size: [number, number];
+  const { frameCount, width, height, fps } = addon.videoInfo(video);
+  try {
+    const smaller =
+      Math.min(width, height) > shortSide ? resizeShortSide([width, height], shortSide) : [width, height];
+    size = [even(smaller[0]!), even(smaller[1]!)];
+    const bytes = frameCount * size[0] * size[1] * 3;
+    if (bytes > maxClipBytes) {
+      throw new CodedError(
+        'ERR_VIDEO_LIMIT',
+        `${location}: ${frameCount} frames of ${size[0]} x ${size[1]} are more than fits into memory; cut the video`,
+      );
+    }
+    frames = new Uint8Array(bytes);
+    const plan: VideoPlan = {
+      frames: Array.from({ length: frameCount }, (_, i) => i),
+      resize: size,
+      crops: [[0, 0, ...size]],
+      size,
+      flip: false,
+      jitter: null,
+      gray: false,
+      mean: [0, 0, 0],
+      std: [1, 1, 1],
+    };
+    await addon.runPlan(video, plan, frames, 0, deadlineMs, cancel);
+  } finally {
+    addon.closeVideo(video);
+  }
+  await makeFolder(dirname(target));
+  const rate = Math.min(1000, Math.max(0.01, fps));
+  await addon.encodeVideo(
+    target,
+    { width: size[0], height: size[1], fps: rate, gop, quality },
+    frames,
+    cancel,
+  );
+}
+
+function even(side: number): number {
+  return Math.max(2, 2 * Math.round(side / 2));
+}

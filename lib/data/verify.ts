@@ -1,0 +1,204 @@
+import { appendFile, readFile, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { CodedError, hasCode } from '../base/error';
+import { readError } from '../io/file_bytes';
+import {
+  type CancelToken,
+  type VideoAddon,
+  type VideoHandle,
+  type VideoPlan,
+  videoAddon,
+} from '../native/video';
+import { Limiter } from './limiter';
+import type { VideoDataset, VideoSample } from './video_dataset';
+
+/** A video that cannot be decoded from beginning to end. */
+export interface BadVideo {
+  name: string;
+  /** Line of the list, and path or archive and member. */
+  where: string;
+  location: string;
+  /** Stable error code, and what was wrong. */
+  code: string;
+  reason: string;
+  /** The first frame that cannot be decoded, and its time; null when the video cannot be opened at all. */
+  frame: number | null;
+  seconds: number | null;
+}
+
+/** What {@link verifyDataset} found. */
+export interface VerifyReport {
+  videos: number;
+  /** Frames of the sound videos. */
+  frames: number;
+  bad: BadVideo[];
+}
+
+export interface VerifyOptions {
+  /** File that remembers what is done, so that an interrupted check goes on; removed by {@link forgetProgress}. */
+  journal: string;
+  /** What is checked, as list and root; a journal of anything else does not count. */
+  subject: string;
+  /** Milliseconds that a piece of a video may take (default 60000). */
+  deadlineMs?: number;
+  signal?: AbortSignal;
+  /** Told after each video. */
+  onProgress?: (done: number, total: number, bad: number) => void;
+}
+
+/** A line of the journal. */
+type Outcome = { name: string; frames: number } | { name: string; bad: BadVideo };
+
+/** Frames decoded per call: between calls the check can stop. */
+const piece = 64;
+
+/**
+ * Decodes every frame of every video. Each name is checked once, however many lines it has.
+ *
+ * @throws ERR_ABORTED (what is done stays in the journal), ERR_FILE_WRITE
+ */
+export async function verifyDataset(dataset: VideoDataset, options: VerifyOptions): Promise<VerifyReport> {
+  const { journal, subject, signal, onProgress } = options;
+  const samples = new Map(dataset.samples.map((sample) => [sample.name, sample]));
+  const outcomes = await readJournal(journal, subject);
+  for (const name of outcomes.keys()) if (!samples.has(name)) outcomes.delete(name);
+  if (outcomes.size === 0) await writeJournal(journal, { subject }, true);
+
+  const addon = videoAddon();
+  const cancel = addon.createCancelToken();
+  const stop = () => addon.cancel(cancel);
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop);
+  const limiter = new Limiter(availableParallelism());
+  const report = () => {
+    const bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;
+    onProgress?.(outcomes.size, samples.size, bad);
+  };
+  const check = async (sample: VideoSample): Promise<void> => {
+    if (signal?.aborted)
+      throw new CodedError('ERR_ABORTED', 'checking was aborted; the same command goes on');
+    const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
+    await writeJournal(journal, outcome);
+    outcomes.set(sample.name, outcome);
+    report();
+  };
+  try {
+    report();
+    const left = [...samples.values()].filter(({ name }) => !outcomes.has(name));
+    const results = await Promise.allSettled(left.map((sample) => limiter.run(() => check(sample))));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed) throw failed.reason;
+  } finally {
+    signal?.removeEventListener('abort', stop);
+  }
+  const inOrder = [...samples.keys()].map((name) => outcomes.get(name)!);
+  return {
+    videos: inOrder.length,
+    frames: inOrder.reduce((sum, outcome) => sum + ('frames' in outcome ? outcome.frames : 0), 0),
+    bad: inOrder.flatMap((outcome) => ('bad' in outcome ? [outcome.bad] : [])),
+  };
+}
+
+/** Removes the journal, once its contents are in a report. */
+export function forgetProgress(journal: string): Promise<void> {
+  return rm(journal, { force: true });
+}
+
+async function decodeWhole(
+  addon: VideoAddon,
+  sample: VideoSample,
+  deadlineMs: number,
+  cancel: CancelToken,
+): Promise<Outcome> {
+  const { name, where, location } = sample;
+  let at = { frame: null as number | null, seconds: null as number | null };
+  try {
+    const video = await addon.openVideo(sample.source, { deadlineMs }, cancel);
+    try {
+      const { frameCount, timestamps } = addon.videoInfo(video);
+      for (let first = 0; first < frameCount; first += piece) {
+        const frames = Array.from({ length: Math.min(piece, frameCount - first) }, (_, i) => first + i);
+        await decode(addon, video, frames, deadlineMs, cancel).catch(async (error) => {
+          const frame = await firstBad(addon, video, frames, deadlineMs, cancel);
+          at = { frame, seconds: timestamps[frame] ?? null };
+          throw error;
+        });
+      }
+      return { name, frames: frameCount };
+    } finally {
+      addon.closeVideo(video);
+    }
+  } catch (error) {
+    const { code = 'ERR_INTERNAL', message } = error as CodedError;
+    if (hasCode(error, 'ERR_ABORTED') || hasCode(error, 'ERR_OUT_OF_MEMORY')) throw error;
+    return { name, bad: { name, where, location, code, reason: message, ...at } };
+  }
+}
+
+/** Decodes frames and keeps one pixel of each: decoding is checked, memory is not needed. */
+async function decode(
+  addon: VideoAddon,
+  video: VideoHandle,
+  frames: number[],
+  deadlineMs: number,
+  cancel: CancelToken,
+): Promise<void> {
+  const plan: VideoPlan = {
+    frames,
+    resize: null,
+    crops: [[0, 0, 1, 1]],
+    size: 1,
+    flip: false,
+    jitter: null,
+    gray: false,
+    mean: [0, 0, 0],
+    std: [1, 1, 1],
+  };
+  await addon.runPlan(video, plan, new Uint8Array(3 * frames.length), 0, deadlineMs, cancel);
+}
+
+/** The first of `frames` that cannot be decoded alone; the first of all when each of them can (a deadline, say). */
+async function firstBad(
+  addon: VideoAddon,
+  video: VideoHandle,
+  frames: number[],
+  deadlineMs: number,
+  cancel: CancelToken,
+): Promise<number> {
+  for (const frame of frames) {
+    try {
+      await decode(addon, video, [frame], deadlineMs, cancel);
+    } catch (error) {
+      if (hasCode(error, 'ERR_ABORTED')) throw error;
+      return frame;
+    }
+  }
+  return frames[0]!;
+}
+
+async function readJournal(path: string, subject: string): Promise<Map<string, Outcome>> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw readError(path, error);
+  });
+  const [head, ...records] = text.split('\n').map(parseLine);
+  if ((head as { subject?: unknown } | undefined)?.subject !== subject) return new Map();
+  const outcomes = (records as (Outcome | undefined)[]).filter((record) => record !== undefined);
+  return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined; // the last line, cut short by a crash, or empty
+  }
+}
+
+async function writeJournal(path: string, record: object, anew = false): Promise<void> {
+  try {
+    await appendFile(path, `${JSON.stringify(record)}\n`, { flag: anew ? 'w' : 'a' });
+  } catch (cause) {
+    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(cause as Error).message}`, { cause });
+  }
+}

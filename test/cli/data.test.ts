@@ -1,0 +1,91 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { runCli } from '../support/built_cli';
+import { makeTinyRun, type TinyRun } from '../support/tiny_run';
+
+let tiny: TinyRun;
+let videos: string;
+let train: string;
+beforeAll(async () => {
+  tiny = await makeTinyRun();
+  videos = join(tiny.root, 'videos');
+  train = join(tiny.root, 'train.txt');
+});
+afterAll(() => tiny.remove());
+
+const at = (name: string) => join(tiny.root, name);
+
+test('prepare and few-shot write lists and say what is in them', async () => {
+  mkdirSync(at('splits'));
+  const [name] = tiny.names as [string];
+  for (const n of [1, 2, 3]) {
+    writeFileSync(
+      at(`splits/${name.replaceAll(' ', '_')}_test_split${n}.txt`),
+      `${name} 0.mp4 1\n${name} 1.mp4 2\nx.avi 2\n`,
+    );
+  }
+  writeFileSync(at('one.csv'), `id,name\n0,${name}\n`);
+  const words = [
+    '--root',
+    videos,
+    '--annotations',
+    at('splits'),
+    '--output',
+    at('lists'),
+    '--labels',
+    at('one.csv'),
+  ];
+  const prepared = await runCli(['data', 'prepare', 'hmdb51', ...words]);
+  expect(prepared).toMatchObject({ status: 0, stderr: '' });
+  expect(prepared.stdout.split('\n')[1]).toBe(
+    `${at('lists/val_split1.txt')}: 1 videos of 1 classes, 1 more are missing`,
+  );
+
+  const few = await runCli(['data', 'few-shot', train, '--k', '2', '--seed', '4', '--output', at('few.txt')]);
+  expect(few.stdout).toBe(`${at('few.txt')}: 6 videos, 2 of each of 3 classes\n`);
+  const refused = await runCli(['data', 'few-shot', train, '--k', '16', '--output', at('no.txt')]);
+  expect(refused).toMatchObject({ status: 1, stdout: '' });
+  expect(refused.stderr).toMatch(/^error ERR_LIST_FORMAT: class 0 has 3 videos, fewer than k = 16\n$/);
+});
+
+test('verify: status 0 for sound videos, 1 for bad ones, which the report names', async () => {
+  const sound = await runCli(['data', 'verify', train, '--root', videos, '--report', at('sound.json')]);
+  expect(sound).toMatchObject({
+    status: 0,
+    stdout: `${at('sound.json')}: 9 videos, 90 frames decoded, 0 bad\n`,
+  });
+  writeFileSync(join(videos, 'text.mp4'), 'no video');
+  writeFileSync(at('bad.txt'), `text.mp4 0\n`);
+  const bad = await runCli(['data', 'verify', at('bad.txt'), '--root', videos, '--report', at('bad.json')]);
+  expect(bad.status).toBe(1);
+  expect(bad.stderr).toMatch(/^ERR_VIDEO_FORMAT: .*text\.mp4/);
+  expect(JSON.parse(readFileSync(at('bad.json'), 'utf8')).bad).toMatchObject([
+    { name: 'text.mp4', frame: null },
+  ]);
+  expect(existsSync(at('bad.json.partial'))).toBe(false);
+});
+
+test('pack, cache and show', async () => {
+  const packed = await runCli(['data', 'pack', train, '--root', videos, '--output', at('train.tar')]);
+  expect(packed.stdout).toMatch(/train\.tar: 9 videos, 0\.\d MB\n$/);
+  const cached = await runCli(['data', 'cache', train, '--root', at('train.tar'), '--output', at('cached')]);
+  expect(cached).toMatchObject({ status: 0, stderr: '' });
+  expect(cached.stdout).toMatch(
+    /train\.txt: 9 videos, 0 could not be copied\n8 frames of 9 videos on one thread: [\d.]+ clips\/s before, [\d.]+ after, [\d.]+ times as fast\n$/,
+  );
+  const words = [
+    '--index',
+    '2',
+    '--epoch',
+    '1',
+    '--output',
+    at('views'),
+    '--opts',
+    'DATA.ROOT',
+    at('train.tar'),
+  ];
+  const shown = await runCli(['data', 'show', '-cfg', tiny.cfg, ...words]);
+  expect(shown).toMatchObject({ status: 0, stderr: '' });
+  expect(shown.stdout).toContain(`train.tar: ${tiny.names[0]} 2.mp4, label 0: 1 x 4 frames`);
+  expect(readdirSync(at('views'))).toContain('contact_sheet.png');
+});

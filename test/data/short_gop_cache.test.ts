@@ -1,0 +1,90 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { compareDecoding } from '../../lib/data/decode_speed';
+import { type CacheSettings, cacheDataset } from '../../lib/data/short_gop_cache';
+import { VideoDataset } from '../../lib/data/video_dataset';
+import { VideoReader } from '../../lib/data/video_reader';
+import { videoAddon } from '../../lib/native/video';
+import { numberedFrames, numbersIn } from '../support/video';
+import { makeVideoFolder, type VideoFolder } from '../support/video_folder';
+
+let folder: VideoFolder;
+beforeAll(async () => {
+  folder = await makeVideoFolder([
+    ['x/a.mp4', 3],
+    ['b.mov', 1],
+    ['broken.mp4', 0],
+  ]);
+  // A larger one, with a single key frame.
+  const options = { width: 160, height: 120, fps: 20, gop: 600 };
+  await videoAddon().encodeVideo(join(folder.videos, 'x/a.mp4'), options, numberedFrames(30, 160, 120));
+  writeFileSync(join(folder.videos, 'broken.mp4'), 'no video');
+});
+afterAll(() => folder.remove());
+
+const settings: CacheSettings = { shortSide: 60, gop: 8, quality: 2 };
+const output = () => join(folder.root, 'cached');
+
+async function cache(changed: Partial<CacheSettings> = {}, signal?: AbortSignal) {
+  const dataset = await VideoDataset.fromList(folder.list, { root: folder.videos });
+  return cacheDataset(dataset, {
+    output: output(),
+    listName: 'list.txt',
+    settings: { ...settings, ...changed },
+    signal,
+  });
+}
+
+test('copies have the wanted size, all frames in order and a key frame every few; the bad video is named', async () => {
+  const { list, entries, failed } = await cache();
+  expect(readFileSync(list, 'utf8')).toBe('x/a.mp4 3\nb.mov.mp4 1\n');
+  expect(entries).toHaveLength(2);
+  expect(failed).toMatchObject([{ name: 'broken.mp4', code: 'ERR_VIDEO_FORMAT' }]);
+  using large = await VideoReader.open(join(output(), 'x/a.mp4'));
+  expect([large.width, large.height, large.length, large.fps]).toEqual([80, 60, 30, 20]);
+  expect([...large.info.keyFrames]).toEqual([0, 8, 16, 24]);
+  // Blocks of 16 pixels are 8 in the copy: numbers are read where their middles are now.
+  const frames = await large.getBatch([5, 29]);
+  const scaled = numbersIn(enlarge(frames, 80, 60), 160, 120);
+  expect(scaled).toEqual([5, 29]);
+  using small = await VideoReader.open(join(output(), 'b.mov.mp4'));
+  expect([small.width, small.height]).toEqual([64, 48]); // not made larger than it is
+});
+
+test('copies that are there stay; other settings are refused; an abort stops', async () => {
+  await cache();
+  const before = statSync(join(output(), 'x/a.mp4')).mtimeMs;
+  await cache();
+  expect(statSync(join(output(), 'x/a.mp4')).mtimeMs).toBe(before);
+  await expect(cache({ gop: 4 })).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+    message: expect.stringContaining('copies with other settings'),
+  });
+  await expect(cache({}, AbortSignal.abort())).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+  expect(readdirSync(output()).sort()).toEqual(['b.mov.mp4', 'cache.json', 'list.txt', 'x']);
+});
+
+test('the comparison counts clips of both sides', async () => {
+  const source = { path: join(folder.videos, 'b.mov') };
+  const { videos, before, after } = await compareDecoding([[source, source]]);
+  expect(videos).toBe(1);
+  expect(before).toBeGreaterThan(0);
+  expect(after).toBeGreaterThan(0);
+});
+
+/** Each pixel twice in both directions. */
+function enlarge(rgb: Uint8Array, width: number, height: number): Uint8Array {
+  const count = rgb.length / (width * height * 3);
+  const out = new Uint8Array(rgb.length * 4);
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    for (let y = 0; y < 2 * height; y++) {
+      for (let x = 0; x < 2 * width; x++) {
+        const from = ((i * height + (y >> 1)) * width + (x >> 1)) * 3;
+        out.set(rgb.subarray(from, from + 3), at);
+        at += 3;
+      }
+    }
+  }
+  return out;
+}

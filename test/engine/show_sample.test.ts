@@ -1,0 +1,83 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { inflateSync } from 'node:zlib';
+import { VideoLoader } from '../../lib/data/loader';
+import { VideoReader } from '../../lib/data/video_reader';
+import { datasetOf, trainPlannerOf } from '../../lib/engine/setup';
+import { contactSheet, showSample } from '../../lib/engine/show_sample';
+import { makeTinyRun, type TinyRun } from '../support/tiny_run';
+
+let tiny: TinyRun;
+beforeAll(async () => {
+  tiny = await makeTinyRun();
+});
+afterAll(() => tiny.remove());
+
+/** RGB bytes of a PNG that `encodePng` wrote: every row starts with filter 1, left neighbour. */
+function pixelsOf(path: string): { width: number; pixels: Uint8Array } {
+  const bytes = readFileSync(path);
+  const width = bytes.readUInt32BE(16);
+  const height = bytes.readUInt32BE(20);
+  const data = bytes.indexOf('IDAT');
+  const rows = inflateSync(bytes.subarray(data + 4, data + 4 + bytes.readUInt32BE(data - 4)));
+  const stride = 3 * width;
+  const pixels = new Uint8Array(height * stride);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < stride; x++) {
+      const left = x < 3 ? 0 : pixels[y * stride + x - 3]!;
+      pixels[y * stride + x] = (rows[y * (stride + 1) + 1 + x]! + left) & 255;
+    }
+  }
+  return { width, pixels };
+}
+
+test('the pictures are what training loads, and the plan makes them again', async () => {
+  const config = tiny.config();
+  const output = join(tiny.root, 'shown');
+  const shown = await showSample(config, { index: 4, epoch: 3, kind: 'train', output });
+  expect(shown).toMatchObject({ views: 1, frames: 4, label: 1 });
+  const frames = [0, 1, 2, 3].map((i) => pixelsOf(join(output, `view_00_frame_0${i}.png`)).pixels);
+
+  const dataset = await datasetOf(config, 'TRAIN_FILE');
+  const planner = trainPlannerOf(config);
+  const common = { dataset, planner, batchSize: 9, seed: config.SEED, onError: 'fail' } as const;
+  for await (const batch of new VideoLoader({ ...common, training: true }).epoch(3)) {
+    const row = batch.indices.indexOf(4);
+    const mean = [123.675, 116.28, 103.53];
+    const std = [58.395, 57.12, 57.375];
+    for (const [t, frame] of frames.entries()) {
+      for (const channel of [0, 1, 2]) {
+        const start = ((row * 4 + t) * 3 + channel) * 1024;
+        const loaded = batch.frames.subarray(start, start + 1024);
+        loaded.forEach((value, i) => {
+          expect(value * std[channel]! + mean[channel]!).toBeCloseTo(frame[3 * i + channel]!, 2);
+        });
+      }
+    }
+  }
+
+  const { plan, location } = JSON.parse(readFileSync(join(output, 'plan.json'), 'utf8'));
+  using video = await VideoReader.open(location as string);
+  const replayed = new Uint8Array(4 * 32 * 32 * 3);
+  await video.runPlan(plan, replayed);
+  expect(Buffer.concat(frames).equals(replayed)).toBe(true);
+  expect(pixelsOf(shown.sheet).width).toBe(4 * 32);
+});
+
+test('test views: a row each', async () => {
+  const output = join(tiny.root, 'views');
+  const config = tiny.config(['TEST.NUM_CLIP', '2', 'TEST.NUM_CROP', '3']);
+  const shown = await showSample(config, { index: 0, epoch: 0, kind: 'test', output });
+  expect(shown).toMatchObject({ views: 6, frames: 4 });
+  expect(readdirSync(output)).toHaveLength(24 + 2);
+  expect(pixelsOf(shown.sheet).pixels).toHaveLength(6 * 32 * 4 * 32 * 3);
+  await expect(showSample(config, { index: 99, epoch: 0, kind: 'test', output })).rejects.toMatchObject({
+    code: 'ERR_INDEX_RANGE',
+  });
+});
+
+test('a contact sheet breaks the frames of a view over rows', () => {
+  const colours = Uint8Array.from({ length: 2 * 3 * 3 }, (_, i) => Math.floor(i / 3)); // 2 views of 3 one-pixel frames
+  const sheet = contactSheet(colours, 2, 3, 2, 1);
+  expect(Array.from({ length: 8 }, (_, i) => sheet[3 * i])).toEqual([0, 1, 2, 0, 3, 4, 5, 0]);
+});
