@@ -64,7 +64,9 @@ function computeFacts(): string {
 
 function decodeFacts(): string {
   const { workers } = videoAddon().counters();
-  return `${process.env.VIDEO_ADDON_PATH ?? join(packageRoot(), 'bindings/video/build')}; ${workers} workers`;
+  const path =
+    process.env.VIDEO_ADDON_PATH ?? sharedObjects().find((file) => basename(file) === 'video.node');
+  return `${path}; ${workers} workers`;
 }
 
 function tryAddon(name: string, facts: () => string): boolean {
@@ -79,11 +81,15 @@ function tryAddon(name: string, facts: () => string): boolean {
 
 /** The libraries we care about among those the process has loaded, with their full version numbers. */
 function loadedLibraries(): string[] {
+  return sharedObjects()
+    .filter((path) => libraries.some((library) => basename(path).startsWith(`${library}.`)))
+    .map((path) => (existsSync(path) ? realpathSync(path) : path));
+}
+
+/** Files of native code that the process has loaded. */
+function sharedObjects(): string[] {
   const report = process.report?.getReport() as { sharedObjects?: string[] } | undefined;
-  const loaded = (report?.sharedObjects ?? []).filter((path) =>
-    libraries.some((library) => basename(path).startsWith(`${library}.`)),
-  );
-  return loaded.map((path) => (existsSync(path) ? realpathSync(path) : path));
+  return report?.sharedObjects ?? [];
 }
 
 function processorFlags(): string {

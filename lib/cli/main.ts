@@ -27,6 +27,7 @@ export function createProgram(): Command {
     .description('X-CLIP video recognition: train, test, classify')
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'explain the command')
+    .helpCommand('help [command]', 'explain a command')
     .addHelpText('after', examples)
     .exitOverride()
     .configureOutput({ outputError: () => {} });

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { CodedError } from '../base/error';
 import type { DeviceType, NativeOps, NativeTensor } from './types';
 
@@ -70,16 +70,22 @@ export function loadAddon<T>(name: string, override: string, candidates: string[
       continue;
     }
     try {
-      return require(file) as T;
+      return require(resolve(file)) as T;
     } catch (error) {
       failures.push(`  ${file}: ${(error as Error).message}`);
     }
   }
   throw new CodedError(
     'ERR_NATIVE_LOAD',
-    `cannot load the ${name} addon:\n${failures.join('\n')}\n` +
-      `Build it with "npm run build" in ${packageRoot()}, or set ${override} to a built file.`,
+    `cannot load the ${name} addon:\n${failures.join('\n')}\n${chosen ? `Correct ${override} or unset it.` : howToBuild()}`,
   );
+}
+
+/** In a clone everything is set up; an installed package has its addons built again, and says what that needs. */
+function howToBuild(): string {
+  const root = packageRoot();
+  const installed = root.split(sep).includes('node_modules');
+  return `Build it with ${installed ? `"npm rebuild ${basename(root)}"` : `"npm run build" in ${root}`}.`;
 }
 
 let addon: NativeAddon | undefined;

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join } from 'node:path';
 import { CodedError } from '../base/error';
+import { loadAddon, packageRoot } from './load';
 
 /** What to open: a regular file, a byte range of one (a member of a tar, say), or bytes in memory (copied). */
 export type VideoSource = { path: string; offset?: number; length?: number } | { data: Uint8Array };
@@ -159,41 +159,18 @@ interface VideoBinary extends VideoAddon {
 let loaded: VideoAddon | undefined;
 
 /**
- * The decode addon, loaded at the first call. Candidates, in order: the path in the environment variable
- * `VIDEO_ADDON_PATH`, which when set is the only one, and the local build.
+ * The decode addon, loaded at the first call: the file that the environment variable `VIDEO_ADDON_PATH` names, or else
+ * the local build.
  *
- * @throws CodedError ERR_NATIVE_LOAD, which lists every candidate and why it failed.
+ * @throws ERR_NATIVE_LOAD, which lists every candidate and why it failed
  */
 export function videoAddon(): VideoAddon {
-  loaded ??= load();
-  return loaded;
-}
-
-function load(): VideoAddon {
-  const override = process.env.VIDEO_ADDON_PATH;
-  const build = resolve(__dirname, '../../bindings/video/build');
-  const candidates = override
-    ? [resolve(override)]
-    : [`${build}/Release/video.node`, `${build}/Debug/video.node`];
-  const failures: string[] = [];
-  for (const candidate of candidates) {
-    if (!existsSync(candidate)) {
-      failures.push(`${candidate}: no such file`);
-      continue;
-    }
-    try {
-      const binary = require(candidate) as VideoBinary;
-      binary.setErrorClass(CodedError);
-      return binary;
-    } catch (error) {
-      failures.push(`${candidate}: ${error instanceof Error ? error.message : String(error)}`);
-    }
+  if (!loaded) {
+    const binary = loadAddon<VideoBinary>('decode', 'VIDEO_ADDON_PATH', [
+      join(packageRoot(), 'bindings/video/build/Release/video.node'),
+    ]);
+    binary.setErrorClass(CodedError);
+    loaded = binary;
   }
-  const remedy = override
-    ? 'Correct VIDEO_ADDON_PATH or unset it.'
-    : 'Build it with `npm run build` (it needs FFmpeg: on Debian and Ubuntu, apt-get install libavformat-dev libavcodec-dev libswscale-dev).';
-  throw new CodedError(
-    'ERR_NATIVE_LOAD',
-    `the video addon could not be loaded.\n  ${failures.join('\n  ')}\n${remedy}`,
-  );
+  return loaded;
 }

@@ -169,5 +169,7 @@ test('without addons the error says what to build', () => {
   } catch (error) {
     message = String((error as { stderr: Buffer }).stderr);
   }
-  expect(message).toMatch(/ERR_NATIVE_LOAD[\s\S]*compute\.node: no such file[\s\S]*npm/);
+  expect(message).toMatch(
+    /ERR_NATIVE_LOAD[\s\S]*compute\.node: no such file[\s\S]*"npm rebuild xclip-native"/,
+  );
 });
