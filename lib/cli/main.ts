@@ -48,8 +48,8 @@ async function main(): Promise<void> {
 }
 
 function usageError({ code, message }: CommanderError): CodedError {
-  if (code === 'commander.help') return new CodedError('ERR_USAGE', 'no command was given');
-  return new CodedError('ERR_USAGE', message.replace(/^error: /, '').replaceAll('\n', ' '));
+  const problem = code === 'commander.help' ? 'no command was given' : message.replace(/^error: |\.$/g, '');
+  return new CodedError('ERR_USAGE', `${problem.replaceAll('\n', ' ')}; --help says what there is`);
 }
 
 if (require.main === module) void main();
