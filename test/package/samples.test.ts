@@ -14,6 +14,8 @@ const given: Record<string, string> = {
   dy: 'lib.Tensor',
   loss: 'lib.Tensor',
   net: 'lib.nn.Module',
+  model: 'lib.XCLIP',
+  names: 'readonly string[]',
   optimizer: 'lib.optim.AdamW',
   config: 'lib.config.Config',
   geometry: 'lib.Geometry',
