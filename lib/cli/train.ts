@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { type ConfigFlags, loadConfig } from '../config/load';
-import { run } from '../engine/run';
+import { type RunResult, run } from '../engine/run';
 import { integerFrom } from './arguments';
 import { interruptible } from './interrupt';
 import { progressListener } from './progress';
+import { testSplits } from './splits';
 
 /** Options of `train` and `test`, as the parser gives them. */
 interface RunFlags extends ConfigFlags {
@@ -28,7 +29,9 @@ Lists have one "file label" per line. Ctrl-C saves a checkpoint that a resumed r
 const testExamples = `
 Examples:
   $ xclip-native test -cfg configs/k400/32_8.yaml --resume k400_32_8.pth \\
-      --opts DATA.ROOT videos DATA.VAL_FILE val.txt TEST.NUM_CLIP 4 TEST.NUM_CROP 3`;
+      --opts DATA.ROOT videos DATA.VAL_FILE val.txt TEST.NUM_CLIP 4 TEST.NUM_CROP 3
+  $ xclip-native test -cfg configs/hmdb51/16_32.yaml --resume k400_16_32.pth --output out --splits 3 \\
+      --opts DATA.ROOT videos DATA.VAL_FILE lists/val_split{split}.txt`;
 
 /** Adds `train`: the official recipe, with the official flags. */
 export function addTrain(program: Command): void {
@@ -40,17 +43,27 @@ export function addTrain(program: Command): void {
     .option('--pretrained <file>', 'image-text weights to start from, such as ViT-B-32.pt');
   addRunOptions(command)
     .addHelpText('after', trainExamples)
-    .action((flags: RunFlags) => execute(flags));
+    .action(async (flags: RunFlags) => {
+      await execute(flags);
+    });
 }
 
 /** Adds `test`: the same as `train --only_test`. */
 export function addTest(program: Command): void {
   const command = program
     .command('test')
-    .description('measure the accuracy of a checkpoint on the validation list');
+    .description('measure the accuracy of a checkpoint on the validation list')
+    .option(
+      '--splits <n>',
+      'test with {split} in the arguments as 1 to n, then give the mean',
+      integerFrom(1),
+    );
   addRunOptions(command)
     .addHelpText('after', testExamples)
-    .action((flags: RunFlags) => execute({ ...flags, onlyTest: true }));
+    .action(async ({ splits, ...flags }: RunFlags & { splits?: number }) => {
+      const test = (own: RunFlags) => execute({ ...own, onlyTest: true });
+      await (splits === undefined ? test(flags) : testSplits(flags, splits, test));
+    });
 }
 
 function addRunOptions(command: Command): Command {
@@ -68,7 +81,15 @@ function addRunOptions(command: Command): Command {
     .option('--opts <KEY VALUE...>', 'configuration values, as in "TRAIN.EPOCHS 10 TRAIN.LR 1e-4"');
 }
 
-async function execute({ cfg, opts = [], device, threads, seed, ...flags }: RunFlags): Promise<void> {
+/** @returns undefined when the run was interrupted */
+async function execute({
+  cfg,
+  opts = [],
+  device,
+  threads,
+  seed,
+  ...flags
+}: RunFlags): Promise<RunResult | undefined> {
   const own = [
     ...(device === undefined ? [] : ['MODEL.DEVICE', device]),
     ...(seed === undefined ? [] : ['SEED', String(seed)]),
@@ -81,7 +102,7 @@ async function execute({ cfg, opts = [], device, threads, seed, ...flags }: RunF
   const progress = progressListener();
   const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
   try {
-    await interruptible(hint, (signal) => run(config, { threads, signal, listener: progress }));
+    return await interruptible(hint, (signal) => run(config, { threads, signal, listener: progress }));
   } finally {
     progress.stop();
   }

@@ -24,20 +24,28 @@ export interface Views {
   crops: number;
 }
 
+/** An evaluation, and how it looked at the videos. */
+export interface ViewEvaluation extends Evaluation {
+  views: Views;
+  /** What the clips are drawn with, where they are drawn. */
+  seed: number;
+}
+
 /** Evaluates the validation videos in `clips` x `crops` views. */
 export async function evaluateViews(
   { config, task, validation, emit, signal }: RunContext,
   views: Views,
   seed: number,
-): Promise<Evaluation> {
+): Promise<ViewEvaluation> {
   emit({ kind: 'message', text: `${views.clips * views.crops} views inference` });
-  return evaluate({
+  const evaluation = await evaluate({
     task,
     loader: testLoader(config, validation, views, seed, signal),
     device: resolveDevice(config.MODEL.DEVICE as Device),
     printFrequency: config.PRINT_FREQ,
     emit,
   });
+  return { ...evaluation, views, seed };
 }
 
 /** The record of a finished evaluation. */

@@ -1,3 +1,4 @@
+export type { ViewEvaluation, Views } from './context';
 export { type EvaluateOptions, type Evaluation, evaluate, type Prediction } from './evaluate';
 export {
   type CheckpointSaved,
@@ -12,4 +13,5 @@ export {
   type TrainStep,
 } from './events';
 export { type ReportData, writeReport } from './report';
+export type { ClassResult, Mistake, Protocol, Results } from './results';
 export { type RunOptions, type RunResult, run } from './run';

@@ -7,10 +7,10 @@ import { createTask, type Task } from '../models';
 import { native } from '../native/load';
 import { videoAddon } from '../native/video';
 import { newestCheckpoint } from './checkpoint';
-import { accuracyEvent, evaluateViews, type RunContext } from './context';
-import type { Evaluation } from './evaluate';
+import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation } from './context';
 import type { Listener } from './events';
 import { readMetrics, writeReport } from './report';
+import { resultsOf, writeResults } from './results';
 import { METRICS_FILE, runLog } from './run_log';
 import { classNamesOf, datasetOf, requireFile } from './setup';
 import { train } from './train';
@@ -30,7 +30,7 @@ export interface RunOptions {
 
 export interface RunResult {
   /** The last evaluation: multi-view after training, else as TEST says. */
-  evaluation: Evaluation;
+  evaluation: ViewEvaluation;
   /** Best top-1 after an epoch, in percent; null when only tested. */
   maxAccuracy: number | null;
   classNames: readonly string[];
@@ -39,7 +39,7 @@ export interface RunResult {
 /**
  * Does what a configuration says: trains and tests after each epoch, with a multi-view test at the end, or, with
  * TEST.ONLY_TEST, tests the checkpoint MODEL.RESUME. In OUTPUT (unless it is '') it leaves the configuration, the log,
- * metrics, checkpoints and a report.
+ * metrics, checkpoints, a report, and the results with the protocol of the test as JSON.
  *
  * @throws CodedErrors of every part; anything wrong in the configuration, the lists or the checkpoint comes before the
  *   first step, and before anything is written
@@ -106,7 +106,7 @@ async function resumeFile({ TRAIN, MODEL, OUTPUT, TEST }: Config): Promise<strin
 async function test(
   context: RunContext,
   begin: () => Promise<void>,
-): Promise<{ evaluation: Evaluation; maxAccuracy: null }> {
+): Promise<{ evaluation: ViewEvaluation; maxAccuracy: null }> {
   const { config, task, checkpoint, signal } = context;
   await task.load(checkpoint!.path, { signal });
   await begin();
@@ -118,9 +118,11 @@ async function test(
 
 async function report(
   { config, task, validation, checkpoint, signal }: Omit<RunContext, 'emit'>,
-  evaluation: Evaluation,
+  evaluation: ViewEvaluation,
 ): Promise<void> {
   const { DATA, MODEL, OUTPUT, TEST } = config;
+  const tested = TEST.ONLY_TEST ? checkpoint!.path : null;
+  await writeResults(OUTPUT, resultsOf(config, validation, task.classNames, evaluation, tested));
   const percent = (value: number) => `${value.toFixed(2)} %`;
   await writeReport(
     join(OUTPUT, REPORT_FILE),

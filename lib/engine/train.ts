@@ -14,8 +14,7 @@ import {
   restore,
   saveCheckpoint,
 } from './checkpoint';
-import { accuracyEvent, evaluateViews, type RunContext } from './context';
-import type { Evaluation } from './evaluate';
+import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation } from './context';
 import { trainLoader } from './setup';
 import { type Training, trainEpoch } from './train_epoch';
 
@@ -33,7 +32,7 @@ export async function train(
   context: RunContext,
   dataset: VideoDataset,
   begin: () => Promise<void>,
-): Promise<{ evaluation: Evaluation; maxAccuracy: number }> {
+): Promise<{ evaluation: ViewEvaluation; maxAccuracy: number }> {
   const { config, task } = context;
   const optimizer = new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS });
   try {
@@ -49,7 +48,7 @@ export async function train(
 async function trainEpochs(
   context: RunContext,
   { first, startBatch, seed, ...start }: Start,
-): Promise<{ evaluation: Evaluation; maxAccuracy: number }> {
+): Promise<{ evaluation: ViewEvaluation; maxAccuracy: number }> {
   const { config, emit } = context;
   const epochs = config.TRAIN.EPOCHS;
   const { training } = start;

@@ -62,6 +62,7 @@ test('train, then test what it saved, with the official flags', async () => {
       'log_rank0.txt',
       'metrics.jsonl',
       'report.html',
+      'results.json',
     ]),
   );
   const resume = join('out', 'ckpt_epoch_0.pth');

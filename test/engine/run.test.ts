@@ -61,6 +61,7 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
       'log_rank0.txt',
       'metrics.jsonl',
       'report.html',
+      'results.json',
     ].sort(),
   );
   // No warm-up: the schedule starts at LR; the rate shown is the one after the step.
