@@ -23,9 +23,9 @@ export const SCHEMA = {
   BASE: list([''], text('')),
 
   DATA: {
-    /** Folder that the names in list files are relative to. */
+    /** Where the videos are: a folder that names in lists are relative to, a .tar, a .zip, or shards `x-{000..146}.tar`. */
     ROOT: text(''),
-    /** List of training videos: lines "name label", or JSON. */
+    /** List of training videos: lines "name label", or JSON; or archives with a label beside each video. */
     TRAIN_FILE: text(''),
     /** List of validation videos. */
     VAL_FILE: text(''),
