@@ -24,11 +24,13 @@ export class Batch {
     private readonly buffer: Float32Array,
     /** [B, T, 3, S, S], or [B, V, T, 3, S, S] with the V views of a test. */
     readonly shape: readonly number[],
-    /** [B], class numbers. */
+    /** [B], class numbers, each sample's first one. */
     readonly labels: Int32Array,
+    /** [B], all class numbers of each sample. */
+    readonly labelSets: readonly (readonly number[])[],
     /** [B], indices in the data set (of the substitute, where there is one). */
     readonly indices: Int32Array,
-    /** float32 [B, K], smoothed and mixed; only with mixing. */
+    /** float32 [B, K], smoothed and mixed; only with mixing, or when a sample has several labels. */
     readonly targets: Float32Array | undefined,
     /** The samples that failed while this batch was made. */
     readonly failed: readonly SampleFailure[],

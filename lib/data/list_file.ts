@@ -4,7 +4,8 @@ import { CodedError } from '../base/error';
 /** A line of a list of videos. */
 export interface ListEntry {
   name: string;
-  label: number;
+  /** Class numbers, at least one, none twice. */
+  labels: readonly number[];
   /** File and line, as `train.txt:17`. */
   where: string;
 }
@@ -18,7 +19,7 @@ interface RawEntry {
 
 /**
  * Reads a list: lines `name label`, split at the last white space, or, in a file that ends in `.json`, an array of
- * `{ "filename": string, "label": number }`.
+ * `{ "filename": string, "label": number }`. A video of several classes has `3,17` or `[3, 17]`.
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_LIST_FORMAT, naming file and line
  */
 export async function readList(path: string): Promise<ListEntry[]> {
@@ -31,25 +32,30 @@ export async function readList(path: string): Promise<ListEntry[]> {
     if (typeof name !== 'string' || name === '' || name.includes('\0')) {
       throw new CodedError('ERR_LIST_FORMAT', `${where}: expected a file name, got ${JSON.stringify(name)}`);
     }
-    return { name, label: parseLabel(label, where), where };
+    return { name, labels: parseLabels(label, where), where };
   });
 }
 
 /** The text of a list: a line `name label` for each entry. */
-export function formatList(entries: readonly Pick<ListEntry, 'name' | 'label'>[]): string {
-  return entries.map(({ name, label }) => `${name} ${label}\n`).join('');
+export function formatList(entries: readonly Pick<ListEntry, 'name' | 'labels'>[]): string {
+  return entries.map(({ name, labels }) => `${name} ${labels.join(',')}\n`).join('');
 }
 
-/** A label, as a number or in digits. @throws ERR_LIST_FORMAT */
-export function parseLabel(written: unknown, where: string): number {
-  const label = typeof written === 'string' && /^[0-9]+$/.test(written) ? Number(written) : written;
-  if (typeof label !== 'number' || !Number.isSafeInteger(label) || label < 0) {
+/** Labels: a number, digits, digits with commas, or a list of these. @throws ERR_LIST_FORMAT */
+export function parseLabels(written: unknown, where: string): number[] {
+  const parts: unknown[] =
+    typeof written === 'string' ? written.split(',') : Array.isArray(written) ? written : [written];
+  const labels = parts.map((part) =>
+    typeof part === 'string' && /^[0-9]+$/.test(part) ? Number(part) : part,
+  );
+  const isSound = labels.every((label) => Number.isSafeInteger(label) && (label as number) >= 0);
+  if (!isSound || labels.length === 0 || new Set(labels).size < labels.length) {
     throw new CodedError(
       'ERR_LIST_FORMAT',
-      `${where}: expected a label (an integer from 0 on) after the name, got ${JSON.stringify(label)}`,
+      `${where}: expected a label (an integer from 0 on, or several with commas) after the name, got ${JSON.stringify(written)}`,
     );
   }
-  return label;
+  return labels as number[];
 }
 
 function parseLines(text: string, path: string): RawEntry[] {

@@ -25,6 +25,8 @@ export interface LoaderOptions {
   training: boolean;
   /** Mixup and cutmix, in training only; makes {@link Batch.targets}. */
   mix?: MixOptions;
+  /** How {@link Batch.targets} are made without mixing; asked for in training on videos with several labels. */
+  multiLabel?: Pick<MixOptions, 'numClasses' | 'smoothing'>;
   /**
    * `fail`: the first bad video ends the epoch. `skip`: its row is left out, so a batch may be short or even empty.
    * `substitute`: the next video takes its place; in evaluation, where that would count a video twice, it skips.
@@ -66,6 +68,8 @@ export class VideoLoader {
   private readonly samples: SampleLoader;
   private readonly ring: BufferRing;
   private readonly limiter: Limiter;
+  /** How {@link Batch.targets} are made; undefined when labels say all. */
+  private readonly softTargets: LoaderOptions['multiLabel'];
   private readonly sampleSize: number;
   private readonly prefetch: number;
   private readonly rank: number;
@@ -81,6 +85,10 @@ export class VideoLoader {
     checkCount('rank', this.rank, 0, this.worldSize - 1);
     checkCount('prefetchBatches', this.prefetch, 1);
     checkCount('openVideos', options.openVideos ?? 1, 1);
+    if (training) this.softTargets = options.mix ?? (dataset.isMultiLabel ? options.multiLabel : undefined);
+    if (training && dataset.isMultiLabel && !this.softTargets) {
+      throw new CodedError('ERR_ARGUMENT', 'training on videos with several labels needs multiLabel or mix');
+    }
     this.sampleSize = planner.shape.reduce((a, b) => a * b, 1);
     this.batchesPerEpoch = training
       ? Math.floor(Math.ceil(dataset.length / this.worldSize) / batchSize)
@@ -172,7 +180,7 @@ export class VideoLoader {
 
   /** Closes the gaps of skipped rows, attaches labels and mixes. */
   private async finish(epoch: number, step: number, buffer: Float32Array, rows: LoadedRow[]): Promise<Batch> {
-    const { dataset, planner, mix, training, seed } = this.options;
+    const { dataset, planner, mix, seed } = this.options;
     const size = this.sampleSize;
     const indices: number[] = [];
     rows.forEach(({ index }, row) => {
@@ -180,13 +188,15 @@ export class VideoLoader {
       if (indices.length < row) buffer.copyWithin(indices.length * size, row * size, (row + 1) * size);
       indices.push(index);
     });
-    const labels = Int32Array.from(indices, (index) => dataset.at(index).label);
-    let targets: Float32Array | undefined;
-    if (mix && training) {
+    const labelSets = indices.map((index) => dataset.at(index).labels);
+    const labels = Int32Array.from(labelSets, (own) => own[0]!);
+    const soft = this.softTargets;
+    let targets = soft && smoothTargets(labelSets, soft.numClasses, soft.smoothing);
+    if (mix && targets) {
       const [height, width] = planner.shape.slice(-2) as [number, number];
       const random = mixRandom(seed, epoch, step * this.worldSize + this.rank);
       const drawn = drawMix(mix, indices.length, width, height, random);
-      targets = mixTargets(smoothTargets(labels, mix.numClasses, mix.smoothing), drawn);
+      targets = mixTargets(targets, drawn);
       await mixFrames(buffer.subarray(0, indices.length * size), width, height, drawn);
     }
     return new Batch(
@@ -194,6 +204,7 @@ export class VideoLoader {
       buffer,
       [indices.length, ...planner.shape],
       labels,
+      labelSets,
       Int32Array.from(indices),
       targets,
       rows.flatMap((row) => row.failed),

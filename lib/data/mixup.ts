@@ -68,18 +68,25 @@ function interval(center: number, side: number, limit: number): [number, number]
 }
 
 /**
- * Smoothed one-hot targets.
- * @param labels [B], each in [0, K)
+ * Smoothed one-hot targets; several labels of a sample share its probability evenly.
+ * @param labels [B], each in [0, K), or a list of them per sample
  * @returns float32 [B, K], rows sum to 1
  */
-export function smoothTargets(labels: Int32Array, numClasses: number, smoothing: number): Float32Array {
+export function smoothTargets(
+  labels: Int32Array | readonly (readonly number[])[],
+  numClasses: number,
+  smoothing: number,
+): Float32Array {
   const off = smoothing / numClasses;
   const targets = new Float32Array(labels.length * numClasses).fill(off);
-  labels.forEach((label, row) => {
-    if (label < 0 || label >= numClasses) {
-      throw new CodedError('ERR_LABEL_RANGE', `label ${label} is outside the ${numClasses} classes`);
+  labels.forEach((own: number | readonly number[], row: number) => {
+    const list = typeof own === 'number' ? [own] : own;
+    for (const label of list) {
+      if (label < 0 || label >= numClasses) {
+        throw new CodedError('ERR_LABEL_RANGE', `label ${label} is outside the ${numClasses} classes`);
+      }
+      targets[row * numClasses + label] = (1 - smoothing) / list.length + off;
     }
-    targets[row * numClasses + label] = 1 - smoothing + off;
   });
   return targets;
 }

@@ -68,10 +68,10 @@ export async function packDataset(dataset: VideoDataset, options: PackOptions): 
 }
 
 async function addSample(tar: TarWriter, sample: VideoSample): Promise<void> {
-  const { source, name, label } = sample;
+  const { source, name, labels } = sample;
   const size = source.length ?? (await sizeOf(source.path));
   await tar.add(name, size, readSource(source, size));
-  const text = Buffer.from(String(label));
+  const text = Buffer.from(labels.join(','));
   await tar.add(labelName(name), text.length, toIterable(text));
 }
 

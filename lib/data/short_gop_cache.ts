@@ -95,7 +95,7 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
   }
   const entries = dataset.samples
     .filter(({ name }) => !failed.has(name))
-    .map(({ name, label, where }) => ({ name: cachedName(name), label, where }));
+    .map(({ name, labels, where }) => ({ name: cachedName(name), labels, where }));
   const list = join(output, listName);
   await writeText(list, formatList(entries));
   return { list, entries, failed: samples.flatMap(({ name }) => failed.get(name) ?? []) };

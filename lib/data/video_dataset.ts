@@ -1,5 +1,5 @@
 import { CodedError } from '../base/error';
-import { type ListEntry, parseLabel, readList } from './list_file';
+import { parseLabels, readList } from './list_file';
 import { isArchiveName } from './sources/archive_index';
 import { readLabelledShards } from './sources/labelled_shards';
 import { openStore, type Source, type VideoStore } from './sources/store';
@@ -11,11 +11,17 @@ export class VideoSample {
   constructor(
     /** Name as the list writes it. */
     readonly name: string,
-    readonly label: number,
+    /** Class numbers, at least one; all but a few data sets have one. */
+    readonly labels: readonly number[],
     /** Where the list says so, as `train.txt:17`. */
     readonly where: string,
     private readonly store: Pick<VideoStore, 'locate' | 'describe'>,
   ) {}
+
+  /** The first label. */
+  get label(): number {
+    return this.labels[0]!;
+  }
 
   /** Where its bytes are. @throws ERR_FILE_NOT_FOUND, ERR_LIST_FORMAT (several could be meant), in archives */
   get source(): Source {
@@ -53,6 +59,11 @@ export interface ListOptions {
 export class VideoDataset {
   constructor(readonly samples: readonly VideoSample[]) {}
 
+  /** True when a video has several labels. */
+  get isMultiLabel(): boolean {
+    return this.samples.some(({ labels }) => labels.length > 1);
+  }
+
   /** Number of videos. */
   get length(): number {
     return this.samples.length;
@@ -71,7 +82,7 @@ export class VideoDataset {
 
   /**
    * Reads a list: lines `name label`, split at the last white space so that names may contain spaces, or, in a file
-   * that ends in `.json`, an array of `{ "filename": string, "label": number }`. Empty lines are ignored. In place of a
+   * that ends in `.json`, an array of `{ "filename": string, "label": number }`. A video of several classes has `3,17` or `[3, 17]`. In place of a
    * list there may be archives with a label beside each video, as WebDataset writes them; `root` is not used then.
    * @throws ERR_FILE_NOT_FOUND (list or root), ERR_FILE_READ, ERR_LIST_FORMAT, ERR_LABEL_RANGE: each names file and
    *   line; ERR_ARCHIVE_FORMAT for a damaged archive
@@ -81,9 +92,9 @@ export class VideoDataset {
     const store = await openStore(options.root, options.signal);
     const entries = await readList(listPath);
     return new VideoDataset(
-      entries.map(({ name, label, where }) => {
-        checkRange(label, where, options.numClasses);
-        return new VideoSample(name, label, where, store);
+      entries.map(({ name, labels, where }) => {
+        checkRange(labels, where, options.numClasses);
+        return new VideoSample(name, labels, where, store);
       }),
     );
   }
@@ -96,16 +107,17 @@ export class VideoDataset {
     if (members.length === 0) throw new CodedError('ERR_LIST_FORMAT', `${pattern}: there is no video inside`);
     return new VideoDataset(
       members.map(({ name, archive, offset, length, label: written, where }) => {
-        const label = parseLabel(written, where);
-        checkRange(label, where, numClasses);
+        const labels = parseLabels(written, where);
+        checkRange(labels, where, numClasses);
         const source = { path: archive, offset, length };
-        return new VideoSample(name, label, where, { locate: () => source, describe: () => where });
+        return new VideoSample(name, labels, where, { locate: () => source, describe: () => where });
       }),
     );
   }
 }
 
-function checkRange(label: ListEntry['label'], where: string, numClasses: number | undefined): void {
+function checkRange(labels: readonly number[], where: string, numClasses: number | undefined): void {
+  const label = Math.max(...labels);
   if (numClasses !== undefined && label >= numClasses) {
     throw new CodedError(
       'ERR_LABEL_RANGE',

@@ -15,6 +15,7 @@ import type { Listener } from './events';
 export interface Prediction {
   /** Index in the data set. */
   index: number;
+  /** Of a video with several labels, the one with the highest score. */
   label: number;
   /** The class with the highest score. */
   predicted: number;
@@ -105,8 +106,9 @@ async function classifyBatch(batch: Batch, { task, device }: EvaluateOptions): P
       sum = keep(total);
     }
     const scores = (await sum!.data()) as Float32Array;
-    return Array.from(batch.labels, (label, row) => {
+    return batch.labelSets.map((labels, row) => {
       const own = scores.subarray(row * classes, (row + 1) * classes);
+      const label = labels.reduce((best, other) => (own[other]! > own[best]! ? other : best));
       return judge(own, label, views, batch.indices[row]!);
     });
   } finally {

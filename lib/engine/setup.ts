@@ -92,6 +92,7 @@ export function trainLoader(
             switchProbability: AUG.MIXUP_SWITCH_PROB,
           }
         : undefined,
+    multiLabel: { numClasses: DATA.NUM_CLASSES, smoothing: AUG.LABEL_SMOOTH },
     onError: DATA.ON_ERROR,
     signal,
   });

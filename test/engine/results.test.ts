@@ -10,7 +10,7 @@ const config = loadConfig({ opts: ['DATA.VAL_FILE', 'val.txt', 'TEST.REFERENCE_S
 /** An evaluation of videos given as [label, predicted, probability]. */
 function evaluationOf(answers: [number, number, number][]): [VideoDataset, ViewEvaluation] {
   const dataset = new VideoDataset(
-    answers.map(([label], i) => new VideoSample(`${i}.mp4`, label, `val.txt:${i + 1}`, store)),
+    answers.map(([label], i) => new VideoSample(`${i}.mp4`, [label], `val.txt:${i + 1}`, store)),
   );
   const predictions = answers.map(([label, predicted, probability], index) => ({
     ...{ index, label, predicted, probability, labelProbability: label === predicted ? probability : 0.1 },

@@ -2,20 +2,25 @@ import { CodedError } from '../../base/error';
 import { Philox } from '../../base/philox';
 
 /**
- * `k` entries of each class, in the order of the list. A function of (list, seed): each class is drawn from in an order of
+ * `k` entries of each class (of several labels the first counts), in the order of the list. A function of (list, seed): each class is drawn from in an order of
  * its own and the first k count, so the choice for a smaller k is part of that for a larger one.
  *
  * @throws ERR_LIST_FORMAT when a class has fewer than k
  *
  * @example
- * fewShot([{ name: 'a', label: 0 }, { name: 'b', label: 0 }, { name: 'c', label: 1 }], 1, 0).length; // 2
+ * fewShot([{ labels: [0] }, { labels: [0] }, { labels: [1] }], 1, 0).length; // 2
  */
-export function fewShot<T extends { label: number }>(entries: readonly T[], k: number, seed: number): T[] {
+export function fewShot<T extends { labels: readonly number[] }>(
+  entries: readonly T[],
+  k: number,
+  seed: number,
+): T[] {
   const byClass = new Map<number, T[]>();
   for (const entry of entries) {
-    const known = byClass.get(entry.label);
+    const label = entry.labels[0]!;
+    const known = byClass.get(label);
     if (known) known.push(entry);
-    else byClass.set(entry.label, [entry]);
+    else byClass.set(label, [entry]);
   }
   const chosen = new Set<T>();
   for (const [label, members] of byClass) {

@@ -1,12 +1,12 @@
 import { fewShot } from '../../../lib/data/prepare/few_shot';
 
-const entries = Array.from({ length: 90 }, (_, i) => ({ name: `${i}.mp4`, label: i % 3 }));
+const entries = Array.from({ length: 90 }, (_, i) => ({ name: `${i}.mp4`, labels: [i % 3] }));
 
 test('k of each class, in the order of the list, nested, the same for the same seed', () => {
   const sets = [2, 4, 8, 16].map((k) => fewShot(entries, k, 5));
   for (const [i, k] of [2, 4, 8, 16].entries()) {
     const set = sets[i]!;
-    for (const label of [0, 1, 2]) expect(set.filter((entry) => entry.label === label)).toHaveLength(k);
+    for (const label of [0, 1, 2]) expect(set.filter((entry) => entry.labels[0] === label)).toHaveLength(k);
     expect(set).toEqual(entries.filter((entry) => set.includes(entry)));
     if (i > 0) expect(set).toEqual(expect.arrayContaining(sets[i - 1]!));
   }
@@ -15,8 +15,8 @@ test('k of each class, in the order of the list, nested, the same for the same s
 });
 
 test('classes are drawn from independently: one class more changes nothing for the others', () => {
-  const more = [...entries, ...entries.map(({ name }) => ({ name, label: 3 }))];
-  expect(fewShot(more, 4, 5).filter(({ label }) => label < 3)).toEqual(fewShot(entries, 4, 5));
+  const more = [...entries, ...entries.map(({ name }) => ({ name, labels: [3] }))];
+  expect(fewShot(more, 4, 5).filter(({ labels }) => labels[0]! < 3)).toEqual(fewShot(entries, 4, 5));
 });
 
 test('too few videos of a class', () => {
