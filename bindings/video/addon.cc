@@ -16,6 +16,7 @@ namespace bindings {
 namespace {
 
 using native::video::Flag;
+using native::video::OnError;
 using native::video::Reader;
 using native::video::Stop;
 
@@ -113,6 +114,12 @@ int to_picture_count(const Napi::Uint8Array& frames, int width, int height) {
 
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
+Napi::Int32Array to_int32_array(Napi::Env env, const std::vector<int32_t>& numbers) {
+  auto array = Napi::Int32Array::New(env, numbers.size());
+  std::copy(numbers.begin(), numbers.end(), array.Data());
+  return array;
+}
+
 Napi::Value open_video(const Napi::CallbackInfo& info, Environment& environment) {
   const auto source = to_source(info[0]);
   const auto options = to_options(info[1]);
@@ -138,9 +145,7 @@ Napi::Value video_info(const Napi::CallbackInfo& info, Environment&) {
   result["rotation"] = facts.rotation;
   result["codec"] = facts.codec;
   result["durationSeconds"] = facts.duration;
-  auto keys = Napi::Int32Array::New(info.Env(), facts.key_frames.size());
-  std::copy(facts.key_frames.begin(), facts.key_frames.end(), keys.Data());
-  result["keyFrames"] = keys;
+  result["keyFrames"] = to_int32_array(info.Env(), facts.key_frames);
   auto times = Napi::Float64Array::New(info.Env(), facts.timestamps.size());
   std::copy(facts.timestamps.begin(), facts.timestamps.end(), times.Data());
   result["timestamps"] = times;
@@ -162,10 +167,11 @@ Napi::Value read_frames(const Napi::CallbackInfo& info, Environment& environment
   const std::vector<int32_t> frames(indices.Data(), indices.Data() + indices.ElementLength());
   uint8_t* const target = out.Data();
   return environment.run(info.Env(), cancelled, {out}, [=]() -> Result {
+    std::vector<int32_t> shown;
     video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
-      reader.read(frames.data(), frames.size(), target, stop);
+      shown = reader.read(frames.data(), frames.size(), target, stop);
     });
-    return undefined;
+    return [shown](Napi::Env env) { return to_int32_array(env, shown); };
   });
 }
 
@@ -202,13 +208,16 @@ Napi::Value run_plan(const Napi::CallbackInfo& info, Environment& environment) {
   const int64_t deadline = to_deadline(info[4]);
   const Flag cancelled = to_cancel(info[5]);
   return environment.run(info.Env(), cancelled, {out.array}, [=]() -> Result {
+    std::vector<int32_t> shown;
     video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
+      // A plan has a place for every frame, so that none can be left out.
+      const auto rule = reader.on_error() == OnError::kSkip ? OnError::kError : reader.on_error();
       const auto visit = [&](const std::vector<int32_t>& frames, const Reader::Use& use) {
-        reader.visit(frames.data(), frames.size(), stop, use);
+        shown = reader.visit(frames.data(), frames.size(), rule, stop, use);
       };
       out.execute(plan, {reader.name(), reader.info().width, reader.info().height, visit});
     });
-    return undefined;
+    return [shown](Napi::Env env) { return to_int32_array(env, shown); };
   });
 }
 

@@ -81,6 +81,15 @@ void maybe_integer(const Napi::Object& object, const char* key, T& target, int64
   if (!value.IsUndefined()) target = static_cast<T>(to_integer(value, key, low, high));
 }
 
+native::video::OnError to_on_error(const Napi::Value& value) {
+  using native::video::OnError;
+  if (value.IsUndefined()) return OnError::kError;
+  const std::string rule = value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+  CHECK(rule == "error" || rule == "skip" || rule == "nearest", "ERR_ARGUMENT",
+        "onError must be error, skip or nearest, got ", shown(value));
+  return rule == "skip" ? OnError::kSkip : rule == "nearest" ? OnError::kNearest : OnError::kError;
+}
+
 }  // namespace
 
 int64_t to_integer(const Napi::Value& value, const std::string& what, int64_t low, int64_t high) {
@@ -124,7 +133,14 @@ native::video::Source to_source(const Napi::Value& value) {
         std::make_shared<const std::vector<uint8_t>>(bytes.Data(), bytes.Data() + bytes.ByteLength());
     return source;
   }
-  source.path = to_path(object.Get("path"), "source.path");
+  const Napi::Value fd = object.Get("fd");
+  if (fd.IsUndefined()) {
+    source.path = to_path(object.Get("path"), "source.path");
+  } else {
+    // Duplicated here and now: the caller may close its own while the work waits.
+    source.file =
+        native::video::Descriptor::duplicate(static_cast<int>(to_integer(fd, "source.fd", 0, INT32_MAX)));
+  }
   maybe_integer(object, "offset", source.offset, 0, kMaxInteger);
   maybe_integer(object, "length", source.length, 0, kMaxInteger);
   return source;
@@ -137,6 +153,10 @@ native::video::Options to_options(const Napi::Value& value) {
   maybe_integer(object, "threads", options.threads, 1, 64);
   maybe_integer(object, "maxPixels", options.max_pixels, 1, int64_t{1} << 30);
   maybe_integer(object, "stream", options.stream, 0, 1 << 16);
+  maybe_integer(object, "width", options.width, 1, kMaxSide);
+  maybe_integer(object, "height", options.height, 1, kMaxSide);
+  maybe_integer(object, "shortSide", options.short_side, 1, kMaxSide);
+  options.on_error = to_on_error(object.Get("onError"));
   return options;
 }
 

@@ -2,8 +2,14 @@ import { join } from 'node:path';
 import { CodedError } from '../base/error';
 import { loadAddon, packageRoot } from './load';
 
-/** What to open: a regular file, a byte range of one (a member of a tar, say), or bytes in memory (copied). */
-export type VideoSource = { path: string; offset?: number; length?: number } | { data: Uint8Array };
+/**
+ * What to open: a regular file by its path or by a descriptor (duplicated; its position is neither used nor moved), a byte
+ * range of one (a member of a tar, say), or bytes in memory (copied).
+ */
+export type VideoSource =
+  | { path: string; offset?: number; length?: number }
+  | { fd: number; offset?: number; length?: number }
+  | { data: Uint8Array };
 
 /** Limits and settings of one video. */
 export interface VideoOptions {
@@ -11,6 +17,20 @@ export interface VideoOptions {
   threads?: number;
   /** Milliseconds that opening may take (default 60000). */
   deadlineMs?: number;
+  /**
+   * Size in pixels of the pictures, after rotation (default: that of the video). One side gives the other in proportion.
+   * Pictures are scaled, bicubic and antialiased, in the pass that converts their colours. (The pixels of the reference
+   * recipe are those of a resize of the full-size picture instead: the `resize` of a {@link VideoPlan}.)
+   */
+  width?: number;
+  height?: number;
+  /** Pixels of the shorter side, in place of `width` and `height`. */
+  shortSide?: number;
+  /**
+   * A frame that cannot be decoded: `error` (default) fails the call with ERR_VIDEO_DECODE, `skip` leaves the frame out
+   * (but of plans, which then fail), `nearest` puts the nearest sound frame in its place, of two the earlier.
+   */
+  onError?: 'error' | 'skip' | 'nearest';
   /** Largest number of pixels in a picture (default 2^28). */
   maxPixels?: number;
   /** Stream index in the container (default: the best video stream). */
@@ -21,7 +41,7 @@ export interface VideoOptions {
 export interface VideoInfo {
   /** Number of frames; frame i is the i-th in presentation order. */
   frameCount: number;
-  /** Size in pixels after rotation. */
+  /** Size in pixels of the pictures, after rotation and scaling. */
   width: number;
   height: number;
   /** Average frames per second. */
@@ -106,17 +126,22 @@ export interface VideoAddon {
   /** @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_VIDEO_FORMAT, _EMPTY, _LIMIT, _TIMEOUT, ERR_ABORTED */
   openVideo(source: VideoSource, options?: VideoOptions, cancel?: CancelToken): Promise<VideoHandle>;
   videoInfo(video: VideoHandle): VideoInfo;
-  /** Writes the frames `indices` as RGB bytes [n, height, width, 3] to `out`. Calls on one video run one by one. */
+  /**
+   * Writes the frames `indices` as RGB bytes [n, height, width, 3] to `out`. Calls on one video run one by one.
+   * @returns the number of the frame in each place: that of `indices`, another one where `onError` is `nearest` and it
+   * took the place of a damaged one, or -1 where it is `skip` and nothing was written
+   */
   readFrames(
     video: VideoHandle,
     indices: Int32Array,
     out: Uint8Array,
     deadlineMs?: number,
     cancel?: CancelToken,
-  ): Promise<void>;
+  ): Promise<Int32Array>;
   /**
    * Executes a plan on a video. A Float32Array receives [crops * T, 3, S, S], normalised; a Uint8Array
    * [crops * T, S, S, 3], as before normalisation. Writing starts at element `elementOffset`; crop-major order.
+   * @returns the number of the frame in each of the T places, as `readFrames` does
    */
   runPlan(
     video: VideoHandle,
@@ -125,7 +150,7 @@ export interface VideoAddon {
     elementOffset?: number,
     deadlineMs?: number,
     cancel?: CancelToken,
-  ): Promise<void>;
+  ): Promise<Int32Array>;
   /** Executes a plan on RGB frames [n, height, width, 3] in memory; its `frames` number them. */
   runPlanOnFrames(
     frames: Uint8Array,

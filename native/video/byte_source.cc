@@ -19,8 +19,7 @@ namespace {
 
 constexpr int kBufferBytes = 1 << 16;
 
-// An open descriptor of a regular file and its size.
-std::pair<int, int64_t> open_regular(const std::string& path) {
+std::shared_ptr<const Descriptor> open_path(const std::string& path) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer. It means nothing for regular files.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
@@ -28,22 +27,32 @@ std::pair<int, int64_t> open_regular(const std::string& path) {
     const bool missing = error == ENOENT || error == ENOTDIR;
     fail(missing ? "ERR_FILE_NOT_FOUND" : "ERR_FILE_READ", path, ": ", strerror(error));
   }
+  return std::make_shared<const Descriptor>(fd);
+}
+
+int64_t size_of_regular(const Descriptor& file, const std::string& name) {
   struct stat status {};
-  const bool known = fstat(fd, &status) == 0;
-  if (!known || !S_ISREG(status.st_mode)) {
-    close(fd);
-    fail("ERR_FILE_READ", path, S_ISDIR(status.st_mode) ? ": is a directory" : ": is not a regular file",
-         "; give the path of a video file");
-  }
-  return {fd, static_cast<int64_t>(status.st_size)};
+  const bool known = fstat(file.get(), &status) == 0;
+  CHECK(known && S_ISREG(status.st_mode), "ERR_FILE_READ", name,
+        S_ISDIR(status.st_mode) ? ": is a directory" : ": is not a regular file", "; give a video file");
+  return static_cast<int64_t>(status.st_size);
 }
 
 }  // namespace
 
+std::shared_ptr<const Descriptor> Descriptor::duplicate(int fd) {
+  const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  CHECK(copy >= 0, "ERR_FILE_READ", "file descriptor ", fd, ": ", strerror(errno));
+  return std::make_shared<const Descriptor>(copy);
+}
+
+Descriptor::~Descriptor() { close(fd_); }
+
 std::string Source::name() const {
   if (data) return "video in memory";
-  if (offset == 0 && length < 0) return path;
-  return concat(path, " (bytes from ", offset, length < 0 ? std::string() : concat(", ", length, " long"),
+  const std::string whole = file ? "video in an open file" : path;
+  if (offset == 0 && length < 0) return whole;
+  return concat(whole, " (bytes from ", offset, length < 0 ? std::string() : concat(", ", length, " long"),
                 ")");
 }
 
@@ -52,20 +61,14 @@ ByteSource::ByteSource(const Source& source) : source_(source) {
     size_ = static_cast<int64_t>(source_.data->size());
     return;
   }
-  CHECK(source_.offset >= 0, "ERR_ARGUMENT", source_.path, ": offset must not be negative, got ",
+  CHECK(source_.offset >= 0, "ERR_ARGUMENT", source_.name(), ": offset must not be negative, got ",
         source_.offset);
-  int64_t file_size = 0;
-  std::tie(fd_, file_size) = open_regular(source_.path);
+  file_ = source_.file ? source_.file : open_path(source_.path);
+  const int64_t file_size = size_of_regular(*file_, source_.name());
   const int64_t available = file_size - source_.offset;
-  if (available < std::max<int64_t>(source_.length, 0)) {
-    close(fd_);
-    fail("ERR_FILE_READ", source_.name(), ": the range ends after the file, which has ", file_size, " bytes");
-  }
+  CHECK(available >= std::max<int64_t>(source_.length, 0), "ERR_FILE_READ", source_.name(),
+        ": the range ends after the file, which has ", file_size, " bytes");
   size_ = source_.length < 0 ? available : source_.length;
-}
-
-ByteSource::~ByteSource() {
-  if (fd_ >= 0) close(fd_);
 }
 
 AVIOContext* ByteSource::open_context() {
@@ -98,7 +101,7 @@ int ByteSource::read_packet(void* opaque, uint8_t* buffer, int size) {
   }
   for (;;) {
     const ssize_t got =
-        pread(self->fd_, buffer, static_cast<size_t>(count), self->source_.offset + self->position_);
+        pread(self->file_->get(), buffer, static_cast<size_t>(count), self->source_.offset + self->position_);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return AVERROR(errno);
     if (got == 0) return AVERROR_EOF;  // the file shrank

@@ -13,8 +13,26 @@ struct AVIOContext;
 
 namespace native::video {
 
+// A file descriptor that is closed with this object.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  // A second descriptor of the file that the caller has open as `fd`. Throws ERR_FILE_READ.
+  static std::shared_ptr<const Descriptor> duplicate(int fd);
+  ~Descriptor();
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// One of `data`, `file` and `path`, in this order.
 struct Source {
-  std::string path;                                  // used when `data` is null
+  std::string path;
+  std::shared_ptr<const Descriptor> file;            // its position is neither used nor moved
   int64_t offset = 0;                                // first byte of the range
   int64_t length = -1;                               // bytes in the range; -1: up to the end of the file
   std::shared_ptr<const std::vector<uint8_t>> data;  // bytes in memory
@@ -28,7 +46,6 @@ class ByteSource {
   // Throws ERR_FILE_NOT_FOUND or ERR_FILE_READ (also for a directory, FIFO, socket or device, which is never
   // waited for).
   explicit ByteSource(const Source& source);
-  ~ByteSource();
   ByteSource(const ByteSource&) = delete;
   ByteSource& operator=(const ByteSource&) = delete;
 
@@ -47,7 +64,7 @@ class ByteSource {
   static int64_t seek(void* opaque, int64_t offset, int whence);
 
   Source source_;
-  int fd_ = -1;
+  std::shared_ptr<const Descriptor> file_;
   int64_t size_ = 0;
   int64_t position_ = 0;
   const Stop* stop_ = nullptr;

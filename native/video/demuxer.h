@@ -14,12 +14,20 @@ extern "C" {
 
 namespace native::video {
 
+// What becomes of a frame that cannot be decoded: the call fails, the frame is left out, or the nearest
+// sound frame takes its place (of two equally near ones the earlier).
+enum class OnError { kError, kSkip, kNearest };
+
 struct Options {
   int threads = 1;                        // decoder threads
   int64_t max_pixels = int64_t{1} << 28;  // of one picture
   int stream = -1;                        // index in the container; -1: FFmpeg's choice of the best
   int max_streams = 64;
   int64_t probe_bytes = 5'000'000;  // read at most this much to find the streams
+  // Size of the pictures after rotation. One side, or the shorter one, gives the other in proportion; 0, 0, 0
+  // is the size of the video.
+  int width = 0, height = 0, short_side = 0;
+  OnError on_error = OnError::kError;
 };
 
 // FFmpeg's words for an error number.

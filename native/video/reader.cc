@@ -1,13 +1,11 @@
 #include "reader.h"
 
-#include <math.h>
 #include <string.h>
 
 #include <algorithm>
 #include <numeric>
 
 extern "C" {
-#include <libavutil/display.h>
 #include <libavutil/log.h>
 }
 
@@ -15,31 +13,6 @@ namespace native::video {
 namespace {
 
 constexpr int kMaxErrors = 64;  // of the decoder in a row, without a frame or a wish for more data
-
-// Orientation as FFmpeg's program applies it: mirror top and bottom when `flip`, then turn clockwise.
-struct Orientation {
-  int rotation = 0;
-  bool flip = false;
-};
-
-Orientation orientation_of(const AVStream* stream) {
-  const auto* matrix =
-      reinterpret_cast<const int32_t*>(av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
-  if (matrix == nullptr) return {};
-  const double angle = -av_display_rotation_get(matrix);
-  if (isnan(angle)) return {};
-  const int rotation = ((static_cast<int>(lround(angle / 90)) * 90) % 360 + 360) % 360;
-  switch (rotation) {
-    case 90:
-      return {90, matrix[3] > 0};
-    case 180:
-      return {180, (matrix[0] < 0) != (matrix[4] < 0)};
-    case 270:
-      return {270, matrix[3] < 0};
-    default:
-      return {0, matrix[4] < 0};
-  }
-}
 
 // The decoder has filled in what it could not decode.
 bool is_damaged(const AVFrame& frame) {
@@ -49,13 +22,13 @@ bool is_damaged(const AVFrame& frame) {
 }  // namespace
 
 Reader::Reader(const Source& source, const Options& options, const Stop& stop)
-    : demuxer_(source, options, stop) {
+    : options_(options), demuxer_(source, options, stop) {
   try {
     packet_ = av_packet_alloc();
     frame_ = av_frame_alloc();
     CHECK(packet_ && frame_, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
     index_ = PacketIndex::scan(demuxer_, stop);
-    open_codec(options);
+    open_codec();
     if (!index_.times_tell_order()) find_frames(stop);
     CHECK(index_.frame_count() > 0, "ERR_VIDEO_EMPTY", name(), ": the video has no frames");
     fill_info();
@@ -73,12 +46,12 @@ void Reader::release() {
   av_frame_free(&frame_);
 }
 
-void Reader::open_codec(const Options& options) {
+void Reader::open_codec() {
   codec_ = avcodec_alloc_context3(demuxer_.codec());
   CHECK(codec_ != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
   int result = avcodec_parameters_to_context(codec_, demuxer_.stream()->codecpar);
-  codec_->thread_count = options.threads;
-  codec_->max_pixels = options.max_pixels;
+  codec_->thread_count = options_.threads;
+  codec_->max_pixels = options_.max_pixels;
   codec_->pkt_timebase = demuxer_.stream()->time_base;
   if (result >= 0) result = avcodec_open2(codec_, demuxer_.codec(), nullptr);
   CHECK(result >= 0, "ERR_VIDEO_FORMAT", name(), ": the ", demuxer_.codec()->name,
@@ -88,12 +61,14 @@ void Reader::open_codec(const Options& options) {
 void Reader::fill_info() {
   const AVStream* stream = demuxer_.stream();
   const Orientation orientation = orientation_of(stream);
-  const bool sideways = orientation.rotation % 180 != 0;
-  const int width = stream->codecpar->width, height = stream->codecpar->height;
-  converter_ = std::make_unique<RgbConverter>(width, height, orientation.rotation, orientation.flip);
+  const Size stored{stream->codecpar->width, stream->codecpar->height};
+  const Size shown = output_size(stored.turned(orientation.sideways()), options_, name());
+  const Size scaled = shown.turned(orientation.sideways());
+  converter_ =
+      std::make_unique<RgbConverter>(scaled.width, scaled.height, orientation.rotation, orientation.flip);
   info_.frame_count = index_.frame_count();
-  info_.width = sideways ? height : width;
-  info_.height = sideways ? width : height;
+  info_.width = shown.width;
+  info_.height = shown.height;
   info_.rotation = orientation.rotation;
   info_.codec = avcodec_get_name(stream->codecpar->codec_id);
   AVRational rate = stream->avg_frame_rate;
@@ -229,7 +204,63 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
   }
 }
 
-void Reader::visit(const int32_t* frames, size_t count, const Stop& stop, const Use& use) {
+// Decodes from the first packet up to a sound frame after `target`, and notes which frames are sound.
+void Reader::survey(int32_t target, const Stop& stop) {
+  if (target < surveyed_) return;
+  sound_.assign(static_cast<size_t>(info_.frame_count), false);
+  start_at(0, stop);
+  int32_t frame = -1;
+  for (int32_t number; (number = next_picture(0, {}, stop)) >= 0;) {
+    frame = index_.packet(number).rank;
+    if (frame < 0 || is_damaged(*frame_)) continue;
+    sound_[static_cast<size_t>(frame)] = true;
+    if (frame > target) break;
+  }
+  surveyed_ = frame > target ? frame + 1 : info_.frame_count;
+}
+
+// -1 when all frames are damaged. `survey(target)` comes first.
+int32_t Reader::nearest_sound(int32_t target) const {
+  for (int32_t distance = 1; distance < info_.frame_count; ++distance) {
+    for (const int32_t frame : {target - distance, target + distance}) {
+      if (frame >= 0 && frame < surveyed_ && sound_[static_cast<size_t>(frame)]) return frame;
+    }
+  }
+  return -1;
+}
+
+// Leaves the picture for `target` in frame_, as `on_error` says, and returns the number of its frame; -1 when
+// it is left out.
+int32_t Reader::picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error,
+                            const Stop& stop) {
+  const auto forget = [this] { next_packet_ = last_frame_ = -1; };  // start anew next time
+  try {
+    const bool damaged = target < surveyed_ && !sound_[static_cast<size_t>(target)];
+    if (!damaged || on_error == OnError::kError) {
+      try {
+        decode_until(target, wanted, stop);
+        return target;
+      } catch (const Error& error) {
+        if (on_error == OnError::kError || error.code() != "ERR_VIDEO_DECODE") throw;
+      }
+    }
+    forget();
+    survey(target, stop);
+    forget();
+    if (on_error == OnError::kSkip) return -1;
+    const int32_t nearest = nearest_sound(target);
+    CHECK(nearest >= 0, "ERR_VIDEO_DECODE", name(), ": none of its ", info_.frame_count,
+          " frames can be decoded");
+    decode_until(nearest, wanted, stop);
+    return nearest;
+  } catch (...) {
+    forget();
+    throw;
+  }
+}
+
+std::vector<int32_t> Reader::visit(const int32_t* frames, size_t count, OnError on_error, const Stop& stop,
+                                   const Use& use) {
   for (size_t i = 0; i < count; ++i) {
     CHECK(frames[i] >= 0 && frames[i] < info_.frame_count, "ERR_FRAME_RANGE", name(), ": frame ", frames[i],
           " does not exist; the video has frames 0 to ", info_.frame_count - 1);
@@ -241,23 +272,24 @@ void Reader::visit(const int32_t* frames, size_t count, const Stop& stop, const 
   std::vector<int32_t> wanted(frames, frames + count);
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  std::vector<int32_t> shown(count, -1);
   size_t place = 0;
   for (const int32_t target : wanted) {
-    try {
-      decode_until(target, wanted, stop);
-    } catch (...) {
-      next_packet_ = last_frame_ = -1;  // start anew next time
-      throw;
+    const int32_t frame = picture_for(target, wanted, on_error, stop);
+    const ImageView picture = frame < 0 ? ImageView{} : converter_->convert(*frame_);
+    for (; place < count && frames[slots[place]] == target; ++place) {
+      if (frame < 0) continue;
+      shown[slots[place]] = frame;
+      use(slots[place], picture);
     }
-    const ImageView picture = converter_->convert(*frame_);
-    for (; place < count && frames[slots[place]] == target; ++place) use(slots[place], picture);
   }
+  return shown;
 }
 
-void Reader::read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop) {
+std::vector<int32_t> Reader::read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop) {
   const size_t row = static_cast<size_t>(info_.width) * 3;
   const size_t picture_bytes = row * static_cast<size_t>(info_.height);
-  visit(frames, count, stop, [&](size_t slot, const ImageView& picture) {
+  return visit(frames, count, on_error(), stop, [&](size_t slot, const ImageView& picture) {
     uint8_t* to = out + slot * picture_bytes;
     for (int y = 0; y < picture.height; ++y) memcpy(to + static_cast<size_t>(y) * row, picture.row(y), row);
   });

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../core/image.h"
+#include "geometry.h"
 #include "packet_index.h"
 #include "rgb_converter.h"
 
@@ -18,7 +19,7 @@ extern "C" {
 namespace native::video {
 
 struct Info {
-  int frame_count, width, height;  // size after rotation
+  int frame_count, width, height;  // size after rotation and scaling
   double fps;
   int rotation;  // degrees clockwise
   std::string codec;
@@ -37,18 +38,24 @@ class Reader {
   const std::string& name() const { return demuxer_.name(); }
   const Info& info() const { return info_; }
 
+  OnError on_error() const { return options_.on_error; }
+
   // Calls `use(slot, picture)` once for each of the `count` frame numbers, in the order of decoding; `slot`
   // is the place of the number in `frames`. Every needed group of pictures is decoded once, and only wanted
-  // frames are converted. Throws ERR_FRAME_RANGE before any work, ERR_VIDEO_DECODE for a damaged frame, and
-  // what `stop` throws.
+  // frames are converted. Returns the number of the frame that each slot got: another one than asked for
+  // where kNearest replaced it, -1 where kSkip left it out. Throws ERR_FRAME_RANGE before any work,
+  // ERR_VIDEO_DECODE for a damaged frame (kError) or when no frame is sound (kNearest), and what `stop`
+  // throws.
   using Use = std::function<void(size_t slot, const ImageView& picture)>;
-  void visit(const int32_t* frames, size_t count, const Stop& stop, const Use& use);
+  std::vector<int32_t> visit(const int32_t* frames, size_t count, OnError on_error, const Stop& stop,
+                             const Use& use);
 
-  // RGB bytes [count, height, width, 3] to `out`.
-  void read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop);
+  // The same with RGB bytes [count, height, width, 3] to `out` and the rule of the options. What is left out
+  // is not written.
+  std::vector<int32_t> read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop);
 
  private:
-  void open_codec(const Options& options);
+  void open_codec();
   void find_frames(const Stop& stop);
   void fill_info();
   void release();
@@ -60,6 +67,11 @@ class Reader {
   int32_t next_picture(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
   void decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
 
+  int32_t picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error, const Stop& stop);
+  void survey(int32_t target, const Stop& stop);
+  int32_t nearest_sound(int32_t target) const;
+
+  Options options_;
   Demuxer demuxer_;
   PacketIndex index_;
   Info info_;
@@ -76,6 +88,10 @@ class Reader {
   bool draining_ = false;     // the decoder was told that the stream ended
   bool ended_ = false;        // the decoder has delivered its last frame
   bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
+
+  // What `survey` found: which of the first `surveyed_` frames can be decoded.
+  std::vector<bool> sound_;
+  int32_t surveyed_ = 0;
 };
 
 }  // namespace native::video

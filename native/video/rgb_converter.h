@@ -1,4 +1,5 @@
-// Decoded pictures to RGB bytes, equal to what `ffmpeg -vf format=rgb24` gives, turned upright.
+// Decoded pictures to RGB bytes, scaled in the same pass and turned upright: equal to what
+// `ffmpeg -vf scale=W:H,format=rgb24` gives.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +16,15 @@ namespace native::video {
 
 class RgbConverter {
  public:
-  // `width` and `height` are those of the stored picture; `rotation` is 0, 90, 180 or 270 degrees clockwise
-  // and `flip` mirrors top and bottom of the stored picture first.
+  // `width` and `height` are those of the result before it is turned; `rotation` is 0, 90, 180 or 270 degrees
+  // clockwise and `flip` mirrors top and bottom first.
   RgbConverter(int width, int height, int rotation, bool flip);
   ~RgbConverter();
   RgbConverter(const RgbConverter&) = delete;
   RgbConverter& operator=(const RgbConverter&) = delete;
 
-  // The picture as RGB, valid until the next call. A frame of another size (a stream may change it) is scaled
-  // to the size given above. Throws ERR_VIDEO_DECODE for a pixel format that cannot be converted.
+  // The picture as RGB, valid until the next call. A frame of another size is scaled (bicubic). Throws
+  // ERR_VIDEO_DECODE for a pixel format that cannot be converted.
   ImageView convert(const AVFrame& frame);
 
  private:

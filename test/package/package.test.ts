@@ -118,6 +118,31 @@ console.log(JSON.stringify(Object.keys(cjs).filter((name) => esm[name] !== cjs[n
   expect(runProgram('names.mjs', names)).toEqual([]);
 });
 
+test('the video entry decodes, and loads nothing else', () => {
+  const clip = JSON.stringify(fixturePath('video/h264_b_frames.mp4'));
+  const decode = `
+(async () => {
+  const video = await VideoReader.open(${clip}, { shortSide: 24 });
+  const loader = await VideoLoader.open([${clip}], { batchSize: 8, width: 34, height: 24 });
+  const sizes = [];
+  for await (const { frames } of loader) sizes.push(frames.length);
+  const loaded = Object.keys(cache).filter((file) => /compute\\.node$|dist.(?:index|tensor|ops|models)/.test(file));
+  console.log(JSON.stringify({ frame: (await video.get(0)).length, sizes, loaded }));
+})();`;
+  const printed = { frame: 34 * 24 * 3, sizes: Array(5).fill(8 * 34 * 24 * 3), loaded: [] };
+  const imports = `import { VideoLoader, VideoReader } from 'xclip-native/video';
+import { createRequire } from 'node:module';
+const { cache } = createRequire(import.meta.url);`;
+  expect(runProgram('video.mjs', imports + decode)).toEqual(printed);
+  const requires = `const { VideoLoader, VideoReader } = require('xclip-native/video'); const { cache } = require;`;
+  expect(runProgram('video.cjs', requires + decode)).toEqual(printed);
+  expect(
+    Object.values(project.manifest.exports['./video']).filter(
+      (file) => !files.includes(posix.normalize(file)),
+    ),
+  ).toEqual([]);
+});
+
 const consumer = `import { type Tensor, tensor, XCLIP } from 'xclip-native';
 
 export async function nameClip(path: string): Promise<string> {

@@ -26,7 +26,7 @@ export interface Manifest {
   version: string;
   main: string;
   types: string;
-  exports: { '.': Record<string, string> };
+  exports: { '.': Record<string, string>; './video': Record<string, string> };
   bin: Record<string, string>;
   dependencies: Record<string, string>;
   scripts: Record<string, string>;
