@@ -48,7 +48,7 @@ export interface CacheResult {
 }
 
 /** A clip is in memory between decoding and encoding; longer ones are refused. */
-const maxClipBytes = 2 ** 31;
+const maxBytes = 2 ** 31;
 const deadlineMs = 600_000;
 
 /**
@@ -136,7 +136,7 @@ async function copyVideo(
       Math.min(width, height) > shortSide ? resizeShortSide([width, height], shortSide) : [width, height];
     size = [even(smaller[0]!), even(smaller[1]!)];
     const bytes = frameCount * size[0] * size[1] * 3;
-    if (bytes > maxClipBytes) {
+    if (bytes > maxBytes) {
       throw new CodedError(
         'ERR_VIDEO_LIMIT',
         `${location}: ${frameCount} frames of ${size[0]} x ${size[1]} are more than fits into memory; cut the video`,

@@ -1,7 +1,5 @@
-import { appendFile, readFile, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { CodedError, hasCode } from '../base/error';
-import { readError } from '../io/file_bytes';
 import {
   type CancelToken,
   type VideoAddon,
@@ -10,21 +8,10 @@ import {
   videoAddon,
 } from '../native/video';
 import { Limiter } from './limiter';
+import { type BadVideo, type Outcome, readJournal, writeJournal } from './verify_journal';
 import type { VideoDataset, VideoSample } from './video_dataset';
 
-/** A video that cannot be decoded from beginning to end. */
-export interface BadVideo {
-  name: string;
-  /** Line of the list, and path or archive and member. */
-  where: string;
-  location: string;
-  /** Stable error code, and what was wrong. */
-  code: string;
-  reason: string;
-  /** The first frame that cannot be decoded, and its time; null when the video cannot be opened at all. */
-  frame: number | null;
-  seconds: number | null;
-}
+export { type BadVideo, forgetProgress } from './verify_journal';
 
 /** What {@link verifyDataset} found. */
 export interface VerifyReport {
@@ -45,9 +32,6 @@ export interface VerifyOptions {
   /** Told after each video. */
   onProgress?: (done: number, total: number, bad: number) => void;
 }
-
-/** A line of the journal. */
-type Outcome = { name: string; frames: number } | { name: string; bad: BadVideo };
 
 /** Frames decoded per call: between calls the check can stop. */
 const piece = 64;
@@ -70,16 +54,15 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   if (signal?.aborted) stop();
   signal?.addEventListener('abort', stop);
   const limiter = new Limiter(availableParallelism());
-  const report = () => {
-    const bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;
-    onProgress?.(outcomes.size, samples.size, bad);
-  };
+  let bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;
+  const report = () => onProgress?.(outcomes.size, samples.size, bad);
   const check = async (sample: VideoSample): Promise<void> => {
     if (signal?.aborted)
       throw new CodedError('ERR_ABORTED', 'checking was aborted; the same command goes on');
     const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
     await writeJournal(journal, outcome);
     outcomes.set(sample.name, outcome);
+    if ('bad' in outcome) bad++;
     report();
   };
   try {
@@ -97,11 +80,6 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
     frames: inOrder.reduce((sum, outcome) => sum + ('frames' in outcome ? outcome.frames : 0), 0),
     bad: inOrder.flatMap((outcome) => ('bad' in outcome ? [outcome.bad] : [])),
   };
-}
-
-/** Removes the journal, once its contents are in a report. */
-export function forgetProgress(journal: string): Promise<void> {
-  return rm(journal, { force: true });
 }
 
 async function decodeWhole(
@@ -174,31 +152,4 @@ async function firstBad(
     }
   }
   return frames[0]!;
-}
-
-async function readJournal(path: string, subject: string): Promise<Map<string, Outcome>> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return '';
-    throw readError(path, error);
-  });
-  const [head, ...records] = text.split('\n').map(parseLine);
-  if ((head as { subject?: unknown } | undefined)?.subject !== subject) return new Map();
-  const outcomes = (records as (Outcome | undefined)[]).filter((record) => record !== undefined);
-  return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
-}
-
-function parseLine(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined; // the last line, cut short by a crash, or empty
-  }
-}
-
-async function writeJournal(path: string, record: object, anew = false): Promise<void> {
-  try {
-    await appendFile(path, `${JSON.stringify(record)}\n`, { flag: anew ? 'w' : 'a' });
-  } catch (cause) {
-    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(cause as Error).message}`, { cause });
-  }
 }

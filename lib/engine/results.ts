@@ -68,7 +68,7 @@ export interface Results {
   classes: ClassResult[];
   /** Cells of the confusion matrix that are not 0: [label, predicted, videos], ascending. */
   confusion: [number, number, number][];
-  /** The most confident ones first, at most {@link maxMistakes}. */
+  /** The most confident ones first, at most 100. */
   mistakes: Mistake[];
   failures: SampleFailure[];
 }

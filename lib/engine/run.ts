@@ -50,8 +50,8 @@ export interface RunResult {
  */
 export async function run(config: Config, options: RunOptions = {}): Promise<RunResult> {
   const classNames = classNamesOf(config);
-  const validation = await datasetOf(config, 'VAL_FILE');
-  const training = config.TEST.ONLY_TEST ? null : await datasetOf(config, 'TRAIN_FILE');
+  const validation = await datasetOf(config, 'VAL_FILE', options.signal);
+  const training = config.TEST.ONLY_TEST ? null : await datasetOf(config, 'TRAIN_FILE', options.signal);
   if (config.MODEL.PRETRAINED) await requireFile('MODEL.PRETRAINED', config.MODEL.PRETRAINED);
   const resume = await resumeFile(config);
   if (options.threads !== undefined) native().setThreads(options.threads);

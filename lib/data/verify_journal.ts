@@ -1,0 +1,54 @@
+import { appendFile, readFile, rm } from 'node:fs/promises';
+import { CodedError } from '../base/error';
+import { readError } from '../io/file_bytes';
+
+/** A video that cannot be decoded from beginning to end. */
+export interface BadVideo {
+  name: string;
+  /** Line of the list, and path or archive and member. */
+  where: string;
+  location: string;
+  /** Stable error code, and what was wrong. */
+  code: string;
+  reason: string;
+  /** The first frame that cannot be decoded, and its time; null when the video cannot be opened at all. */
+  frame: number | null;
+  seconds: number | null;
+}
+
+/** A line of the journal. */
+export type Outcome = { name: string; frames: number } | { name: string; bad: BadVideo };
+
+/** Removes the journal, once its contents are in a report. */
+export function forgetProgress(journal: string): Promise<void> {
+  return rm(journal, { force: true });
+}
+
+/** The outcomes of an interrupted check of `subject`, by name; none when the journal is of something else. */
+export async function readJournal(path: string, subject: string): Promise<Map<string, Outcome>> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw readError(path, error);
+  });
+  const [head, ...records] = text.split('\n').map(parseLine);
+  if ((head as { subject?: unknown } | undefined)?.subject !== subject) return new Map();
+  const outcomes = (records as (Outcome | undefined)[]).filter((record) => typeof record?.name === 'string');
+  return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined; // the last line, cut short by a crash, or empty
+  }
+}
+
+/** Appends a record, or begins a journal. @throws ERR_FILE_WRITE */
+export async function writeJournal(path: string, record: object, anew = false): Promise<void> {
+  try {
+    await appendFile(path, `${JSON.stringify(record)}\n`, { flag: anew ? 'w' : 'a' });
+  } catch (cause) {
+    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(cause as Error).message}`, { cause });
+  }
+}
