@@ -32,7 +32,9 @@ export async function readJournal(path: string, subject: string): Promise<Map<st
   });
   const [head, ...records] = text.split('\n').map(parseLine);
   if ((head as { subject?: unknown } | undefined)?.subject !== subject) return new Map();
-  const outcomes = (records as (Outcome | undefined)[]).filter((record) => typeof record?.name === 'string');
+  const outcomes = (records as (Outcome | undefined)[]).flatMap((record) =>
+    typeof record?.name === 'string' ? record : [],
+  );
   return new Map(outcomes.map((outcome) => [outcome.name, outcome]));
 }
 

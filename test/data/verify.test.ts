@@ -50,7 +50,7 @@ test('goes on where it was interrupted, and only for the same subject', async ()
   appendFileSync(journal(), '{"name":"last.mp4","fra'); // cut short by a crash
   const seen: number[] = [];
   const report = await verify(undefined, 'all', (done) => seen.push(done));
-  expect(seen[0]).toBe(recorded);
+  expect(seen).toEqual(Array.from({ length: 6 - recorded }, (_, i) => recorded + i)); // only what was left
   expect(report.bad).toHaveLength(3);
   await verify(undefined, 'another list', (done) => seen.push(-done));
   expect(seen).toContain(-0);
