@@ -11,15 +11,23 @@ import { type AnnotationFile, type ListSummary, type PreparedLists, writePrepare
 import { prepareUcf101 } from './ucf101';
 import { addZeroShot, newClasses } from './zero_shot';
 
-/** Data sets whose official annotations are understood, with their class table and the names of annotation files. */
-export const datasets = {
+/** Data sets whose official annotations are understood. */
+export type DatasetName = 'kinetics400' | 'kinetics600' | 'ucf101' | 'hmdb51';
+
+/** The class table of a data set, the names of its annotation files, and how lists are made of them. */
+interface DatasetFormat {
+  labels: string;
+  files: RegExp;
+  lists: (files: readonly AnnotationFile[], classes: ClassTable, videos: Catalogue) => PreparedLists;
+}
+
+/** @internal */
+export const datasets: Readonly<Record<DatasetName, DatasetFormat>> = {
   kinetics400: { labels: 'labels/kinetics_400_labels.csv', files: /\.csv$/, lists: prepareKinetics },
   kinetics600: { labels: 'labels/kinetics_600_labels.csv', files: /\.csv$/, lists: prepareKinetics },
   ucf101: { labels: 'labels/ucf_101_labels.csv', files: /^(train|test)list0\d\.txt$/, lists: prepareUcf101 },
   hmdb51: { labels: 'labels/hmdb_51_labels.csv', files: /_test_split\d\.txt$/, lists: prepareHmdb51 },
-} as const;
-
-export type DatasetName = keyof typeof datasets;
+};
 
 export interface PrepareOptions {
   dataset: DatasetName;
@@ -49,7 +57,7 @@ export async function prepareDataset(options: PrepareOptions): Promise<ListSumma
   const classes = new ClassTable(readLabels(table), table);
   const annotations = await readAnnotations(options.annotations, files);
   const store = await openStore(options.root);
-  const prepared: PreparedLists = lists(annotations, classes, new Catalogue(await store.names()));
+  const prepared = lists(annotations, classes, new Catalogue(await store.names()));
   if (options.dataset === 'kinetics600') {
     const known = datasets.kinetics400.labels;
     addZeroShot(prepared, classes, {
