@@ -285,7 +285,8 @@ Napi::Value counters(const Napi::CallbackInfo& info, Environment& environment) {
   Napi::Object result = Napi::Object::New(info.Env());
   result["openVideos"] = environment.open_videos()->load();
   result["queued"] = static_cast<double>(counts.queued);
-  result["running"] = static_cast<double>(counts.running);
+  // Until its promise settles: the worker that did it may not have noted its end yet.
+  result["running"] = static_cast<double>(environment.unfinished() - counts.queued);
   result["workers"] = counts.workers;
   return result;
 }

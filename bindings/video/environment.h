@@ -37,6 +37,8 @@ class Environment {
   void set_error_class(const Napi::Function& error_class) { error_class_ = Napi::Persistent(error_class); }
 
   native::data::WorkerPool& pool() { return pool_; }
+  // Number of promises that have not settled.
+  size_t unfinished() const { return tasks_.size(); }
   const std::shared_ptr<std::atomic<int>>& open_videos() { return open_videos_; }
 
   // Cancels everything and joins the worker threads; called when the environment or the process ends.

@@ -24,7 +24,7 @@ void WorkerPool::set_workers(int workers) {
 
 WorkerPool::Counts WorkerPool::counts() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return {queue_.size(), running_, wanted_};
+  return {queue_.size(), wanted_};
 }
 
 void WorkerPool::stop() {

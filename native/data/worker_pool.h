@@ -29,7 +29,7 @@ class WorkerPool {
   void stop();
 
   struct Counts {
-    size_t queued, running;
+    size_t queued;
     int workers;
   };
   Counts counts() const;

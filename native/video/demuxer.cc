@@ -1,5 +1,7 @@
 #include "demuxer.h"
 
+#include <string.h>
+
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavutil/avstring.h>
@@ -68,6 +70,7 @@ Demuxer::Demuxer(const Source& source, const Options& options, const Stop& stop)
 Demuxer::~Demuxer() { close(); }
 
 void Demuxer::close() {
+  av_packet_free(&first_);
   avformat_close_input(&format_);
   ByteSource::close_context(io_);
   io_ = nullptr;
@@ -76,6 +79,13 @@ void Demuxer::close() {
 void Demuxer::rewind(const Stop& stop) {
   close();
   open(stop);
+}
+
+bool Demuxer::probe(const Stop& stop) {
+  if (probes_) return false;
+  probes_ = true;
+  rewind(stop);
+  return true;
 }
 
 void Demuxer::open(const Stop& stop) {
@@ -104,11 +114,56 @@ void Demuxer::open(const Stop& stop) {
         "); containers: mp4, mov, mkv, webm, avi, mpeg-ts, mpeg-ps, ogg, flv, ivf");
   CHECK(format_->nb_streams <= static_cast<unsigned>(options_.max_streams), "ERR_VIDEO_LIMIT", name_,
         ": has ", format_->nb_streams, " streams, more than the limit of ", options_.max_streams);
+  probes_ = probes_ || !header_suffices();
+  if (!probes_) {
+    select_stream();
+    if (!first_packet_confirms_size(stop)) probe(stop);
+    return;
+  }
   StreamOptions per_stream(format_->nb_streams, options_.max_pixels);
   const int found = avformat_find_stream_info(format_, per_stream.data());
   stop.check(name_);
   CHECK(found >= 0, "ERR_VIDEO_FORMAT", name_, ": no streams could be found (", error_text(found), ")");
   select_stream();
+}
+
+// True for files with one video, H.264 or HEVC, in MP4 or Matroska, when the header has all that is asked for
+// later. (The decoders find out the rest from the stream, and the order of frames is known from their times.)
+bool Demuxer::header_suffices() const {
+  const char* container = format_->iformat->name;
+  if (strstr(container, "mp4") == nullptr && strstr(container, "matroska") == nullptr) return false;
+  const AVStream* video = nullptr;
+  for (unsigned i = 0; i < format_->nb_streams; ++i) {
+    if (format_->streams[i]->codecpar->codec_type != AVMEDIA_TYPE_VIDEO) continue;
+    if (video != nullptr) return false;
+    video = format_->streams[i];
+  }
+  if (video == nullptr) return false;
+  const AVCodecParameters& parameters = *video->codecpar;
+  return (parameters.codec_id == AV_CODEC_ID_H264 || parameters.codec_id == AV_CODEC_ID_HEVC) &&
+         parameters.extradata_size > 0 && parameters.width > 0 && parameters.height > 0 &&
+         video->avg_frame_rate.num > 0 && video->avg_frame_rate.den > 0;
+}
+
+// The header may give another size than the stream has.
+bool Demuxer::first_packet_confirms_size(const Stop& stop) {
+  std::unique_ptr<AVPacket, void (*)(AVPacket*)> packet(av_packet_alloc(),
+                                                        [](AVPacket* p) { av_packet_free(&p); });
+  const AVCodecParameters* parameters = stream()->codecpar;
+  std::unique_ptr<AVCodecParserContext, void (*)(AVCodecParserContext*)> parser(
+      av_parser_init(parameters->codec_id), av_parser_close);
+  std::unique_ptr<AVCodecContext, void (*)(AVCodecContext*)> codec(
+      avcodec_alloc_context3(nullptr), [](AVCodecContext* c) { avcodec_free_context(&c); });
+  CHECK(packet && codec && avcodec_parameters_to_context(codec.get(), parameters) >= 0, "ERR_OUT_OF_MEMORY",
+        name_, ": no memory for a parser");
+  if (!parser || !read(packet.get(), stop)) return false;
+  parser->flags |= PARSER_FLAG_COMPLETE_FRAMES;
+  uint8_t* unused = nullptr;
+  int unused_size = 0;
+  av_parser_parse2(parser.get(), codec.get(), &unused, &unused_size, packet->data, packet->size, packet->pts,
+                   packet->dts, packet->pos);
+  first_ = packet.release();
+  return parser->width == parameters->width && parser->height == parameters->height;
 }
 
 void Demuxer::select_stream() {
@@ -137,6 +192,10 @@ void Demuxer::select_stream() {
 }
 
 bool Demuxer::read(AVPacket* packet, const Stop& stop) {
+  if (first_ != nullptr && first_->buf != nullptr) {
+    av_packet_move_ref(packet, first_);
+    return true;
+  }
   const StopScope scope(bytes_, stop);
   for (;;) {
     const int result = av_read_frame(format_, packet);
@@ -158,6 +217,7 @@ bool Demuxer::read(AVPacket* packet, const Stop& stop) {
 }
 
 bool Demuxer::seek(int64_t timestamp, const Stop& stop) {
+  if (first_ != nullptr) av_packet_unref(first_);
   const StopScope scope(bytes_, stop);
   const int result = av_seek_frame(format_, stream_, timestamp, AVSEEK_FLAG_BACKWARD);
   stop.check(name_);

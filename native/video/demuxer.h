@@ -57,10 +57,17 @@ class Demuxer {
   // Starts again at the first packet, by opening the container anew.
   void rewind(const Stop& stop);
 
+  // FFmpeg's own way to find out about streams decodes some of their pictures, which takes longer than
+  // opening and indexing together. It is left out where the container tells as much; this makes up for it,
+  // and starts again at the first packet. False when nothing was left out.
+  bool probe(const Stop& stop);
+
  private:
   void open(const Stop& stop);
   void close();
   void select_stream();
+  bool header_suffices() const;
+  bool first_packet_confirms_size(const Stop& stop);
 
   std::string name_;
   Options options_;
@@ -69,6 +76,8 @@ class Demuxer {
   AVFormatContext* format_ = nullptr;
   const AVCodec* codec_ = nullptr;
   int stream_ = -1;
+  AVPacket* first_ = nullptr;  // looked at already, and read next; or empty
+  bool probes_ = false;        // as FFmpeg does
 };
 
 }  // namespace native::video

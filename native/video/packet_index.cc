@@ -1,6 +1,8 @@
 #include "packet_index.h"
 
 #include <algorithm>
+#include <functional>
+#include <queue>
 
 namespace native::video {
 namespace {
@@ -62,6 +64,23 @@ void PacketIndex::set_frames(const std::vector<int32_t>& packets) {
     packets_[static_cast<size_t>(order[rank])].rank = static_cast<int32_t>(rank);
   }
   by_rank_ = std::move(order);
+}
+
+int PacketIndex::reorder_depth() const {
+  std::vector<int64_t> times;
+  for (const PacketEntry& entry : packets_) {
+    if (entry.pts != AV_NOPTS_VALUE) times.push_back(entry.pts);
+  }
+  const std::vector<int64_t> decoded = times;
+  std::sort(times.begin(), times.end());
+  std::priority_queue<int64_t, std::vector<int64_t>, std::greater<>> kept;
+  size_t shown = 0, depth = 0;
+  for (const int64_t time : decoded) {
+    kept.push(time);
+    for (; !kept.empty() && kept.top() == times[shown]; ++shown) kept.pop();
+    depth = std::max(depth, kept.size());
+  }
+  return static_cast<int>(depth);
 }
 
 int32_t PacketIndex::start_for(int32_t frame) const {

@@ -33,6 +33,10 @@ class PacketIndex {
   bool times_tell_order() const { return times_tell_order_; }
   void set_frames(const std::vector<int32_t>& packets);
 
+  // How many pictures, at most, are decoded before one that is shown earlier: those that a decoder has to
+  // keep back to give them in order. For use when times tell the order.
+  int reorder_depth() const;
+
   // Packet from which decoding has to start to reach `frame`: the last key packet that is neither decoded nor
   // shown after it (a frame shown before its key frame refers to the group of pictures before).
   int32_t start_for(int32_t frame) const;

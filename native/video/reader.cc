@@ -28,6 +28,7 @@ Reader::Reader(const Source& source, const Options& options, const Stop& stop)
     frame_ = av_frame_alloc();
     CHECK(packet_ && frame_, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
     index_ = PacketIndex::scan(demuxer_, stop);
+    if (!index_.times_tell_order() && demuxer_.probe(stop)) index_ = PacketIndex::scan(demuxer_, stop);
     open_codec();
     if (!index_.times_tell_order()) find_frames(stop);
     CHECK(index_.frame_count() > 0, "ERR_VIDEO_EMPTY", name(), ": the video has no frames");
@@ -50,6 +51,9 @@ void Reader::open_codec() {
   codec_ = avcodec_alloc_context3(demuxer_.codec());
   CHECK(codec_ != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
   int result = avcodec_parameters_to_context(codec_, demuxer_.stream()->codecpar);
+  if (index_.times_tell_order() && codec_->codec_id == AV_CODEC_ID_H264) {
+    codec_->has_b_frames = std::min(std::max(codec_->has_b_frames, index_.reorder_depth()), 16);
+  }
   codec_->thread_count = options_.threads;
   codec_->max_pixels = options_.max_pixels;
   codec_->pkt_timebase = demuxer_.stream()->time_base;
