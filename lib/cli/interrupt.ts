@@ -5,6 +5,12 @@ import { note } from './terminal';
 const signals = ['SIGINT', 'SIGTERM'] as const;
 
 /**
+ * Signals this soon after the first one are the same one again: npx passes on the Ctrl-C that the terminal has sent to
+ * its child as well, and `timeout` signals the process and then its group.
+ */
+const echoMilliseconds = 500;
+
+/**
  * Runs `work` with an AbortSignal that fires at the first SIGINT or SIGTERM, so that it can save what it has; the second
  * ends the process at once. After an interrupted run the exit status is 128 plus the signal's number (Ctrl-C: 130).
  *
@@ -16,8 +22,13 @@ export async function interruptible<T>(
 ): Promise<T | undefined> {
   const controller = new AbortController();
   let status = 0;
+  let first = 0;
   const stop = (name: NodeJS.Signals) => {
-    if (controller.signal.aborted) process.exit(status);
+    if (controller.signal.aborted) {
+      if (performance.now() - first > echoMilliseconds) process.exit(status);
+      return;
+    }
+    first = performance.now();
     status = 128 + constants.signals[name];
     note(`\n${hint}; once more to stop at once`);
     controller.abort();

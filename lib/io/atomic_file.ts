@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CodedError } from '../base/error';
@@ -12,6 +13,18 @@ export interface WriteOptions {
 
 const CHUNK = 16 << 20;
 let counter = 0;
+
+/** Temporary files being written; a process that exits meanwhile removes them. */
+const underWay = new Set<string>();
+let watching = false;
+
+function watchExit(): void {
+  if (watching) return;
+  watching = true;
+  process.on('exit', () => {
+    for (const path of underWay) rmSync(path, { force: true });
+  });
+}
 
 /** A file being written from front to back. */
 export class FileWriter {
@@ -48,7 +61,8 @@ export class FileWriter {
 
 /**
  * Writes a file so that `path` always holds either what it held before or all of the new contents, also after a crash:
- * a temporary file beside it is written, flushed to disk, renamed over it, and the rename is flushed too.
+ * a temporary file beside it is written, flushed to disk, renamed over it, and the rename is flushed too. `process.exit`
+ * in the middle removes the temporary file; only a kill that cannot be caught leaves it behind.
  *
  * @param total - expected size in bytes; only progress depends on it
  * @param write - appends the contents; when it fails the temporary file is removed and nothing has changed
@@ -61,6 +75,8 @@ export async function writeAtomically(
   options: WriteOptions = {},
 ): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  watchExit();
+  underWay.add(temporary);
   try {
     const handle = await open(temporary, 'wx');
     try {
@@ -77,6 +93,8 @@ export async function writeAtomically(
   } catch (error) {
     await unlink(temporary).catch(() => undefined);
     throw writeError(path, error);
+  } finally {
+    underWay.delete(temporary);
   }
 }
 

@@ -1,6 +1,8 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeAtomically } from '../../lib/io/atomic_file';
+import { buildCli } from '../support/built_cli';
 import { expectCode, temporaryFolder } from './helpers';
 
 const folder = temporaryFolder();
@@ -65,5 +67,19 @@ describe('writeAtomically', () => {
       /none\/b cannot be written/,
     );
     await expectCode(writeAtomically(folder, 0, write), 'ERR_FILE_WRITE', /cannot be written/);
+  });
+
+  it('leaves nothing behind when the process exits in the middle', () => {
+    const library = join(buildCli(), '../../io/atomic_file.js');
+    const target = join(folder, 'exit', 'half');
+    mkdirSync(join(folder, 'exit'));
+    const code = `require(${JSON.stringify(library)}).writeAtomically(${JSON.stringify(target)}, 6, async (file) => {
+      await file.append(Buffer.from('abc'));
+      console.log(require('node:fs').readdirSync(${JSON.stringify(join(folder, 'exit'))}).length);
+      process.exit(3);
+    })`;
+    const { status, stdout } = spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+    expect([status, stdout]).toEqual([3, '1\n']);
+    expect(readdirSync(join(folder, 'exit'))).toEqual([]);
   });
 });

@@ -1,0 +1,54 @@
+import { CodedError } from '../../lib/base/error';
+import { interruptible } from '../../lib/cli/interrupt';
+
+let notes = '';
+beforeEach(() => {
+  notes = '';
+  process.exitCode = undefined;
+  jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    notes += text;
+    return true;
+  });
+});
+afterEach(() => {
+  process.exitCode = undefined;
+  jest.restoreAllMocks();
+});
+
+/** Work that goes on until it is aborted and then takes `milliseconds` to save. */
+function working(milliseconds: number): (signal: AbortSignal) => Promise<never> {
+  return (signal) =>
+    new Promise((_, reject) => {
+      const save = () => setTimeout(reject, milliseconds, new CodedError('ERR_ABORTED', 'saved'));
+      signal.addEventListener('abort', save);
+    });
+}
+
+test('the first signal aborts, its echo is ignored, and the status says which it was', async () => {
+  const exit = jest.spyOn(process, 'exit').mockImplementation();
+  const done = interruptible('stopping', working(20));
+  process.emit('SIGTERM', 'SIGTERM');
+  process.emit('SIGTERM', 'SIGTERM');
+  expect(await done).toBeUndefined();
+  expect(process.exitCode).toBe(143);
+  expect(exit).not.toHaveBeenCalled();
+  expect(notes).toBe('\nstopping; once more to stop at once\nsaved\n');
+  expect(process.listenerCount('SIGTERM')).toBe(0);
+});
+
+test('a second signal later ends the process at once', async () => {
+  const exit = jest.spyOn(process, 'exit').mockImplementation();
+  const done = interruptible('stopping', working(800));
+  process.emit('SIGINT', 'SIGINT');
+  setTimeout(() => process.emit('SIGINT', 'SIGINT'), 600);
+  await done;
+  expect(exit).toHaveBeenCalledWith(130);
+});
+
+test('results and other errors pass through', async () => {
+  expect(await interruptible('stopping', async () => 5)).toBe(5);
+  const failing = interruptible('stopping', async () => {
+    throw new CodedError('ERR_ABORTED', 'by somebody else');
+  });
+  await expect(failing).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+});
