@@ -14,6 +14,11 @@ namespace {
 
 constexpr int kMaxErrors = 64;  // of the decoder in a row, without a frame or a wish for more data
 
+// Codecs of which pictures are kept back or left out here. (MPEG-4 files may hold two frames in one packet.)
+bool reorders(const AVCodecContext& codec) {
+  return codec.codec_id == AV_CODEC_ID_H264 || codec.codec_id == AV_CODEC_ID_HEVC;
+}
+
 // The decoder has filled in what it could not decode.
 bool is_damaged(const AVFrame& frame) {
   return frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0;
@@ -93,7 +98,7 @@ void Reader::find_frames(const Stop& stop) {
   std::vector<int32_t> packets;
   std::vector<bool> seen(static_cast<size_t>(index_.packet_count()));
   start_at(0, stop);
-  for (int32_t number; (number = next_picture(-1, {}, stop)) >= 0;) {
+  for (int32_t number; (number = next_picture({}, stop)) >= 0;) {
     if (!seen[static_cast<size_t>(number)]) packets.push_back(number);
     seen[static_cast<size_t>(number)] = true;
   }
@@ -146,9 +151,10 @@ void Reader::start_at(int32_t target, const Stop& stop) {
 }
 
 // Hands the next packet to the decoder, numbered by its place in the file, or tells it that the stream has
-// ended.
-void Reader::feed(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
-  if (!read_packet(stop)) {
+// ended: where it has, and where a new run begins anyway.
+void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
+  const bool drain = drain_after_ >= 0 && next_packet_ > drain_after_ && next_packet_ <= resume_at_;
+  if (drain || !read_packet(stop)) {
     avcodec_send_packet(codec_, nullptr);
     draining_ = true;
     return;
@@ -158,10 +164,10 @@ void Reader::feed(int32_t target, const std::vector<int32_t>& wanted, const Stop
   const int32_t frame = index_.packet(number).rank;
   packet_->pts = number;
   packet_->dts = AV_NOPTS_VALUE;
-  // What comes before the target and is neither wanted nor referred to need not be decoded at all. (MPEG-4
-  // files may hold two frames in one packet, so it is not done there.)
-  const bool skips = codec_->codec_id == AV_CODEC_ID_H264 || codec_->codec_id == AV_CODEC_ID_HEVC;
-  const bool needed = !skips || frame >= target || std::binary_search(wanted.begin(), wanted.end(), frame);
+  // What is neither wanted nor referred to need not be decoded at all. (What comes after all that is wanted
+  // may be what the next call wants.)
+  const bool needed = !reorders(*codec_) || wanted.empty() || frame > wanted.back() ||
+                      std::binary_search(wanted.begin(), wanted.end(), frame);
   codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   // A damaged packet gives no picture, which is noticed where the picture is wanted. An empty one would mean
   // the end.
@@ -170,7 +176,7 @@ void Reader::feed(int32_t target, const std::vector<int32_t>& wanted, const Stop
 }
 
 // Decodes up to the next picture, left in frame_. Returns the number of its packet, or -1 at the end.
-int32_t Reader::next_picture(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
+int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& stop) {
   for (int errors = 0; !ended_;) {
     stop.check(name());
     const int result = avcodec_receive_frame(codec_, frame_);
@@ -178,7 +184,7 @@ int32_t Reader::next_picture(int32_t target, const std::vector<int32_t>& wanted,
       const int64_t number = frame_->pts;
       if (number >= 0 && number < index_.packet_count()) return static_cast<int32_t>(number);
     } else if (result == AVERROR(EAGAIN) && !draining_) {
-      feed(target, wanted, stop);
+      feed(wanted, stop);
       errors = 0;
     } else if (result == AVERROR_EOF || ++errors > kMaxErrors) {
       ended_ = true;
@@ -187,12 +193,24 @@ int32_t Reader::next_picture(int32_t target, const std::vector<int32_t>& wanted,
   return -1;
 }
 
+// A decoder gives a picture only when it has seen what follows it. Where decoding begins anew after `target`
+// anyway, it need not decode that.
+void Reader::plan_drain(int32_t target, const std::vector<int32_t>& wanted) {
+  const auto next = std::upper_bound(wanted.begin(), wanted.end(), target);
+  drain_after_ = reorders(*codec_) && next != wanted.end() ? index_.packet_of(target) : -1;
+  resume_at_ = next == wanted.end() ? -1 : index_.start_for(*next);
+}
+
 void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
   if (target == last_frame_ && frame_->buf[0] != nullptr) return;
   const int32_t start = index_.start_for(target);
-  if (next_packet_ < 0 || ended_ || target <= last_frame_ || start > next_packet_) start_at(start, stop);
+  const bool drained_early = draining_ && next_packet_ < index_.packet_count();
+  if (next_packet_ < 0 || ended_ || drained_early || target <= last_frame_ || start > next_packet_) {
+    start_at(start, stop);
+  }
+  plan_drain(target, wanted);
   for (int attempt = 0;;) {
-    const int32_t number = next_picture(target, wanted, stop);
+    const int32_t number = next_picture(wanted, stop);
     last_frame_ = number < 0 ? info_.frame_count : std::max(last_frame_, index_.packet(number).rank);
     const bool found = number >= 0 && index_.packet(number).rank == target;
     if (found && !is_damaged(*frame_)) return;
@@ -204,6 +222,7 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
       fail("ERR_VIDEO_DECODE", name(), ": frame ", target, " of ", info_.frame_count, " (at ", time,
            " s) cannot be decoded; the video is damaged or truncated there");
     }
+    drain_after_ = -1;
     start_at(attempt++ == 0 ? index_.key_before(run_start_) : 0, stop);
   }
 }
@@ -212,9 +231,10 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
 void Reader::survey(int32_t target, const Stop& stop) {
   if (target < surveyed_) return;
   sound_.assign(static_cast<size_t>(info_.frame_count), false);
+  drain_after_ = -1;
   start_at(0, stop);
   int32_t frame = -1;
-  for (int32_t number; (number = next_picture(0, {}, stop)) >= 0;) {
+  for (int32_t number; (number = next_picture({}, stop)) >= 0;) {
     frame = index_.packet(number).rank;
     if (frame < 0 || is_damaged(*frame_)) continue;
     sound_[static_cast<size_t>(frame)] = true;
@@ -255,7 +275,7 @@ int32_t Reader::picture_for(int32_t target, const std::vector<int32_t>& wanted, 
     const int32_t nearest = nearest_sound(target);
     CHECK(nearest >= 0, "ERR_VIDEO_DECODE", name(), ": none of its ", info_.frame_count,
           " frames can be decoded");
-    decode_until(nearest, wanted, stop);
+    decode_until(nearest, {nearest}, stop);
     return nearest;
   } catch (...) {
     forget();

@@ -63,8 +63,9 @@ class Reader {
   void start_at(int32_t packet, const Stop& stop);
   bool land_at_or_before(int32_t packet, const Stop& stop);
   bool read_packet(const Stop& stop);
-  void feed(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
-  int32_t next_picture(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
+  void feed(const std::vector<int32_t>& wanted, const Stop& stop);
+  int32_t next_picture(const std::vector<int32_t>& wanted, const Stop& stop);
+  void plan_drain(int32_t target, const std::vector<int32_t>& wanted);
   void decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
 
   int32_t picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error, const Stop& stop);
@@ -86,6 +87,8 @@ class Reader {
   int32_t last_frame_ = -1;   // frame delivered last
   bool held_ = false;         // packet_ holds packet `next_packet_` already
   bool draining_ = false;     // the decoder was told that the stream ended
+  int32_t drain_after_ = -1;  // packet after which it is told so early, -1: none
+  int32_t resume_at_ = -1;    // and the packet where decoding begins anew then
   bool ended_ = false;        // the decoder has delivered its last frame
   bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
 
