@@ -1,10 +1,11 @@
-// npm run bench [-- SUITE ...] [--peers FOLDER --python FILE]
+// npm run bench [-- SUITE ...] [--peers FOLDER --python FILE] [--clips FOLDER]
 //
-// Suites: parity, how far from the official implementation; model, speed and memory. Both when none is named. Results go
-// to bench/results/*.json and the tables in README.md are rewritten from them. With --peers, each measurement of the
-// model alternates with the same one made by PyTorch, and the ratio of the medians is kept beside it.
+// Suites: parity, how far from the official implementation; model, speed and memory; data, speed of decoding and of the
+// training pipeline. All when none is named. Results go to bench/results/*.json and the tables in README.md are rewritten
+// from them. With --peers, each measurement alternates with the same one made by PyTorch, or by PyAV and OpenCV, and the
+// ratio is kept beside it. Decoding is measured on the videos of --clips, or on one that is drawn.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { root, saveResult } from './machine.mjs';
@@ -12,7 +13,11 @@ import { rewriteReadme } from './readme.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { peers: { type: 'string' }, python: { type: 'string', default: 'python3' } },
+  options: {
+    peers: { type: 'string' },
+    python: { type: 'string', default: 'python3' },
+    clips: { type: 'string' },
+  },
 });
 
 const cases = [
@@ -59,11 +64,24 @@ function parity() {
   if (status !== 0) process.exit(1);
 }
 
+function data() {
+  const peer = values.peers ? ['--peer', join(values.peers, 'decode.py'), '--python', values.python] : [];
+  const clips = values.clips
+    ? readdirSync(values.clips)
+        .filter((name) => /\.(?:mp4|mkv|webm|avi|mov)$/.test(name))
+        .map((name) => join(values.clips, name))
+    : [];
+  const { status } = spawnSync(process.execPath, [join(root, 'bench/data.mjs'), ...peer, ...clips], {
+    stdio: 'inherit',
+  });
+  if (status !== 0) process.exit(1);
+}
+
 if (values.peers && !existsSync(join(values.peers, 'torch_xclip.py'))) {
   console.error(`--peers ${values.peers}: no torch_xclip.py there`);
   process.exit(1);
 }
-const suites = { parity, model };
+const suites = { parity, model, data };
 for (const name of positionals.length > 0 ? positionals : Object.keys(suites)) {
   if (!(name in suites)) {
     console.error(`unknown suite '${name}'; one of ${Object.keys(suites).join(', ')}`);

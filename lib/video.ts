@@ -14,5 +14,11 @@ export {
   type FrameLoaderOptions as VideoLoaderOptions,
   type FrameShuffle,
 } from './data/frame_loader';
-export { type DamageReport, type ReadOptions, type VideoInput, VideoReader } from './data/video_reader';
+export {
+  type BatchOptions,
+  type DamageReport,
+  type ReadOptions,
+  type VideoInput,
+  VideoReader,
+} from './data/video_reader';
 export type { FrameJitter, VideoInfo, VideoOptions, VideoPlan, VideoSource } from './native/video';

@@ -18,6 +18,15 @@ export interface ReadOptions {
   signal?: AbortSignal;
 }
 
+/** Settings of {@link VideoReader.getBatch}. */
+export interface BatchOptions extends ReadOptions {
+  /**
+   * Where the frames go: exactly `indices.length * height * width * 3` bytes, not to be used until the call settles. A new
+   * array when not given; a reader of many frames spares the system a lot of fresh memory by giving the same one again.
+   */
+  out?: Uint8Array;
+}
+
 /** What {@link VideoReader} opens: a path, bytes (copied), an open file, or a byte range of a file. */
 export type VideoInput = string | Uint8Array | FileHandle | VideoSource;
 
@@ -135,6 +144,7 @@ export class VideoReader {
   /**
    * Frames as RGB bytes [n, height, width, 3], in the order asked for; repeats are allowed. Every frame is decoded at most
    * once for all of them. Under `skip`, n is smaller by the damaged ones.
+   * @returns `out`, or the part of it that was filled
    *
    * @throws CodedError ERR_FRAME_RANGE, ERR_VIDEO_DECODE (names the damaged frame and its time), ERR_VIDEO_TIMEOUT,
    * ERR_ABORTED, ERR_DISPOSED, ERR_OUT_OF_MEMORY.
@@ -144,11 +154,10 @@ export class VideoReader {
    * const eight = Array.from({ length: 8 }, (_, i) => Math.floor(((i + 0.5) * video.length) / 8));
    * const frames = await video.getBatch(eight, { deadlineMs: 5000 });
    */
-  async getBatch(indices: ArrayLike<number>, options: ReadOptions = {}): Promise<Uint8Array> {
+  async getBatch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Uint8Array> {
     const numbers = Int32Array.from(indices, (index) => this.checkIndex(index));
     const size = this.height * this.width * 3;
-    const out = allocate(numbers.length * size);
-    const { signal, deadlineMs = this.deadlineMs } = options;
+    const { signal, deadlineMs = this.deadlineMs, out = allocate(numbers.length * size) } = options;
     const shown = await abortable(signal, (cancel) =>
       videoAddon().readFrames(this.handle, numbers, out, deadlineMs, cancel),
     );

@@ -153,7 +153,7 @@ void Reader::start_at(int32_t target, const Stop& stop) {
 // Hands the next packet to the decoder, numbered by its place in the file, or tells it that the stream has
 // ended: where it has, and where a new run begins anyway.
 void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
-  const bool drain = drain_after_ >= 0 && next_packet_ > drain_after_ && next_packet_ <= resume_at_;
+  const bool drain = drain_after_ >= 0 && next_packet_ > drain_after_ && next_packet_ < resume_at_;
   if (drain || !read_packet(stop)) {
     avcodec_send_packet(codec_, nullptr);
     draining_ = true;

@@ -211,6 +211,18 @@ describe('iteration', () => {
   });
 });
 
+test('frames can be written to memory of the caller', async () => {
+  using video = await VideoReader.open(clip);
+  const size = 68 * 48 * 3;
+  const memory = new Uint8Array(5 * size).fill(7);
+  const frames = await video.getBatch([30, 2], { out: memory.subarray(size, 3 * size) });
+  expect(frames.buffer).toBe(memory.buffer);
+  expect(numbersIn(memory.subarray(size, 3 * size), 68, 48)).toEqual([30, 2]);
+  expect(memory.subarray(0, size).every((byte) => byte === 7)).toBe(true);
+  expect(memory.subarray(3 * size).every((byte) => byte === 7)).toBe(true);
+  await expect(video.getBatch([1], { out: memory })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+});
+
 test('the deadline given at opening holds for reading', async () => {
   const slow = await VideoReader.open(clip, { deadlineMs: 40000, width: 4000 });
   const read = jest.spyOn(videoAddon(), 'readFrames');

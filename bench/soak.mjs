@@ -1,0 +1,102 @@
+// npm run soak [-- --cycles 10000 CLIP ...]
+//
+// Opens, reads and closes videos thousands of times and watches the memory of the process: it may grow by less than 5 MB
+// after the first tenth of the cycles. Then reads a video while the consumer sleeps: nothing may pile up. Clips are those
+// of test/fixtures/video unless others are named. Results go to bench/results/soak.json.
+import { readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { root, saveResult } from './machine.mjs';
+
+const { VideoReader, VideoLoader } = createRequire(import.meta.url)(join(root, 'dist/video'));
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { cycles: { type: 'string', default: '10000' } },
+});
+const cycles = Number(values.cycles);
+const fixtures = join(root, 'test/fixtures/video');
+const clips =
+  positionals.length > 0
+    ? positionals
+    : readdirSync(fixtures)
+        .filter((name) => /\.(?:mp4|mkv|mov|avi|webm)$/.test(name))
+        .map((name) => join(fixtures, name));
+const limitMb = 5;
+
+/** Resident megabytes, without what JavaScript could give back. */
+async function residentMb() {
+  for (let i = 0; i < 3; i++) {
+    globalThis.gc();
+    await sleep(20);
+  }
+  return process.memoryUsage().rss / 2 ** 20;
+}
+
+async function cycle(number) {
+  const video = await VideoReader.open(clips[number % clips.length], { shortSide: 32 + (number % 3) });
+  try {
+    await video.getBatch([0, video.length - 1, number % video.length]);
+  } finally {
+    video.close();
+  }
+}
+
+async function openReadClose() {
+  const warmUp = Math.ceil(cycles / 10);
+  let before = 0;
+  const samples = [];
+  for (let number = 0; number < warmUp + cycles; number++) {
+    if (number === warmUp) before = await residentMb();
+    await cycle(number);
+    if (number > warmUp && (number - warmUp) % Math.ceil(cycles / 10) === 0) samples.push(await residentMb());
+  }
+  samples.push(await residentMb());
+  const growth = samples.map((sample) => Number((sample - before).toFixed(2)));
+  return { cycles, residentMb: Number(before.toFixed(1)), growthMb: growth.at(-1), growthOverTimeMb: growth };
+}
+
+/** A consumer that works on one frame, or batch, for seconds. */
+async function sleepingConsumer() {
+  const growth = [];
+  const watch = async () => {
+    await sleep(300); // what is read ahead is there now
+    const before = await residentMb();
+    await sleep(3000);
+    growth.push(Number(((await residentMb()) - before).toFixed(2)));
+  };
+  const video = await VideoReader.open(clips[0], { width: 1280, height: 960 });
+  let seen = 0;
+  for await (const _ of video) {
+    if (++seen === 3) {
+      await watch();
+      break;
+    }
+  }
+  video.close();
+  const loader = await VideoLoader.open(clips, { batchSize: 8, width: 640, height: 480, shuffle: 'all' });
+  seen = 0;
+  for await (const _ of loader) {
+    if (++seen === 3) {
+      await watch();
+      break;
+    }
+  }
+  return { frameByFrameMb: growth[0], loaderMb: growth[1] };
+}
+
+if (!globalThis.gc) {
+  console.error('soak: run it with node --expose-gc');
+  process.exit(1);
+}
+const reading = await openReadClose();
+const sleeping = await sleepingConsumer();
+console.log(JSON.stringify({ ...reading, sleeping }));
+const grown = Math.max(reading.growthMb, sleeping.frameByFrameMb, sleeping.loaderMb);
+if (!(grown < limitMb)) {
+  console.error(`soak: memory grew by ${grown} MB, more than ${limitMb} MB`);
+  process.exitCode = 1;
+} else if (cycles >= 10000) {
+  console.log(saveResult('soak', { limitMb, ...reading, sleeping }));
+}
