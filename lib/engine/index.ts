@@ -12,6 +12,6 @@ export {
   type TestStep,
   type TrainStep,
 } from './events';
-export { type ReportData, writeReport } from './report';
+export { type ReportData, readMetrics, writeReport } from './report';
 export type { ClassResult, Mistake, Protocol, Results } from './results';
 export { type RunOptions, type RunResult, run } from './run';

@@ -5,6 +5,7 @@ import type { Evaluation, Prediction } from './evaluate';
 import type { EngineEvent, TestEnd, TrainStep } from './events';
 import { frameStrip } from './frame_strip';
 import { confusionMatrix, escapeHtml, lineChart } from './report_charts';
+import { RUN_BEGINS } from './run_log';
 
 /** What a report shows. */
 export interface ReportData {
@@ -54,7 +55,7 @@ ${sections.filter(Boolean).join('\n')}
 }
 
 /**
- * The records of a metrics.jsonl. Where a resumed run repeated steps, the later record counts. A last line that a
+ * The records of the present run in a metrics.jsonl. Where a resumed run repeated steps, the later record counts. A last line that a
  * crash cut short is left out.
  */
 export async function readMetrics(path: string): Promise<EngineEvent[]> {
@@ -66,6 +67,7 @@ export async function readMetrics(path: string): Promise<EngineEvent[]> {
   text.split('\n').forEach((line, i) => {
     const event = parseRecord(line);
     if (!event) return;
+    if ((event.kind as string) === RUN_BEGINS) records.clear();
     const key = event.kind === 'train' ? `train ${event.epoch} ${event.step}` : `${event.kind} ${i}`;
     records.delete(key);
     records.set(key, event);

@@ -83,7 +83,7 @@ export async function run(config: Config, options: RunOptions = {}): Promise<Run
   // Called when the checkpoint has been found to fit: from here on files are written.
   async function begin(): Promise<void> {
     if (config.OUTPUT === '') return;
-    log = runLog(config.OUTPUT);
+    log = runLog(config.OUTPUT, checkpoint !== null);
     const text = Buffer.from(configToYaml(config));
     await writeAtomically(join(config.OUTPUT, CONFIG_FILE), text.length, (file) => file.append(text));
   }

@@ -7,14 +7,18 @@ import { type EngineEvent, type Listener, logLines } from './events';
 export const LOG_FILE = 'log_rank0.txt';
 export const METRICS_FILE = 'metrics.jsonl';
 
+/** The `kind` of the record in metrics.jsonl from which on the present run counts. */
+export const RUN_BEGINS = 'begin';
+
 /**
  * A listener that appends to two files in `folder` (made when missing): `log_rank0.txt`, lines as a person reads them
  * with the time in front, and `metrics.jsonl`, one JSON object per logged step, epoch, accuracy, checkpoint and failure,
- * numbers unrounded. A resumed run appends.
+ * numbers unrounded. A resumed run appends; a run that begins anew says so in a record, and a report then
+ * leaves out what stands before it.
  *
  * @throws ERR_FILE_WRITE
  */
-export function runLog(folder: string): Listener {
+export function runLog(folder: string, resumed: boolean): Listener {
   const append = (file: string, lines: readonly string[]) => {
     if (lines.length === 0) return;
     try {
@@ -28,6 +32,7 @@ export function runLog(folder: string): Listener {
   } catch (cause) {
     throw new CodedError('ERR_FILE_WRITE', `OUTPUT ${folder}: ${(cause as Error).message}`, { cause });
   }
+  if (!resumed) append(METRICS_FILE, [JSON.stringify({ kind: RUN_BEGINS })]);
   return (event) => {
     const time = new Date().toISOString().slice(0, 19).replace('T', ' ');
     append(
