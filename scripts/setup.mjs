@@ -11,7 +11,17 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const nativeOnly = process.argv.includes('--native');
 
-const debian = ['g++', 'cmake', 'make', 'pkg-config', 'python3', 'libdnnl-dev', 'libavformat-dev', 'libavcodec-dev', 'libswscale-dev'];
+const debian = [
+  'g++',
+  'cmake',
+  'make',
+  'pkg-config',
+  'python3',
+  'libdnnl-dev',
+  'libavformat-dev',
+  'libavcodec-dev',
+  'libswscale-dev',
+];
 const remedies = [
   `  Debian/Ubuntu: apt-get install -y ${debian.join(' ')}`,
   '  Fedora:        dnf install -y gcc-c++ cmake make pkgconf-pkg-config python3 onednn-devel ffmpeg-free-devel',
@@ -23,7 +33,11 @@ function quiet(command, args) {
 }
 
 function run(command, args, env = {}) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, ...env },
+  });
   if (status !== 0) {
     console.error(`setup: "${command} ${args.join(' ')}" failed${error ? `: ${error.message}` : ''}`);
     process.exit(1);
@@ -32,7 +46,9 @@ function run(command, args, env = {}) {
 
 // What the native build needs that is not there.
 function missingTools() {
-  const missing = ['g++', 'cmake', 'make', 'pkg-config', 'python3'].filter((tool) => !quiet(tool, ['--version']));
+  const missing = ['g++', 'cmake', 'make', 'pkg-config', 'python3'].filter(
+    (tool) => !quiet(tool, ['--version']),
+  );
   if (missing.length > 0) return missing;
   for (const library of ['libavformat', 'libavcodec', 'libswscale']) {
     if (!quiet('pkg-config', ['--exists', library])) missing.push(library);
@@ -68,7 +84,10 @@ function newest(path, skip = /node_modules|[/\\]build$/) {
 
 function stale(output, inputs) {
   const file = join(root, output);
-  return !existsSync(file) || Math.max(...inputs.map((input) => newest(join(root, input)))) > statSync(file).mtimeMs;
+  return (
+    !existsSync(file) ||
+    Math.max(...inputs.map((input) => newest(join(root, input)))) > statSync(file).mtimeMs
+  );
 }
 
 const node = (script, ...args) => run(process.execPath, [join(root, 'scripts', script), ...args]);

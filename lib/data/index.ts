@@ -42,4 +42,10 @@ export {
   verifyDataset,
 } from './verify';
 export { type ListOptions, type Source, VideoDataset, VideoSample } from './video_dataset';
-export { type BatchOptions, type DamageReport, type ReadOptions, type VideoInput, VideoReader } from './video_reader';
+export {
+  type BatchOptions,
+  type DamageReport,
+  type ReadOptions,
+  type VideoInput,
+  VideoReader,
+} from './video_reader';

@@ -173,5 +173,5 @@ h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}figure{margin:0 0 1em}figc
 svg{width:100%;max-width:720px;height:auto;font-size:11px}svg text{fill:#5b6675}.grid{stroke:#e3e7ee}
 table{border-collapse:collapse}.facts th,.facts td{text-align:left;padding:.15em 1em .15em 0;vertical-align:top}
 .matrix{font-size:10px}.matrix th{text-align:right;font-weight:normal;padding-right:.5em;white-space:nowrap}
-.matrix td{width:16px;height:14px;min-width:16px;border:1px solid #eef1f5;text-align:center;padding:0}
+.matrix td{width:12px;height:12px;min-width:11px;border:1px solid #eef1f5;text-align:center;padding:0}
 .clips img{width:100%;image-rendering:auto;border-radius:3px}`;
