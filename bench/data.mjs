@@ -6,16 +6,18 @@
 // thread 8 evenly spaced frames, beside what FFmpeg alone needs to decode them; the official training sample, beside its
 // frames alone; on all cores every frame. Without clips, one is drawn. With --peer, PyAV and OpenCV run the same work in
 // turn with ours, and the better of two runs counts on both sides. Results go to bench/results/data.json.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { allCores } from './data/all_cores.mjs';
 import { buildFloor, measureFloor, measureOurs, measurePeer, videoAddon } from './data/measure.mjs';
 import { root, saveResult } from './machine.mjs';
 
-const { cacheDataset } = createRequire(import.meta.url)(join(root, 'dist/data/short_gop_cache'));
+const require = createRequire(import.meta.url);
+const { cacheDataset } = require(join(root, 'dist/data/short_gop_cache'));
+const { VideoDataset } = require(join(root, 'dist/data'));
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -47,13 +49,12 @@ async function drawClip() {
 
 /** A copy with short groups of pictures, as the command `data cache` makes it. */
 async function cached(clip) {
-  const sample = { name: basename(clip), location: clip, where: clip, label: 0, source: { path: clip } };
   const output = join(folder, `copies-${basename(clip)}`);
+  const list = join(folder, 'list.txt');
+  writeFileSync(list, `${basename(clip)} 0\n`);
+  const dataset = await VideoDataset.fromList(list, { root: dirname(clip) });
   const settings = { shortSide: 256, gop: 16, quality: 4 };
-  const { entries, failed } = await cacheDataset(
-    { samples: [sample], length: 1 },
-    { output, listName: 'list.txt', settings },
-  );
+  const { entries, failed } = await cacheDataset(dataset, { output, listName: 'list.txt', settings });
   if (failed.length > 0) throw new Error(failed[0].reason);
   return join(output, entries[0].name);
 }

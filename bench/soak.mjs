@@ -1,8 +1,9 @@
 // npm run soak [-- --cycles 10000 CLIP ...]
 //
 // Opens, reads and closes videos thousands of times and watches the memory of the process: it may grow by less than 5 MB
-// after the first tenth of the cycles. Then reads a video while the consumer sleeps: nothing may pile up. Clips are those
-// of test/fixtures/video unless others are named. Results go to bench/results/soak.json.
+// after a fifth as many cycles to warm up, in which the allocator finds its size. Then reads a video while the consumer
+// sleeps: nothing may pile up. Clips are those of test/fixtures/video unless others are named. Results go to
+// bench/results/soak.json.
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -44,7 +45,7 @@ async function cycle(number) {
 }
 
 async function openReadClose() {
-  const warmUp = Math.ceil(cycles / 10);
+  const warmUp = Math.ceil(cycles / 5);
   let before = 0;
   const samples = [];
   for (let number = 0; number < warmUp + cycles; number++) {
