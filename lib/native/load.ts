@@ -93,6 +93,9 @@ let addon: NativeAddon | undefined;
 /** The compute addon, loaded on first use. */
 export function native(): NativeAddon {
   if (!addon) {
+    // OpenMP reads this when it is loaded. By default its threads spin for milliseconds between two kernels, which on a
+    // machine that does anything else (decoding the next batch, say) takes the cores from the work they wait for.
+    process.env.GOMP_SPINCOUNT ??= '1000';
     addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [
       join(packageRoot(), 'build/Release/compute.node'),
     ]);
