@@ -15,6 +15,8 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/blocked_gemm.h"
+#include "cpu/epilogue.h"
 #include "cpu/isa.h"
 #include "cpu/simd.h"
 
@@ -188,6 +190,23 @@ std::vector<float> widen(const void* data, int64_t count) {
   return wide;
 }
 
+// oneDNN has no epilogue with two results: QuickGELU with its derivative is a pass of its own over c.
+void execute_with_slope(const GemmArgs& g) {
+  constexpr int64_t kElements = 8192;
+  GemmArgs product = g;
+  product.quick_gelu = false;
+  product.slope = nullptr;
+  product.residual = nullptr;
+  gemm(product);
+  const int64_t count = g.batch * g.m * g.n;
+  parallel_for((count + kElements - 1) / kElements, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      apply_epilogue({true, g.slope, g.residual}, g.c, g.result_dtype, block * kElements,
+                     std::min(kElements, count - block * kElements));
+    }
+  });
+}
+
 // oneDNN multiplies bfloat16 from AVX-512 on; below that the operands are widened and the result is rounded.
 void execute_widened(const GemmArgs& g) {
   GemmArgs wide = g;
@@ -222,6 +241,8 @@ void gemm(const GemmArgs& args) {
     empty.b = {zeros.data(), 0, args.n, 1};
     return gemm(empty);
   }
+  if (blocked_gemm_applies(args)) return blocked_gemm(args);
+  if (args.slope) return execute_with_slope(args);
   if (args.dtype == DType::bfloat16 && !uses_avx512()) return execute_widened(args);
   execute(args);
 }

@@ -1,5 +1,5 @@
-// The large matrix product of the CPU backend: oneDNN's, with its epilogues. Runs on the calling thread's
-// OpenMP team.
+// The large matrix product of the CPU backend, with its epilogues: blocked_gemm where it applies, else
+// oneDNN's. Runs on the calling thread's OpenMP team.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@ struct GemmArgs {
   const float* bias = nullptr;     // [n]; with alpha = 1 only
   const void* residual = nullptr;  // as c; not together with accumulate
   bool quick_gelu = false;         // u sigmoid(1.702 u)
+  void* slope = nullptr;           // as c: takes the derivative of QuickGELU; with quick_gelu only
   bool accumulate = false;
 };
 

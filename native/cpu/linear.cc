@@ -1,5 +1,4 @@
-// Linear layers on the CPU: oneDNN's product with its epilogues. QuickGELU with its derivative is a pass of
-// its own over the pre-activations, which stand where y goes. Bias gradients are summed over fixed blocks of
+// Linear layers on the CPU: matrix products with epilogues. Bias gradients are summed over fixed blocks of
 // rows and the blocks in order, so they do not depend on the number of threads.
 #include "ops/linear.h"
 
@@ -15,28 +14,10 @@ namespace {
 
 constexpr int64_t kRowBlock = 64, kElementBlock = 8192;
 
-// With s = sigmoid(1.702 u): a = u s and da/du = s + 1.702 a (1 - s). y is u on entry.
-template <class T>
-SIMD_CLONES void activate_block(T* y, T* slope, int64_t count) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) {
-    const float u = static_cast<float>(y[i]);
-    const float s = vector_sigmoid(1.702f * u), a = u * s;
-    store(y + i, a);
-    store(slope + i, s + 1.702f * a * (1.0f - s));
-  }
-}
-
 template <class T>
 SIMD_CLONES void multiply_block(const T* x, const T* y, T* product, int64_t count) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) store(product + i, static_cast<float>(x[i]) * static_cast<float>(y[i]));
-}
-
-template <class T>
-SIMD_CLONES void add_block(const T* x, T* y, int64_t count) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) store(y + i, static_cast<float>(x[i]) + static_cast<float>(y[i]));
 }
 
 template <class T>
@@ -58,20 +39,10 @@ void for_blocks(int64_t total, const Body& body) {
 void forward(const LinearArgs& a) {
   GemmArgs product{1, a.rows, a.out, a.in, {a.x, 0, a.in, 1}, {a.weight, 0, 1, a.in}, a.y, a.dtype, a.dtype};
   product.bias = a.bias;
-  if (!a.slope) {
-    product.quick_gelu = a.quick_gelu;
-    product.residual = a.residual;
-    return gemm(product);
-  }
+  product.quick_gelu = a.quick_gelu;
+  product.slope = a.slope;
+  product.residual = a.residual;
   gemm(product);
-  visit_float(a.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    for_blocks(a.rows * a.out, [&](int64_t first, int64_t count) {
-      T* y = static_cast<T*>(a.y) + first;
-      activate_block(y, static_cast<T*>(a.slope) + first, count);
-      if (a.residual) add_block(static_cast<const T*>(a.residual) + first, y, count);
-    });
-  });
 }
 
 void backward_slope(const LinearBackwardSlopeArgs& a) {

@@ -12,6 +12,15 @@ const random = (shape, seed) => {
   const data = Float32Array.from({ length: size }, (_, i) => Math.sin(seed + i * 12.9898));
   return native.tensorFromHost(data, shape, 'float32', 'cpu');
 };
+// Without the regularity of sines, whose long sums cancel: there the order of summation would be all one sees.
+const spread = (shape, seed) => {
+  let state = seed;
+  const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => {
+    state = (state * 48271) % 2147483647;
+    return state / 2147483647 - 0.5;
+  });
+  return native.tensorFromHost(data, shape, 'float32', 'cpu');
+};
 const numbers = async (x) => Array.from(new Float32Array(await native.read(native.cast(x, 'float32'))));
 (async () => {
   const result = {};
@@ -23,6 +32,23 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     const into = random([70, 45], 5);
     native.linearBackwardWeight(residual, x, into);
     result[dtype + ' weight gradient'] = await numbers(into);
+    // Sizes that are cut into blocks in every direction, with a last tile of rows that is not full.
+    const large = (shape, seed) => native.cast(spread(shape, seed), dtype);
+    const [wideX, wideWeight] = [large([37, 288], 10), large([448, 288], 11)];
+    const bias = spread([448], 12);
+    const dy = large([37, 448], 13);
+    const [activated, slope] = native.linearForward(wideX, wideWeight, bias, dy, 'quick_gelu', true);
+    result[dtype + ' blocked'] = await numbers(activated);
+    result[dtype + ' blocked slope'] = await numbers(slope);
+    const [added] = native.linearForward(wideX, wideWeight, null, dy, 'none', false);
+    result[dtype + ' blocked residual'] = await numbers(added);
+    const [fused] = native.linearForward(wideX, wideWeight, bias, null, 'quick_gelu', false);
+    result[dtype + ' blocked activation'] = await numbers(fused);
+    result[dtype + ' blocked input gradient'] = await numbers(native.linearBackwardInput(dy, wideWeight));
+    const [tallX, tallDy] = [large([320, 416], 14), large([320, 37], 15)];
+    const sum = spread([37, 416], 16);
+    native.linearBackwardWeight(tallDy, tallX, sum);
+    result[dtype + ' blocked weight gradient'] = await numbers(sum);
     const product = native.matmulForward(make([3, 20, 9], 6), make([3, 20, 33], 7), true, false, 0.5, true);
     result[dtype + ' matmul'] = await numbers(product);
     const qkv = make([2, 29, 3 * 52], 8);
@@ -38,14 +64,16 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
 function resultsWith(isa: string): Record<string, number[]> {
   const addon = process.env.NATIVE_COMPUTE_PATH ?? join(packageRoot(), 'build/Release/compute.node');
   const env = { ...process.env, ONEDNN_MAX_CPU_ISA: isa };
-  return JSON.parse(execFileSync(process.execPath, ['-e', script, addon], { env, encoding: 'utf8' }));
+  return JSON.parse(
+    execFileSync(process.execPath, ['-e', script, addon], { env, encoding: 'utf8', maxBuffer: 2 ** 26 }),
+  );
 }
 
 const best = resultsWith('ALL');
 
 test.each(['AVX2', 'SSE41'])('kernels for %s agree with those of this machine', (isa) => {
   const results = resultsWith(isa);
-  expect(Object.keys(results)).toHaveLength(10);
+  expect(Object.keys(results)).toHaveLength(22);
   for (const [name, values] of Object.entries(results)) {
     const largest = Math.max(...best[name]!.map(Math.abs));
     // One rounding of the result apart in bfloat16; another order of summation in float32.

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { native } from '../../lib/native/load';
 import { type LinearOptions, linear } from '../../lib/ops/linear';
 import { backward } from '../../lib/tensor/autograd';
@@ -25,6 +26,7 @@ const cases: Case[] = [
   { name: 'QuickGELU', inputs: [[6, 10], [70, 10], bias(70)], activation: 'quick_gelu' },
   { name: 'QuickGELU and residual', inputs: [[3, 4], [5, 4], bias(5), [3, 5]], activation: 'quick_gelu' },
   { name: 'more rows than one block of the bias gradient', inputs: [[130, 3], [4, 3], bias(4)] },
+  { name: 'whole blocks', inputs: [[32, 32], [32, 32], bias(32), [32, 32]], activation: 'quick_gelu' },
   { name: 'a vector', inputs: [[6], [3, 6], bias(3)] },
   { name: 'no rows', inputs: [[0, 6], [3, 6], bias(3)] },
   { name: 'no columns', inputs: [[3, 0], [4, 0], bias(4)] },
@@ -94,6 +96,26 @@ test('gradients of weight and bias add up in place over two passes', async () =>
       1e-5,
     );
   });
+});
+
+// The order of sums is ours on machines with AVX-512, the library's elsewhere.
+const avx512 = existsSync('/proc/cpuinfo') && readFileSync('/proc/cpuinfo', 'utf8').includes('avx512bw');
+(avx512 ? test : test.skip)('large products are the same on any number of threads', async () => {
+  const x = randomDense([150, 288], 1);
+  const weight = randomDense([800, 288], 2);
+  const results: number[][] = [];
+  for (const threads of [1, 2, 3, 7]) {
+    native().setThreads(threads);
+    const y = linear(
+      tensor(Float32Array.from(x.data), x.shape),
+      tensor(Float32Array.from(weight.data), weight.shape),
+      null,
+      { activation: 'quick_gelu' },
+    );
+    results.push(Array.from((await y.data()) as Float32Array));
+  }
+  native().setThreads(2);
+  for (const other of results.slice(1)) expect(other).toEqual(results[0]);
 });
 
 test('a master weight keeps a float32 gradient for a bfloat16 input', async () => {

@@ -1,0 +1,16 @@
+// The float32 matrix product of machines with AVX-512, for the large shapes of linear layers.
+#pragma once
+
+#include "cpu/gemm.h"
+
+namespace native {
+
+// True for one float32 product with alpha 1, at least 16 rows and sizes n and k that are multiples of 32, on
+// a machine whose AVX-512 is in use.
+bool blocked_gemm_applies(const GemmArgs& args);
+
+// The product, where blocked_gemm_applies. The order of every sum depends on k alone, so results are the same
+// on any number of threads. Throws ERR_OUT_OF_MEMORY.
+void blocked_gemm(const GemmArgs& args);
+
+}  // namespace native
