@@ -4,7 +4,7 @@
 // after a fifth as many cycles to warm up, in which the allocator finds its size. Then reads a video while the consumer
 // sleeps: nothing may pile up. Clips are those of test/fixtures/video unless others are named. Results go to
 // bench/results/soak.json.
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,13 +26,17 @@ const clips =
         .map((name) => join(fixtures, name));
 const limitMb = 5;
 
-/** Resident megabytes, without what JavaScript could give back. */
+/**
+ * Resident megabytes of the process's own memory, without what JavaScript could give back; on Linux also without the pages
+ * of programs and libraries, which the system brings in and drops as it likes.
+ */
 async function residentMb() {
   for (let i = 0; i < 3; i++) {
     globalThis.gc();
     await sleep(20);
   }
-  return process.memoryUsage().rss / 2 ** 20;
+  if (process.platform !== 'linux') return process.memoryUsage().rss / 2 ** 20;
+  return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]) / 1024;
 }
 
 async function cycle(number) {
@@ -47,15 +51,21 @@ async function cycle(number) {
 async function openReadClose() {
   const warmUp = Math.ceil(cycles / 5);
   let before = 0;
+  let totalBefore = 0;
   const samples = [];
   for (let number = 0; number < warmUp + cycles; number++) {
-    if (number === warmUp) before = await residentMb();
+    if (number === warmUp) {
+      before = await residentMb();
+      totalBefore = process.memoryUsage().rss;
+    }
     await cycle(number);
     if (number > warmUp && (number - warmUp) % Math.ceil(cycles / 10) === 0) samples.push(await residentMb());
   }
   samples.push(await residentMb());
   const growth = samples.map((sample) => Number((sample - before).toFixed(2)));
-  return { cycles, residentMb: Number(before.toFixed(1)), growthMb: growth.at(-1), growthOverTimeMb: growth };
+  const withLibrariesMb = Number(((process.memoryUsage().rss - totalBefore) / 2 ** 20).toFixed(2));
+  const start = Number(before.toFixed(1));
+  return { cycles, residentMb: start, growthMb: growth.at(-1), growthOverTimeMb: growth, withLibrariesMb };
 }
 
 /** A consumer that works on one frame, or batch, for seconds. */
@@ -99,5 +109,11 @@ if (!(grown < limitMb)) {
   console.error(`soak: memory grew by ${grown} MB, more than ${limitMb} MB`);
   process.exitCode = 1;
 } else if (cycles >= 10000) {
-  console.log(saveResult('soak', { limitMb, ...reading, sleeping }));
+  console.log(
+    saveResult('soak', {
+      limitMb,
+      ...reading,
+      sleeping,
+    }),
+  );
 }
