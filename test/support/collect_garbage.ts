@@ -1,0 +1,17 @@
+// Runs before each test of a file that counts live tensors: what earlier tests left to the garbage collector is
+// collected now, so that it cannot go away in the middle of a count.
+import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+const counts = /liveTensors/.test(readFileSync(expect.getState().testPath!, 'utf8'));
+
+if (counts) {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  beforeEach(async () => {
+    collect();
+    // Finalizers of native handles run in turns of the event loop after the collection.
+    for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+  });
+}
