@@ -146,7 +146,7 @@ class Encoder {
     codec_->time_base = av_inv_q(codec_->framerate);
     codec_->gop_size = options_.gop;
     codec_->max_b_frames = options_.b_frames;
-    codec_->thread_count = 1;  // the same bytes on every machine
+    codec_->thread_count = 1;  // does not suffice for equal bytes; see docs/architecture.md, Known faults
     codec_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_BITEXACT;
     codec_->bit_rate = options_.bitrate;
     if (encoder->id == AV_CODEC_ID_H264) {

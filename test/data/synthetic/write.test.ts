@@ -83,7 +83,8 @@ async function pictures(path: string): Promise<Uint8Array> {
   return frames;
 }
 
-// Pictures are compared, not files: the encoder library does not promise equal bytes.
+// Known fault: when videos are encoded side by side, a few come out a little different (under 1 level per byte in the
+// mean), so decoded pictures are compared within that, not bytes. See docs/architecture.md, Known faults.
 test('the same seed gives the same pictures; more training videos leave the others as they are', async () => {
   const [one, two] = [join(folder, 'one'), join(folder, 'two')];
   await writeSyntheticDataset(one, { ...small, specification: 'easy', trainPerClass: 1 });
