@@ -83,8 +83,8 @@ async function linear() {
           'forward, QuickGELU': () => native.linearForward(x, weight, bias, null, 'quick_gelu', false),
           'forward, QuickGELU with slope': () =>
             native.linearForward(x, weight, bias, null, 'quick_gelu', true),
-          'backward, input': () => native.linearBackwardInput(dy, weight),
-          'backward, weight': () => native.linearBackwardWeight(dy, x, null),
+          'backward, input': () => native.linearBackwardInput(dy, weight, null),
+          'backward, weight': () => native.linearBackwardWeight(dy, x, null, false, null)[0],
         };
         for (const [call, run] of Object.entries(calls)) {
           if (call.includes('QuickGELU') && out !== 3072) continue;

@@ -92,9 +92,15 @@ export interface NativeOps {
     eps: number,
   ): [NativeTensor, NativeTensor, NativeTensor];
   linearBackwardBias(du: NativeTensor, into: NativeTensor | null): NativeTensor | null;
-  linearBackwardInput(du: NativeTensor, weight: NativeTensor): NativeTensor;
+  linearBackwardInput(du: NativeTensor, weight: NativeTensor, slope: NativeTensor | null): NativeTensor;
   linearBackwardSlope(dy: NativeTensor, slope: NativeTensor): NativeTensor;
-  linearBackwardWeight(du: NativeTensor, x: NativeTensor, into: NativeTensor | null): NativeTensor | null;
+  linearBackwardWeight(
+    du: NativeTensor,
+    x: NativeTensor,
+    into: NativeTensor | null,
+    bias: boolean,
+    biasInto: NativeTensor | null,
+  ): [NativeTensor | null, NativeTensor | null];
   linearForward(
     x: NativeTensor,
     weight: NativeTensor,

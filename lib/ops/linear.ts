@@ -1,7 +1,7 @@
 import { native } from '../native/load';
-import { ACCUMULATED, type Derivative, unaryOutput } from '../tensor/autograd';
+import { type Gradient, unaryOutput } from '../tensor/autograd';
 import type { Tensor } from '../tensor/tensor';
-import { multiplicand, weightGradient } from './master_weight';
+import { multiplicand, parameterGradients } from './master_weight';
 
 export interface LinearOptions {
   /** Applied to `x Wᵀ + b`; `quick_gelu` is `u sigmoid(1.702 u)`. Default `none`. */
@@ -47,10 +47,14 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options:
     },
     ([dy], [savedX, savedWeight, slope], { needs, into }) => {
       const du = slope ? native().linearBackwardSlope(dy!, slope) : native().retain(dy!);
-      const grads: ReturnType<Derivative> = [
-        needs[0] ? native().linearBackwardInput(du, savedWeight!) : null,
-        needs[1] ? weightGradient(du, savedX!, weight.dtype, into(1)) : null,
-        needs[2] ? (native().linearBackwardBias(du, into(2)) ?? ACCUMULATED) : null,
+      const grads: Gradient[] = [
+        needs[0] ? native().linearBackwardInput(du, savedWeight!, null) : null,
+        ...parameterGradients(
+          du,
+          savedX!,
+          { needed: needs[1]!, into: into(1), dtype: weight.dtype },
+          { needed: needs[2]!, into: into(2) },
+        ),
         needs[3] ? native().retain(dy!) : null,
       ];
       native().release(du);

@@ -1,5 +1,5 @@
 import { type DType, type NativeTensor, native } from '../native/load';
-import { ACCUMULATED } from '../tensor/autograd';
+import { ACCUMULATED, type Gradient } from '../tensor/autograd';
 import type { Tensor } from '../tensor/tensor';
 
 /** The tensor to multiply x by: for bfloat16 x and a float32 master weight its cached bfloat16 copy. */
@@ -7,23 +7,40 @@ export function multiplicand(x: Tensor, weight: Tensor): Tensor {
   return x.dtype === 'bfloat16' && weight.dtype === 'float32' ? weight.castCached('bfloat16') : weight;
 }
 
+/** A parameter in a backward pass: whether its gradient is wanted, and the one it has already, to add to. */
+export interface Wanted {
+  needed: boolean;
+  into: NativeTensor | null;
+}
+
 /**
- * `duᵀ x`, summed in float32 and added to `into` when there is such a gradient already; rounded only for a weight that
- * is itself bfloat16.
+ * Gradients of a linear layer's weight, `duᵀ x`, and bias, the sum of `du` over rows, from one reading of `du`. Both are
+ * summed in float32; that of a weight which is itself bfloat16 is rounded once and cannot be added in place.
  *
- * @param du [rows, out]
- * @param x [rows, in]
- * @param dtype of the weight
+ * @param du [..., out]
+ * @param x [..., in]
+ * @returns for weight and bias: a new handle, ACCUMULATED when it was added to `into`, or null when not wanted
  */
-export function weightGradient(
+export function parameterGradients(
   du: NativeTensor,
   x: NativeTensor,
-  dtype: DType,
-  into: NativeTensor | null,
-): NativeTensor | typeof ACCUMULATED {
-  if (dtype === 'float32') return native().linearBackwardWeight(du, x, into) ?? ACCUMULATED;
-  const sum = native().linearBackwardWeight(du, x, null)!;
-  const rounded = native().cast(sum, dtype);
-  native().release(sum);
-  return rounded;
+  weight: Wanted & { dtype: DType },
+  bias: Wanted,
+): [weight: Gradient, bias: Gradient] {
+  if (!weight.needed) {
+    return [null, bias.needed ? (native().linearBackwardBias(du, bias.into) ?? ACCUMULATED) : null];
+  }
+  const master = weight.dtype === 'float32';
+  const [sum, dbias] = native().linearBackwardWeight(
+    du,
+    x,
+    master ? weight.into : null,
+    bias.needed,
+    bias.into,
+  );
+  const biasGradient = bias.needed ? (dbias ?? ACCUMULATED) : null;
+  if (master) return [sum ?? ACCUMULATED, biasGradient];
+  const rounded = native().cast(sum!, weight.dtype);
+  native().release(sum!);
+  return [rounded, biasGradient];
 }

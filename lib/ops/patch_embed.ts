@@ -2,7 +2,7 @@ import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { ACCUMULATED, unaryOutput } from '../tensor/autograd';
 import { describe, type Tensor } from '../tensor/tensor';
-import { multiplicand, weightGradient } from './master_weight';
+import { multiplicand, parameterGradients } from './master_weight';
 import { withTemporaries } from './temporaries';
 
 /**
@@ -45,20 +45,20 @@ export function patchEmbed(images: Tensor, weight: Tensor, bias?: Tensor | null)
     ([dy], [images, flat], { needs, into }) =>
       withTemporaries((temporary) => {
         const imagesGradient = () => {
-          const drows = temporary(native().linearBackwardInput(dy!, flat!));
+          const drows = temporary(native().linearBackwardInput(dy!, flat!, null));
           return native().patchEmbedImages(drows, height, width, patch);
         };
         // The patches are cut again: cheaper than keeping a second copy of the images until now.
         const kernelGradient = () => {
           const existing = into(1);
+          const target = {
+            needed: true,
+            into: existing && temporary(native().reshape(existing, matrix)),
+            dtype: weight.dtype,
+          };
           const rows = temporary(native().patchEmbedRows(images!, patch));
-          const sum = weightGradient(
-            dy!,
-            rows,
-            weight.dtype,
-            existing && temporary(native().reshape(existing, matrix)),
-          );
-          return sum === ACCUMULATED ? sum : native().reshape(temporary(sum), weight.shape);
+          const [sum] = parameterGradients(dy!, rows, target, { needed: false, into: null });
+          return sum === null || sum === ACCUMULATED ? sum : native().reshape(temporary(sum), weight.shape);
         };
         return [
           needs[0] ? imagesGradient() : null,

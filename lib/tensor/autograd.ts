@@ -6,7 +6,8 @@ import { describe, Tensor } from './tensor';
 
 /** Returned by a derivative that has already added its gradient to the leaf's own (see {@link Backward.into}). */
 export const ACCUMULATED = Symbol('accumulated');
-type Gradient = NativeTensor | null | typeof ACCUMULATED;
+/** A gradient on its way to an input: a handle that the engine takes over, none, or added already. */
+export type Gradient = NativeTensor | null | typeof ACCUMULATED;
 
 /** What a derivative is given besides the output gradients and the saved tensors. */
 export interface Backward {

@@ -45,25 +45,21 @@ void forward(const LinearArgs& a) {
   gemm(product);
 }
 
-void backward_slope(const LinearBackwardSlopeArgs& a) {
-  visit_float(a.dtype, [&](auto tag) {
+void multiply(const void* x, const void* y, void* product, int64_t total, DType dtype) {
+  visit_float(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    for_blocks(a.count, [&](int64_t first, int64_t count) {
-      multiply_block(static_cast<const T*>(a.dy) + first, static_cast<const T*>(a.slope) + first,
-                     static_cast<T*>(a.du) + first, count);
+    for_blocks(total, [&](int64_t first, int64_t count) {
+      multiply_block(static_cast<const T*>(x) + first, static_cast<const T*>(y) + first,
+                     static_cast<T*>(product) + first, count);
     });
   });
 }
 
+void backward_slope(const LinearBackwardSlopeArgs& a) { multiply(a.dy, a.slope, a.du, a.count, a.dtype); }
+
 void backward_input(const LinearBackwardInputArgs& a) {
   gemm({1, a.rows, a.in, a.out, {a.du, 0, a.out, 1}, {a.weight, 0, a.in, 1}, a.dx, a.dtype, a.dtype});
-}
-
-void backward_weight(const LinearBackwardWeightArgs& a) {
-  GemmArgs product{1,         a.out,   a.in,          a.rows, {a.du, 0, 1, a.out}, {a.x, 0, a.in, 1},
-                   a.dweight, a.dtype, DType::float32};
-  product.accumulate = a.accumulate;
-  gemm(product);
+  if (a.slope) multiply(a.dx, a.slope, a.dx, a.rows * a.in, a.dtype);
 }
 
 void backward_bias(const LinearBackwardBiasArgs& a) {
@@ -79,6 +75,14 @@ void backward_bias(const LinearBackwardBiasArgs& a) {
     if (!a.accumulate) std::fill(a.dbias, a.dbias + a.out, 0.0f);
     for (int64_t block = 0; block < blocks; ++block) add_row(partial.data() + block * a.out, a.dbias, a.out);
   });
+}
+
+void backward_weight(const LinearBackwardWeightArgs& a) {
+  GemmArgs product{1,         a.out,   a.in,          a.rows, {a.du, 0, 1, a.out}, {a.x, 0, a.in, 1},
+                   a.dweight, a.dtype, DType::float32};
+  product.accumulate = a.accumulate;
+  gemm(product);
+  if (a.dbias) backward_bias({a.du, a.dbias, a.rows, a.out, a.accumulate_bias, a.dtype});
 }
 
 REGISTER_KERNEL(linear_forward, cpu, forward);

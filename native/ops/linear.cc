@@ -81,30 +81,39 @@ Tensor linear_backward_slope(const Tensor& dy, const Tensor& slope) {
   return du;
 }
 
-Tensor linear_backward_input(const Tensor& du, const Tensor& weight) {
+Tensor linear_backward_input(const Tensor& du, const Tensor& weight, const std::optional<Tensor>& slope) {
   check_float("gradient", du);
   CHECK(weight.dtype() == du.dtype() && weight.ndim() == 2 && weight.size(0) == du.size(-1), "ERR_SHAPE",
         "linear: gradient ", du.describe(), " does not belong to weight ", weight.describe());
   Tensor dx = empty(with_last(du, weight.size(1)), du.dtype(), du.device());
+  CHECK(!slope || (slope->dtype() == dx.dtype() && slope->shape() == dx.shape()), "ERR_SHAPE",
+        "linear: slope must be ", dx.describe(), ", got ", slope->describe());
+  if (slope) common_device("linear_backward_input", {&du, &*slope});
   launch(linear_backward_input_kernel,
-         LinearBackwardInputArgs{du.raw(), weight.raw(), dx.raw(), row_count(du), weight.size(1),
-                                 weight.size(0), du.dtype()},
+         LinearBackwardInputArgs{du.raw(), weight.raw(), slope ? slope->raw() : nullptr, dx.raw(),
+                                 row_count(du), weight.size(1), weight.size(0), du.dtype()},
          {&du, &weight});
   return dx;
 }
 
-std::optional<Tensor> linear_backward_weight(const Tensor& du, const Tensor& x,
-                                             const std::optional<Tensor>& into) {
+std::tuple<std::optional<Tensor>, std::optional<Tensor>> linear_backward_weight(
+    const Tensor& du, const Tensor& x, const std::optional<Tensor>& into, bool bias,
+    const std::optional<Tensor>& bias_into) {
   check_float("gradient", du);
   check_float("x", x);
   CHECK(du.dtype() == x.dtype() && row_count(du) == row_count(x), "ERR_SHAPE", "linear: gradient ",
         du.describe(), " does not belong to x ", x.describe());
+  CHECK(bias || !bias_into, "ERR_ARGUMENT", "linear: bias_into is given, but no gradient of a bias is asked");
   Tensor dweight = gradient_target(into, {du.size(-1), x.size(-1)}, du);
+  std::optional<Tensor> dbias;
+  if (bias) dbias = gradient_target(bias_into, {du.size(-1)}, du);
+  if (dbias) common_device("linear_backward_weight", {&du, &*dbias});
   launch(linear_backward_weight_kernel,
-         LinearBackwardWeightArgs{du.raw(), x.raw(), dweight.data<float>(), row_count(x), x.size(-1),
-                                  du.size(-1), into.has_value(), x.dtype()},
+         LinearBackwardWeightArgs{du.raw(), x.raw(), dweight.data<float>(),
+                                  dbias ? dbias->data<float>() : nullptr, row_count(x), x.size(-1),
+                                  du.size(-1), into.has_value(), bias_into.has_value(), x.dtype()},
          {&du, &x, &dweight});
-  return into ? std::nullopt : std::optional(dweight);
+  return {into ? std::nullopt : std::optional(dweight), bias_into ? std::nullopt : dbias};
 }
 
 std::optional<Tensor> linear_backward_bias(const Tensor& du, const std::optional<Tensor>& into) {

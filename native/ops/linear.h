@@ -32,6 +32,7 @@ struct LinearBackwardSlopeArgs {
 struct LinearBackwardInputArgs {
   const void* du;      // [rows, out]
   const void* weight;  // [out, in]
+  const void* slope;   // [rows, in]: multiplies the result, or null
   void* dx;            // [rows, in]
   int64_t rows, in, out;
   DType dtype;
@@ -41,9 +42,11 @@ struct LinearBackwardWeightArgs {
   const void* du;  // [rows, out]
   const void* x;   // [rows, in]
   float* dweight;  // [out, in]
+  float* dbias;    // [out]: the sum of du over rows, or null
   int64_t rows, in, out;
-  bool accumulate;  // add to dweight instead of writing it
-  DType dtype;      // of du and x
+  bool accumulate;       // add to dweight instead of writing it
+  bool accumulate_bias;  // the same for dbias
+  DType dtype;           // of du and x
 };
 
 struct LinearBackwardBiasArgs {
@@ -67,18 +70,21 @@ std::tuple<Tensor, std::optional<Tensor>> linear_forward(const Tensor& x, const 
                                                          const std::optional<Tensor>& residual,
                                                          const std::string& activation, bool save_slope);
 
-// du = dy * slope: the gradient before the activation, which the three functions below take. All [..., out].
+// du = dy * slope: the gradient before the activation, which the functions below take. All [..., out].
 Tensor linear_backward_slope(const Tensor& dy, const Tensor& slope);
 
-// dx = du W, [..., in].
-Tensor linear_backward_input(const Tensor& du, const Tensor& weight);
+// dx = (du W) * slope, [..., in]. With `slope` [..., in], the derivative of an activation whose result this
+// layer took, dx is the gradient before that activation. bfloat16 rounds once, after the product with slope.
+Tensor linear_backward_input(const Tensor& du, const Tensor& weight, const std::optional<Tensor>& slope);
 
-// dW = duᵀ x, float32 [out, in]. With `into`, a float32 tensor of that shape, it is added there and nothing
-// is returned.
-std::optional<Tensor> linear_backward_weight(const Tensor& du, const Tensor& x,
-                                             const std::optional<Tensor>& into);
+// dW = duᵀ x, float32 [out, in], and with `bias` db = the sum of du over rows, float32 [out], from one
+// reading of du. With `into` (for dW) or `bias_into` (for db), a float32 tensor of that shape, the gradient
+// is added there and null returned in its place.
+std::tuple<std::optional<Tensor>, std::optional<Tensor>> linear_backward_weight(
+    const Tensor& du, const Tensor& x, const std::optional<Tensor>& into, bool bias,
+    const std::optional<Tensor>& bias_into);
 
-// db = the sum of du over rows, float32 [out]; `into` as above.
+// db alone, for a weight that takes no gradient; `into` as above.
 std::optional<Tensor> linear_backward_bias(const Tensor& du, const std::optional<Tensor>& into);
 
 }  // namespace native

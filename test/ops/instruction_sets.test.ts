@@ -30,7 +30,7 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     const [y] = native.linearForward(x, weight, random([70], 4), residual, 'quick_gelu', false);
     result[dtype + ' linear'] = await numbers(y);
     const into = random([70, 45], 5);
-    native.linearBackwardWeight(residual, x, into);
+    native.linearBackwardWeight(residual, x, into, false, null);
     result[dtype + ' weight gradient'] = await numbers(into);
     // Sizes that are cut into blocks in every direction, with a last tile of rows that is not full.
     const large = (shape, seed) => native.cast(spread(shape, seed), dtype);
@@ -44,10 +44,15 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     result[dtype + ' blocked residual'] = await numbers(added);
     const [fused] = native.linearForward(wideX, wideWeight, bias, null, 'quick_gelu', false);
     result[dtype + ' blocked activation'] = await numbers(fused);
-    result[dtype + ' blocked input gradient'] = await numbers(native.linearBackwardInput(dy, wideWeight));
+    result[dtype + ' blocked input gradient'] = await numbers(native.linearBackwardInput(dy, wideWeight, null));
+    // The result times a slope, and the gradient of a bias beside the weight's.
+    const sloped = native.linearBackwardInput(dy, wideWeight, large([37, 288], 17));
+    result[dtype + ' blocked input gradient with slope'] = await numbers(sloped);
+    const [, dbias] = native.linearBackwardWeight(dy, wideX, null, true, null);
+    result[dtype + ' bias gradient'] = await numbers(dbias);
     const [tallX, tallDy] = [large([320, 416], 14), large([320, 37], 15)];
     const sum = spread([37, 416], 16);
-    native.linearBackwardWeight(tallDy, tallX, sum);
+    native.linearBackwardWeight(tallDy, tallX, sum, false, null);
     result[dtype + ' blocked weight gradient'] = await numbers(sum);
     const product = native.matmulForward(make([3, 20, 9], 6), make([3, 20, 33], 7), true, false, 0.5, true);
     result[dtype + ' matmul'] = await numbers(product);
@@ -73,7 +78,7 @@ const best = resultsWith('ALL');
 
 test.each(['AVX2', 'SSE41'])('kernels for %s agree with those of this machine', (isa) => {
   const results = resultsWith(isa);
-  expect(Object.keys(results)).toHaveLength(22);
+  expect(Object.keys(results)).toHaveLength(26);
   for (const [name, values] of Object.entries(results)) {
     const largest = Math.max(...best[name]!.map(Math.abs));
     // One rounding of the result apart in bfloat16; another order of summation in float32.

@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { native } from '../../lib/native/load';
+import { type NativeTensor, native } from '../../lib/native/load';
+import { cast } from '../../lib/ops/copy';
 import { type LinearOptions, linear } from '../../lib/ops/linear';
 import { backward } from '../../lib/tensor/autograd';
-import { tensor } from '../../lib/tensor/tensor';
+import { bfloat16Bits, Tensor, tensor, toNumbers } from '../../lib/tensor/tensor';
 import { type CaseInput, checkOp, expectClose } from '../support/check_op';
 import { type Dense, dense, randomDense, sizeOf } from '../support/dense';
 
@@ -69,6 +70,68 @@ test('without a tape the fused activation gives what the recorded one does', asy
   );
   expectClose('fused', fused as Float32Array, recorded as Float32Array, 1e-5);
 });
+
+// Small, in whole blocks, and in more than one block of each kind.
+const sizes = [
+  [3, 5, 7],
+  [32, 64, 32],
+  [133, 96, 448],
+] as const;
+
+test.each(sizes)(
+  'the fused gradients of [%i, %i] by [%i] are those of separate calls',
+  async (rows, inputs, out) => {
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      const make = (shape: number[], seed: number) => {
+        const { data } = randomDense(shape, seed);
+        const values = dtype === 'float32' ? Float32Array.from(data) : Uint16Array.from(data, bfloat16Bits);
+        return tensor(values, shape, { dtype });
+      };
+      const [du, x, weight, slope] = [
+        make([rows, out], 1),
+        make([rows, inputs], 2),
+        make([out, inputs], 3),
+        make([rows, inputs], 4),
+      ];
+      const [total, biasTotal] = [make([out, inputs], 5), make([out], 6)].map((y) =>
+        y.dtype === 'float32' ? y : cast(y, 'float32'),
+      );
+      const op = native();
+      const numbers = async (handle: NativeTensor) => {
+        const y = new Tensor(handle);
+        return toNumbers(y.dtype, await y.data());
+      };
+      const close = (what: string, a: number[], b: number[], unit: number) =>
+        expectClose(`${what}, ${dtype}`, a, b, unit * Math.max(...b.map(Math.abs)));
+
+      const plain = op.linearBackwardSlope(
+        op.linearBackwardInput(du.handle, weight.handle, null),
+        slope.handle,
+      );
+      const sloped = op.linearBackwardInput(du.handle, weight.handle, slope.handle);
+      const rounding = dtype === 'float32' ? 2 ** -22 : 2 ** -7;
+      close('input gradient', await numbers(sloped), await numbers(plain), rounding);
+
+      const [dweight, dbias] = op.linearBackwardWeight(du.handle, x.handle, null, true, null);
+      const [alone, none] = op.linearBackwardWeight(du.handle, x.handle, null, false, null);
+      const biasAlone = op.linearBackwardBias(du.handle, null);
+      expect(none).toBeNull();
+      expect(await numbers(dweight!)).toEqual(await numbers(alone!));
+      close('bias gradient', await numbers(dbias!), await numbers(biasAlone!), 2 ** -20);
+
+      const before = [await numbers(total!.handle), await numbers(biasTotal!.handle)];
+      expect(op.linearBackwardWeight(du.handle, x.handle, total!.handle, true, biasTotal!.handle)).toEqual([
+        null,
+        null,
+      ]);
+      const sums = [await numbers(dweight!), await numbers(dbias!)];
+      for (const [i, handle] of [total!.handle, biasTotal!.handle].entries()) {
+        const wanted = before[i]!.map((value, k) => value + sums[i]![k]!);
+        close('accumulated', await numbers(handle), wanted, 2 ** -20);
+      }
+    }
+  },
+);
 
 test('gradients of weight and bias add up in place over two passes', async () => {
   const shapes = [[5, 6], [7, 6], [7]];
@@ -141,6 +204,16 @@ test.each([
     () => linear(zeros(3), tensor(new Uint16Array(3), [1, 3], { dtype: 'bfloat16' })),
   ],
   ['ERR_ARGUMENT', /'relu'/, () => linear(zeros(2, 3), zeros(4, 3), null, { activation: 'relu' as 'none' })],
+  [
+    'ERR_SHAPE',
+    /slope must be float32\[2, 3\]/,
+    () => native().linearBackwardInput(zeros(2, 4).handle, zeros(4, 3).handle, zeros(2, 4).handle),
+  ],
+  [
+    'ERR_ARGUMENT',
+    /bias_into/,
+    () => native().linearBackwardWeight(zeros(2, 4).handle, zeros(2, 3).handle, null, false, zeros(4).handle),
+  ],
 ])('rejects wrong operands: %s %s', (code, message, body) => {
   expect(body).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
 });
