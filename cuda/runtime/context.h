@@ -1,0 +1,86 @@
+// The CUDA device as kernels and launchers see it: its stream, its facts, memory that lives for one queued
+// operation.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "core/error.h"
+
+namespace native::cuda {
+
+// Throws ERR_DEVICE with `what` and the runtime's own words unless the call succeeded.
+void check_cuda(cudaError_t status, const char* what);
+
+// A coded error that a kernel found in its data: written by the first thread that sees one, delivered at the
+// next fence with the name and operands of the operation that was current when the kernel was launched.
+struct Fault {
+  int code;       // 0: none; see FaultCode
+  int site;       // which operation
+  int64_t value;  // what was wrong
+  int64_t bound;  // what would have been right
+};
+enum class FaultCode : int { none = 0, index_range = 1 };
+
+class Context {
+ public:
+  cudaStream_t stream() const { return stream_; }
+  int multiprocessors() const { return multiprocessors_; }
+  // 10 x major + minor. NATIVE_CUDA_CAPABILITY=80 makes a newer device run the kernels of an older one.
+  int capability() const { return capability_; }
+  size_t shared_bytes_limit() const { return shared_bytes_limit_; }  // per block
+
+  // Raises the kernel's limit of shared memory where it needs more than 48 KB. Once per kernel.
+  void prepare_kernel(const void* kernel, size_t shared_bytes);
+
+  // Where a kernel reports a fault: a device address of a Fault, and the number of the operation being
+  // launched.
+  Fault* fault() const { return fault_; }
+  int site() const { return site_; }
+
+ private:
+  friend class CudaBackend;
+  cudaStream_t stream_ = nullptr;
+  int multiprocessors_ = 0, capability_ = 0;
+  size_t shared_bytes_limit_ = 0;
+  Fault* fault_ = nullptr;
+  int site_ = 0;
+  std::mutex mutex_;
+  std::unordered_map<const void*, size_t> prepared_;
+};
+
+Context& current_context();
+
+// Device memory for the operations that are being queued: it is reused, in stream order, as soon as this
+// object goes.
+class Scratch {
+ public:
+  explicit Scratch(size_t bytes);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(data_);
+  }
+
+ protected:
+  void* data_;
+  size_t bytes_;
+};
+
+// A table that the host made, copied to the device in stream order; the host's copy may go at once.
+class Upload : public Scratch {
+ public:
+  Upload(const void* host, size_t bytes);
+  template <class T>
+  explicit Upload(const std::vector<T>& table) : Upload(table.data(), table.size() * sizeof(T)) {}
+};
+
+}  // namespace native::cuda
