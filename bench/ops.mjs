@@ -128,7 +128,7 @@ async function attention() {
       const forward = await time(() => native.selfAttentionForward(qkv, heads, queries, causal));
       rows.push(row({ call: 'forward', ...labels }, flops, forward, floor));
       const backward = await time(() =>
-        native.selfAttentionBackward(dout, qkv, logSum, heads, queries, causal),
+        native.selfAttentionBackward(dout, qkv, out, logSum, heads, queries, causal),
       );
       rows.push(row({ call: 'backward', ...labels }, 2.5 * flops, backward, floor));
       for (const handle of [qkv, dout, out, logSum]) native.release(handle);

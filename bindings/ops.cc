@@ -22,9 +22,9 @@ namespace bindings {
 std::vector<Binding> op_bindings() {
   return {
       BIND(attention_forward, "q", "k", "v", "heads", "causal"),
-      BIND(attention_backward, "dout", "q", "k", "v", "log_sum", "heads", "causal"),
+      BIND(attention_backward, "dout", "q", "k", "v", "out", "log_sum", "heads", "causal"),
       BIND(self_attention_forward, "qkv", "heads", "queries", "causal"),
-      BIND(self_attention_backward, "dout", "qkv", "log_sum", "heads", "queries", "causal"),
+      BIND(self_attention_backward, "dout", "qkv", "out", "log_sum", "heads", "queries", "causal"),
       BIND(add, "a", "b"),
       BIND(binary, "op", "a", "b"),
       BIND(full, "shape", "value", "dtype", "device"),

@@ -36,6 +36,7 @@ export interface NativeOps {
     q: NativeTensor,
     k: NativeTensor,
     v: NativeTensor,
+    out: NativeTensor,
     logSum: NativeTensor,
     heads: number,
     causal: boolean,
@@ -156,6 +157,7 @@ export interface NativeOps {
   selfAttentionBackward(
     dout: NativeTensor,
     qkv: NativeTensor,
+    out: NativeTensor,
     logSum: NativeTensor,
     heads: number,
     queries: number,

@@ -29,10 +29,11 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     [q, k, v],
     (context) => {
       const [out, logSum] = native().attentionForward(q.handle, k.handle, v.handle, heads, causal);
-      context.save(q.handle, k.handle, v.handle, logSum);
+      context.save(q.handle, k.handle, v.handle, out, logSum);
       return out;
     },
-    ([dout], [q, k, v, logSum]) => native().attentionBackward(dout!, q!, k!, v!, logSum!, heads, causal),
+    ([dout], [q, k, v, out, logSum]) =>
+      native().attentionBackward(dout!, q!, k!, v!, out!, logSum!, heads, causal),
   );
 }
 
@@ -59,9 +60,11 @@ export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tenso
     [qkv],
     (context) => {
       const [out, logSum] = native().selfAttentionForward(qkv.handle, heads, queries, causal);
-      context.save(qkv.handle, logSum);
+      context.save(qkv.handle, out, logSum);
       return out;
     },
-    ([dout], [qkv, logSum]) => [native().selfAttentionBackward(dout!, qkv!, logSum!, heads, queries, causal)],
+    ([dout], [qkv, out, logSum]) => [
+      native().selfAttentionBackward(dout!, qkv!, out!, logSum!, heads, queries, causal),
+    ],
   );
 }

@@ -54,10 +54,12 @@ std::tuple<Tensor, Tensor> forward(AttentionArgs args, const Tensor& q, const Te
   return {out, log_sum};
 }
 
-void check_gradient(const AttentionArgs& args, const Tensor& dout, const Tensor& log_sum) {
-  CHECK(dout.dtype() == args.dtype &&
-            dout.shape() == (Shape{args.batch, args.queries, args.heads * args.head_size}),
-        "ERR_SHAPE", "attention: gradient ", dout.describe(), " does not belong to the operands");
+void check_gradient(const AttentionArgs& args, const Tensor& dout, const Tensor& out, const Tensor& log_sum) {
+  const Shape shape{args.batch, args.queries, args.heads * args.head_size};
+  CHECK(dout.dtype() == args.dtype && dout.shape() == shape, "ERR_SHAPE", "attention: gradient ",
+        dout.describe(), " does not belong to the operands");
+  CHECK(out.dtype() == args.dtype && out.shape() == shape, "ERR_SHAPE", "attention: result ", out.describe(),
+        " does not belong to the operands");
   CHECK(log_sum.dtype() == DType::float32 && log_sum.shape() == (Shape{args.batch, args.heads, args.queries}),
         "ERR_SHAPE", "attention: log_sum ", log_sum.describe(), " does not belong to the operands");
 }
@@ -70,15 +72,16 @@ std::tuple<Tensor, Tensor> attention_forward(const Tensor& q, const Tensor& k, c
 }
 
 std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k,
-                                                      const Tensor& v, const Tensor& log_sum, int64_t heads,
-                                                      bool causal) {
+                                                      const Tensor& v, const Tensor& out,
+                                                      const Tensor& log_sum, int64_t heads, bool causal) {
   AttentionArgs args = separate(q, k, v, heads, causal);
-  check_gradient(args, dout, log_sum);
+  check_gradient(args, dout, out, log_sum);
+  args.out = out.raw();
   args.log_sum = log_sum.data<float>();
   Tensor dq = empty_like(q), dk = empty_like(k), dv = empty_like(v);
   launch(attention_backward_kernel,
          AttentionBackwardArgs{args, dout.raw(), dq.raw(), dk.raw(), dv.raw(), args.queries},
-         {&dout, &q, &k, &v, &log_sum});
+         {&dout, &q, &k, &v, &out, &log_sum});
   return {dq, dk, dv};
 }
 
@@ -87,17 +90,18 @@ std::tuple<Tensor, Tensor> self_attention_forward(const Tensor& qkv, int64_t hea
   return forward(packed(qkv, heads, queries, causal), qkv, qkv, qkv);
 }
 
-Tensor self_attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& log_sum, int64_t heads,
-                               int64_t queries, bool causal) {
+Tensor self_attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& out,
+                               const Tensor& log_sum, int64_t heads, int64_t queries, bool causal) {
   AttentionArgs args = packed(qkv, heads, queries, causal);
-  check_gradient(args, dout, log_sum);
+  check_gradient(args, dout, out, log_sum);
+  args.out = out.raw();
   args.log_sum = log_sum.data<float>();
   Tensor dqkv = empty_like(qkv);
   const int64_t part = qkv.size(2) / 3 * static_cast<int64_t>(dtype_size(qkv.dtype()));
   char* base = static_cast<char*>(dqkv.raw());
   launch(attention_backward_kernel,
          AttentionBackwardArgs{args, dout.raw(), base, base + part, base + 2 * part, qkv.size(1)},
-         {&dout, &qkv, &log_sum});
+         {&dout, &qkv, &out, &log_sum});
   return dqkv;
 }
 

@@ -22,7 +22,7 @@ struct AttentionArgs {
 };
 
 struct AttentionBackwardArgs {
-  AttentionArgs forward;  // out is not used
+  AttentionArgs forward;  // with the result in `out`, from which sum(p dp) = sum(out dout) of a row follows
   const void* dout;       // [batch, queries, heads * head_size]
   void *dq, *dk, *dv;     // laid out as q, k and v; dq is summed over the batch when q_batch = 0
   int64_t dq_rows;        // rows per sequence of dq: those from `queries` on are set to 0
@@ -36,10 +36,10 @@ DECLARE_KERNEL(attention_backward, AttentionBackwardArgs);
 std::tuple<Tensor, Tensor> attention_forward(const Tensor& q, const Tensor& k, const Tensor& v, int64_t heads,
                                              bool causal);
 
-// Returns dq, dk, dv, each as its operand.
+// `out` and log_sum are the forward's results. Returns dq, dk, dv, each as its operand.
 std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& dout, const Tensor& q, const Tensor& k,
-                                                      const Tensor& v, const Tensor& log_sum, int64_t heads,
-                                                      bool causal);
+                                                      const Tensor& v, const Tensor& out,
+                                                      const Tensor& log_sum, int64_t heads, bool causal);
 
 // qkv [N, S, 3 D], each row q, k and v in that order. The first `queries` rows of a sequence ask; all rows
 // are keys. Returns out [N, queries, D] and log_sum float32 [N, heads, queries].
@@ -47,7 +47,7 @@ std::tuple<Tensor, Tensor> self_attention_forward(const Tensor& qkv, int64_t hea
                                                   bool causal);
 
 // Returns dqkv, with dq = 0 in the rows that do not ask.
-Tensor self_attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& log_sum, int64_t heads,
-                               int64_t queries, bool causal);
+Tensor self_attention_backward(const Tensor& dout, const Tensor& qkv, const Tensor& out,
+                               const Tensor& log_sum, int64_t heads, int64_t queries, bool causal);
 
 }  // namespace native

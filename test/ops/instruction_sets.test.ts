@@ -59,7 +59,7 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     const qkv = make([2, 29, 3 * 52], 8);
     const [out, logSum] = native.selfAttentionForward(qkv, 2, 28, false);
     result[dtype + ' attention'] = await numbers(out);
-    const dqkv = native.selfAttentionBackward(make([2, 28, 52], 9), qkv, logSum, 2, 28, false);
+    const dqkv = native.selfAttentionBackward(make([2, 28, 52], 9), qkv, out, logSum, 2, 28, false);
     result[dtype + ' attention gradient'] = await numbers(dqkv);
   }
   process.stdout.write(JSON.stringify(result));
