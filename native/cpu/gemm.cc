@@ -24,7 +24,7 @@ namespace native {
 namespace {
 
 constexpr size_t kCachedPrimitives = 256;
-constexpr float kQuickGeluSlope = 1.702f;
+constexpr int kResidualArgument = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1;
 
 using Key = std::array<int64_t, 13>;
 
@@ -76,7 +76,6 @@ Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   const dnnl::memory::desc bias_desc(bias_shape, dnnl::memory::data_type::f32, bias_strides);
 
   dnnl::post_ops epilogue;
-  if (g.quick_gelu) epilogue.append_eltwise(1.0f, dnnl::algorithm::eltwise_swish, kQuickGeluSlope, 0.0f);
   if (g.residual) epilogue.append_binary(dnnl::algorithm::binary_add, c_desc);
   if (g.accumulate) epilogue.append_sum(1.0f);
   dnnl::primitive_attr attributes;
@@ -97,7 +96,7 @@ Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   argument(DNNL_ARG_DST, c_desc);
   argument(DNNL_ARG_SCRATCHPAD, chosen.scratchpad_desc());
   if (g.bias) argument(DNNL_ARG_BIAS, bias_desc);
-  if (g.residual) argument(DNNL_ARG_ATTR_MULTIPLE_POST_OP(g.quick_gelu ? 1 : 0) | DNNL_ARG_SRC_1, c_desc);
+  if (g.residual) argument(kResidualArgument, c_desc);
   product.scratch_bytes = chosen.scratchpad_desc().get_size();
   return product;
 }
@@ -107,7 +106,7 @@ Product& find_product(const GemmArgs& g, Workspace& own) {
   std::memcpy(&alpha_bits, &g.alpha, 4);
   const int64_t flags = static_cast<int64_t>(g.dtype) | static_cast<int64_t>(g.result_dtype) << 4 |
                         int64_t{g.bias != nullptr} << 8 | int64_t{g.residual != nullptr} << 9 |
-                        int64_t{g.quick_gelu} << 10 | int64_t{g.accumulate} << 11;
+                        int64_t{g.accumulate} << 10;
   const Key key{g.batch,
                 g.m,
                 g.n,
@@ -157,7 +156,7 @@ void execute(const GemmArgs& g) {
     set(DNNL_ARG_DST, g.c);
     set(DNNL_ARG_SCRATCHPAD, scratch(own, product.scratch_bytes));
     if (g.bias) set(DNNL_ARG_BIAS, g.bias);
-    if (g.residual) set(DNNL_ARG_ATTR_MULTIPLE_POST_OP(g.quick_gelu ? 1 : 0) | DNNL_ARG_SRC_1, g.residual);
+    if (g.residual) set(kResidualArgument, g.residual);
     product.primitive.execute(own.stream, product.arguments);
     own.stream.wait();
   } catch (const dnnl::error& error) {
@@ -190,8 +189,9 @@ std::vector<float> widen(const void* data, int64_t count) {
   return wide;
 }
 
-// oneDNN has no epilogue with two results: QuickGELU with its derivative is a pass of its own over c.
-void execute_with_slope(const GemmArgs& g) {
+// oneDNN's own QuickGELU has no derivative beside it, and other last bits than ours: the activation is a pass
+// over c, so that it is the same with and without a slope.
+void execute_then_activate(const GemmArgs& g) {
   constexpr int64_t kElements = 8192;
   GemmArgs product = g;
   product.quick_gelu = false;
@@ -242,7 +242,7 @@ void gemm(const GemmArgs& args) {
     return gemm(empty);
   }
   if (blocked_gemm_applies(args)) return blocked_gemm(args);
-  if (args.slope) return execute_with_slope(args);
+  if (args.quick_gelu) return execute_then_activate(args);
   if (args.dtype == DType::bfloat16 && !uses_avx512()) return execute_widened(args);
   execute(args);
 }

@@ -59,17 +59,32 @@ checkOp({
   cases,
 });
 
-test('without a tape the fused activation gives what the recorded one does', async () => {
-  const [x, weight] = [randomDense([9, 20], 1), randomDense([40, 20], 2)];
-  const make = ({ data, shape }: Dense, requiresGrad: boolean) =>
-    tensor(Float32Array.from(data), shape, { requiresGrad });
-  const [fused, recorded] = await Promise.all(
-    [false, true].map((on) =>
-      linear(make(x, on), make(weight, on), null, { activation: 'quick_gelu' }).data(),
-    ),
-  );
-  expectClose('fused', fused as Float32Array, recorded as Float32Array, 1e-5);
-});
+test.each(['float32', 'bfloat16'] as const)(
+  'without a tape the activation has the same bits, %s',
+  async (dtype) => {
+    for (const [rows, inputs, out] of [
+      [9, 20, 41],
+      [70, 96, 64],
+    ] as const) {
+      const make = (shape: number[], seed: number, requiresGrad: boolean) => {
+        const { data } = randomDense(shape, seed);
+        const values = dtype === 'float32' ? Float32Array.from(data) : Uint16Array.from(data, bfloat16Bits);
+        return tensor(values, shape, { dtype, requiresGrad });
+      };
+      const [plain, recorded] = await Promise.all(
+        [false, true].map(async (on) => {
+          const y = linear(make([rows, inputs], 1, on), make([out, inputs], 2, on), null, {
+            activation: 'quick_gelu',
+            residual: make([rows, out], 3, on),
+          });
+          expect(y.requiresGrad).toBe(on);
+          return toNumbers(dtype, await y.data());
+        }),
+      );
+      expect(plain).toEqual(recorded);
+    }
+  },
+);
 
 // Small, in whole blocks, and in more than one block of each kind.
 const sizes = [
