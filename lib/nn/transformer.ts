@@ -1,3 +1,4 @@
+import { mlp } from '../ops';
 import { scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
 import type { Initializer } from './init';
@@ -19,7 +20,7 @@ export class Mlp extends Module {
 
   /** @param x [..., width]; `residual` is added to the result. */
   forward(x: Tensor, options: { residual?: Tensor | null } = {}): Tensor {
-    return scope(() => this.c_proj.forward(this.c_fc.forward(x, { activation: 'quick_gelu' }), options));
+    return mlp(x, this.c_fc, this.c_proj, options);
   }
 }
 

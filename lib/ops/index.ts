@@ -8,6 +8,7 @@ export * from './layer_norm';
 export * from './layout';
 export * from './linear';
 export * from './matmul';
+export * from './mlp';
 export * from './patch_embed';
 export * from './random';
 export * from './reduce';

@@ -2,7 +2,7 @@ import { constant, type Initializer } from '../../nn/init';
 import { LayerNorm } from '../../nn/layer_norm';
 import { Linear } from '../../nn/linear';
 import { type Mode, Module } from '../../nn/module';
-import { attention, expand, mul } from '../../ops';
+import { attention, expand, mlp, mul } from '../../ops';
 import { scope } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
 import { inDtype } from '../dtype';
@@ -52,7 +52,7 @@ class PromptMlp extends Module {
   }
 
   forward(x: Tensor, residual: Tensor): Tensor {
-    return scope(() => this[3].forward(this[0].forward(x, { activation: 'quick_gelu' }), { residual }));
+    return mlp(x, this[0], this[3], { residual });
   }
 }
 
