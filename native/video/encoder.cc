@@ -11,6 +11,7 @@
 
 extern "C" {
 #include <libavcodec/avcodec.h>
+#include <libavutil/imgutils.h>
 #include <libavutil/opt.h>
 #include <libswscale/swscale.h>
 }
@@ -80,10 +81,11 @@ class Encoder {
   Encoder& operator=(const Encoder&) = delete;
 
   void add(const uint8_t* rgb, int64_t number) {
+    const int row = options_.width * 3;
+    av_image_copy_plane(picture_->data[0], picture_->linesize[0], rgb, row, row, options_.height);
     check(av_frame_make_writable(frame_), "frame buffer");
-    const uint8_t* const source[4] = {rgb, nullptr, nullptr, nullptr};
-    const int stride[4] = {options_.width * 3, 0, 0, 0};
-    sws_scale(scaler_, source, stride, 0, options_.height, frame_->data, frame_->linesize);
+    sws_scale(scaler_, picture_->data, picture_->linesize, 0, options_.height, frame_->data,
+              frame_->linesize);
     frame_->pts = number;
     send(frame_);
   }
@@ -115,12 +117,13 @@ class Encoder {
     avformat_alloc_output_context2(&format_, nullptr, "mp4", nullptr);
     codec_ = avcodec_alloc_context3(encoder);
     packet_ = av_packet_alloc();
+    picture_ = av_frame_alloc();
     frame_ = av_frame_alloc();
     scaler_ =
         sws_getContext(options_.width, options_.height, AV_PIX_FMT_RGB24, options_.width, options_.height,
                        AV_PIX_FMT_YUV420P, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP | SWS_BITEXACT,
                        nullptr, nullptr, nullptr);
-    CHECK(io_ && format_ && codec_ && packet_ && frame_ && scaler_, "ERR_OUT_OF_MEMORY", path_,
+    CHECK(io_ && format_ && codec_ && packet_ && picture_ && frame_ && scaler_, "ERR_OUT_OF_MEMORY", path_,
           ": no memory for an encoder");
     format_->pb = io_;
     format_->flags |= AVFMT_FLAG_BITEXACT | AVFMT_FLAG_CUSTOM_IO;
@@ -132,10 +135,15 @@ class Encoder {
     stream_->time_base = codec_->time_base;
     stream_->avg_frame_rate = codec_->framerate;
     check(avformat_write_header(format_, nullptr), "start of file");
-    frame_->format = AV_PIX_FMT_YUV420P;
-    frame_->width = options_.width;
-    frame_->height = options_.height;
-    check(av_frame_get_buffer(frame_, 0), "frame buffer");
+    allocate(picture_, AV_PIX_FMT_RGB24);
+    allocate(frame_, AV_PIX_FMT_YUV420P);
+  }
+
+  void allocate(AVFrame* frame, AVPixelFormat format) const {
+    frame->format = format;
+    frame->width = options_.width;
+    frame->height = options_.height;
+    check(av_frame_get_buffer(frame, 0), "frame buffer");
   }
 
   void configure(const AVCodec* encoder) {
@@ -146,11 +154,14 @@ class Encoder {
     codec_->time_base = av_inv_q(codec_->framerate);
     codec_->gop_size = options_.gop;
     codec_->max_b_frames = options_.b_frames;
-    codec_->thread_count = 1;  // does not suffice for equal bytes; see docs/architecture.md, Known faults
+    codec_->thread_count = 1;
     codec_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_BITEXACT;
     codec_->bit_rate = options_.bitrate;
     if (encoder->id == AV_CODEC_ID_H264) {
       av_opt_set_int(codec_->priv_data, "sc_threshold", 0, 0);  // key frames at equal distances only
+      // libx264's macroblock tree takes rows of macroblocks in eights on AVX-512 and, unless the width is a
+      // multiple of 128, counts in what lies behind the row (mbtree_propagate_list): memory left by others.
+      av_opt_set_int(codec_->priv_data, "mbtree", 0, 0);
       if (options_.bitrate == 0) av_opt_set_double(codec_->priv_data, "crf", 16 + options_.quality, 0);
     } else if (options_.bitrate == 0) {
       codec_->flags |= AV_CODEC_FLAG_QSCALE;
@@ -173,6 +184,7 @@ class Encoder {
 
   void release() {
     sws_freeContext(scaler_);
+    av_frame_free(&picture_);
     av_frame_free(&frame_);
     av_packet_free(&packet_);
     avcodec_free_context(&codec_);
@@ -188,7 +200,8 @@ class Encoder {
   AVCodecContext* codec_ = nullptr;
   AVStream* stream_ = nullptr;
   AVPacket* packet_ = nullptr;
-  AVFrame* frame_ = nullptr;
+  AVFrame* picture_ = nullptr;  // RGB with padded rows: the scaler reads some bytes past their ends
+  AVFrame* frame_ = nullptr;    // YUV
   SwsContext* scaler_ = nullptr;
 };
 
