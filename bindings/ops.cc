@@ -11,6 +11,7 @@
 #include "ops/linear.h"
 #include "ops/matmul.h"
 #include "ops/patch_embed.h"
+#include "ops/pixels.h"
 #include "ops/random.h"
 #include "ops/reduce.h"
 #include "ops/softmax.h"
@@ -53,6 +54,7 @@ std::vector<Binding> op_bindings() {
       BIND(matmul_forward, "a", "b", "transpose_a", "transpose_b", "alpha", "sum_batch"),
       BIND(patch_embed_rows, "images", "patch"),
       BIND(patch_embed_images, "rows", "height", "width", "patch"),
+      BIND(pixels, "frames", "edits", "width", "height", "mean", "std", "dtype"),
       BIND(random_uniform, "shape", "low", "high", "seed", "stream", "device"),
       BIND(random_normal, "shape", "mean", "deviation", "seed", "stream", "device"),
       BIND(random_truncated_normal, "shape", "mean", "deviation", "low", "high", "seed", "stream", "device"),

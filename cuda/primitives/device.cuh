@@ -153,6 +153,10 @@ __device__ __forceinline__ void store_release(int* pointer, int value) {
   asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(pointer), "r"(value) : "memory");
 }
 __device__ __forceinline__ int atomic_add(int* pointer, int value) { return atomicAdd(pointer, value); }
+__device__ __forceinline__ unsigned long long atomic_add(unsigned long long* pointer,
+                                                         unsigned long long value) {
+  return atomicAdd(pointer, value);
+}
 __device__ __forceinline__ int atomic_compare_swap(int* pointer, int expected, int value) {
   return atomicCAS(pointer, expected, value);
 }

@@ -10,6 +10,7 @@ export * from './linear';
 export * from './matmul';
 export * from './mlp';
 export * from './patch_embed';
+export * from './pixels';
 export * from './random';
 export * from './reduce';
 export * from './softmax';

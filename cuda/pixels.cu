@@ -1,0 +1,122 @@
+// Pixel work on the device, in two passes over bytes: geometry and the colour changes before contrast, whose
+// grey level is a sum over the whole picture; then the rest and the normalisation.
+//
+// Floor, N pictures of P pixels: reads about 3 bytes per pixel of the result (more where the picture
+// shrinks), moves 6 bytes of intermediate picture and writes 6 (bfloat16): 15 N P bytes; 256 pictures of 224
+// x 224 are 0.19 GB, 45 us. Arithmetic is integer and does not bind, but for hue jitter (two double divisions
+// per pixel).
+#include <primitives/launch.h>
+
+#include <primitives/device.cuh>
+
+#include "common/dtype.h"
+#include "ops/pixels.h"
+
+namespace native {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256;
+
+// Bytes [pictures, pixels, 3] with everything done that comes before contrast, and the sums of their lumas:
+// integers, which add up to the same in any order.
+__global__ void __launch_bounds__(kThreads)
+    pixels_geometry_kernel(const uint8_t* __restrict__ frames, const FrameEdit* __restrict__ edits,
+                           uint8_t* __restrict__ bytes, unsigned long long* __restrict__ sums, int width,
+                           int height) {
+  const FrameEdit& e = edits[blockIdx.y];
+  const int pixels = width * height, contrast = contrast_place(e);
+  int sum = 0;
+  const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (i < pixels) {
+    const Rgb p =
+        change_colors(edited_pixel(frames, e, width, height, i % width, i / width), e, 0, contrast, 0);
+    uint8_t* out = bytes + (static_cast<int64_t>(blockIdx.y) * pixels + i) * 3;
+    out[0] = p.r, out[1] = p.g, out[2] = p.b;
+    sum = luma(p);
+  }
+  if (contrast == 4) return;  // the same for the whole block
+  for (int step = 16; step > 0; step /= 2) sum += shuffle_xor(sum, step);
+  if (lane_index() == 0) atomic_add(sums + blockIdx.y, static_cast<unsigned long long>(sum));
+}
+
+struct Normalization {
+  float mean[3];
+  double scale[3];
+};
+
+// Four pixels a thread: 12 bytes read, three groups of four elements written.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    pixels_color_kernel(const uint8_t* __restrict__ bytes, const FrameEdit* __restrict__ edits,
+                        const unsigned long long* __restrict__ sums, T* __restrict__ y, int pixels,
+                        const Normalization normalization) {
+  const FrameEdit& e = edits[blockIdx.y];
+  const int first = (static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * 4;
+  if (first >= pixels) return;
+  const int contrast = contrast_place(e);
+  const int mean = contrast < 4 ? mean_level(static_cast<int64_t>(sums[blockIdx.y]), pixels) : 0;
+  const uint8_t* source = bytes + (static_cast<int64_t>(blockIdx.y) * pixels + first) * 3;
+  T* planes = y + static_cast<int64_t>(blockIdx.y) * 3 * pixels + first;
+  const bool whole = pixels % 4 == 0;  // then every group of four is aligned
+  alignas(16) uint8_t in[12];
+  if (whole) {
+    for (int k = 0; k < 3; ++k) {
+      reinterpret_cast<uint32_t*>(in)[k] = reinterpret_cast<const uint32_t*>(source)[k];
+    }
+  } else {
+    for (int k = 0; k < 12; ++k) in[k] = first * 3 + k < pixels * 3 ? source[k] : 0;
+  }
+  struct alignas(4 * sizeof(T)) Group {
+    T values[4];
+  } group[3];
+  for (int k = 0; k < 4; ++k) {
+    Rgb p = change_colors({in[3 * k], in[3 * k + 1], in[3 * k + 2]}, e, contrast, 4, mean);
+    if (e.gray) p.r = p.g = p.b = static_cast<uint8_t>(luma(p));
+    const uint8_t values[3] = {p.r, p.g, p.b};
+    for (int c = 0; c < 3; ++c) {
+      const float difference = static_cast<float>(values[c]) - normalization.mean[c];
+      group[c].values[k] = from_float<T>(static_cast<float>(difference * normalization.scale[c]));
+    }
+  }
+  for (int c = 0; c < 3; ++c) {
+    T* plane = planes + static_cast<int64_t>(c) * pixels;
+    if (whole) {
+      *reinterpret_cast<Group*>(plane) = group[c];
+    } else {
+      for (int k = 0; k < 4 && first + k < pixels; ++k) plane[k] = group[c].values[k];
+    }
+  }
+}
+
+void edit_pictures(const PixelsArgs& a) {
+  const unsigned count = static_cast<unsigned>(a.edits->size());
+  if (count == 0) return;
+  const int pixels = a.width * a.height;
+  const Upload edits(*a.edits);
+  const Scratch bytes(static_cast<size_t>(count) * pixels * 3);
+  const Upload sums(std::vector<unsigned long long>(count));
+  const auto blocks = [&](int per_thread) {
+    const int per_block = kThreads * per_thread;
+    return static_cast<unsigned>((pixels + per_block - 1) / per_block);
+  };
+  Normalization normalization;
+  for (int c = 0; c < 3; ++c)
+    normalization.mean[c] = a.mean[c], normalization.scale[c] = 1.0 / a.deviation[c];
+  launch_kernel(pixels_geometry_kernel, LaunchShape{dim3(blocks(1), count), kThreads}, a.frames,
+                edits.data<const FrameEdit>(), bytes.data<uint8_t>(), sums.data<unsigned long long>(),
+                a.width, a.height);
+  visit_device_float(a.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    launch_kernel(pixels_color_kernel<T>, LaunchShape{dim3(blocks(4), count), kThreads},
+                  bytes.data<const uint8_t>(), edits.data<const FrameEdit>(),
+                  sums.data<const unsigned long long>(), static_cast<T*>(a.y), pixels, normalization);
+  });
+}
+
+}  // namespace
+
+REGISTER_KERNEL(pixels, cuda, edit_pictures);
+
+}  // namespace native
