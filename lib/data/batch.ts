@@ -1,4 +1,7 @@
 import { CodedError } from '../base/error';
+import type { DeviceType } from '../native/load';
+import type { Tensor } from '../tensor/tensor';
+import { type BatchPixels, NormalizedPixels } from './batch_pixels';
 
 /** A sample that could not be loaded. */
 export interface SampleFailure {
@@ -21,7 +24,7 @@ export class Batch {
   constructor(
     /** Number of this batch within its epoch, from 0. */
     readonly index: number,
-    private readonly buffer: Float32Array,
+    private readonly pixels: BatchPixels,
     /** [B, T, 3, S, S], or [B, V, T, 3, S, S] with the V views of a test. */
     readonly shape: readonly number[],
     /** [B], class numbers, each sample's first one. */
@@ -34,31 +37,43 @@ export class Batch {
     readonly targets: Float32Array | undefined,
     /** The samples that failed while this batch was made. */
     readonly failed: readonly SampleFailure[],
-    private readonly recycle: (buffer: Float32Array) => void,
   ) {}
 
   /** How long the consumer waited for this batch; set when it is handed over. */
   waitSeconds = 0;
 
-  /** Normalised pixels of `shape`, contiguous. @throws ERR_DISPOSED after {@link release} */
+  /**
+   * Normalised pixels of `shape`, contiguous, in host memory.
+   * @throws ERR_DISPOSED after {@link release}; ERR_ARGUMENT when the loader leaves pixel work to the device
+   */
   get frames(): Float32Array {
-    if (this.released) {
-      throw new CodedError(
-        'ERR_DISPOSED',
-        `the frames of batch ${this.index} were released; read them before release()`,
-      );
-    }
-    return this.buffer.subarray(
-      0,
-      this.shape.reduce((a, b) => a * b, 1),
-    );
+    this.checkHeld();
+    if (this.pixels instanceof NormalizedPixels) return this.pixels.data;
+    throw new CodedError('ERR_ARGUMENT', "this loader's batches are finished on the device: use tensor()");
+  }
+
+  /**
+   * The pixels on a device, float32 of `shape`; with `view` those of one view, [B, T, 3, S, S]. The caller's to dispose.
+   * @throws ERR_DISPOSED after {@link release}
+   */
+  tensor(device: DeviceType, view?: number): Tensor {
+    this.checkHeld();
+    return this.pixels.tensor(device, view);
   }
 
   /** Gives the pixel buffer back to the loader for a later batch. Without it the garbage collector takes it. */
   release(): void {
     if (this.released) return;
     this.released = true;
-    this.recycle(this.buffer);
+    this.pixels.release();
+  }
+
+  private checkHeld(): void {
+    if (!this.released) return;
+    throw new CodedError(
+      'ERR_DISPOSED',
+      `the frames of batch ${this.index} were released; read them before release()`,
+    );
   }
 }
 

@@ -2,8 +2,9 @@ import { availableParallelism } from 'node:os';
 import { CodedError } from '../base/error';
 import { type CancelToken, type VideoAddon, videoAddon } from '../native/video';
 import { Batch, BufferRing, type SampleFailure } from './batch';
+import { type BatchPixels, DecodedFrames, NormalizedPixels } from './batch_pixels';
 import { Limiter } from './limiter';
-import { drawMix, type MixOptions, mixFrames, mixTargets, smoothTargets } from './mixup';
+import { drawMix, type MixOptions, mixTargets, smoothTargets } from './mixup';
 import type { Planner } from './plan';
 import { mixRandom, orderRandom } from './random';
 import { type LoadedRow, type OnError, SampleLoader } from './sample_loader';
@@ -32,6 +33,11 @@ export interface LoaderOptions {
    * `substitute`: the next video takes its place; in evaluation, where that would count a video twice, it skips.
    */
   onError: OnError;
+  /**
+   * Where resize, crop, jitter, normalisation and mixing happen: on the `host` (default), while decoding; or on the
+   * `device` that {@link Batch.tensor} is asked for, to the same numbers, so that decoding need only ship bytes.
+   */
+  pixelWork?: 'host' | 'device';
   /** This process among `worldSize` (default 0 of 1). */
   rank?: number;
   worldSize?: number;
@@ -70,7 +76,6 @@ export class VideoLoader {
   private readonly limiter: Limiter;
   /** How {@link Batch.targets} are made; undefined when labels say all. */
   private readonly softTargets: LoaderOptions['multiLabel'];
-  private readonly sampleSize: number;
   private readonly prefetch: number;
   private readonly rank: number;
   private readonly worldSize: number;
@@ -89,7 +94,6 @@ export class VideoLoader {
     if (training && dataset.isMultiLabel && !this.softTargets) {
       throw new CodedError('ERR_ARGUMENT', 'training on videos with several labels needs multiLabel or mix');
     }
-    this.sampleSize = planner.shape.reduce((a, b) => a * b, 1);
     this.batchesPerEpoch = training
       ? Math.floor(Math.ceil(dataset.length / this.worldSize) / batchSize)
       : Math.ceil(Math.max(0, dataset.length - this.rank) / this.worldSize / batchSize);
@@ -102,7 +106,8 @@ export class VideoLoader {
       onError: onError === 'substitute' && !training ? 'skip' : onError,
       deadlineMs: options.deadlineMs ?? 60000,
     });
-    this.ring = new BufferRing(batchSize * this.sampleSize, this.prefetch + 1);
+    const sampleSize = planner.shape.reduce((a, b) => a * b, 1);
+    this.ring = new BufferRing(batchSize * sampleSize, this.prefetch + 1);
     this.limiter = new Limiter(options.openVideos ?? 2 * availableParallelism());
   }
 
@@ -163,31 +168,33 @@ export class VideoLoader {
 
   private async makeBatch(epoch: number, step: number, order: number[], cancel: CancelToken): Promise<Batch> {
     const { batchSize } = this.options;
-    const buffer = this.ring.take();
+    const pixels = this.makePixels();
     const indices = order.slice(step * batchSize, (step + 1) * batchSize);
     const rows = await Promise.allSettled(
       indices.map((index, row) =>
-        this.limiter.run(() => this.samples.load(index, epoch, buffer, row * this.sampleSize, cancel)),
+        this.limiter.run(() => this.samples.load(index, epoch, (sample) => pixels.read(row, sample), cancel)),
       ),
     );
     const loaded = rows.map((row) => {
       if (row.status === 'fulfilled') return row.value;
-      this.ring.give(buffer);
+      pixels.release();
       throw row.reason;
     });
-    return this.finish(epoch, step, buffer, loaded);
+    return this.finish(epoch, step, pixels, loaded);
+  }
+
+  private makePixels(): BatchPixels {
+    const { shape } = this.options.planner;
+    if (this.options.pixelWork === 'device') return new DecodedFrames(shape);
+    return new NormalizedPixels(this.ring.take(), shape, this.ring.give);
   }
 
   /** Closes the gaps of skipped rows, attaches labels and mixes. */
-  private async finish(epoch: number, step: number, buffer: Float32Array, rows: LoadedRow[]): Promise<Batch> {
+  private async finish(epoch: number, step: number, pixels: BatchPixels, rows: LoadedRow[]): Promise<Batch> {
     const { dataset, planner, mix, seed } = this.options;
-    const size = this.sampleSize;
-    const indices: number[] = [];
-    rows.forEach(({ index }, row) => {
-      if (index === undefined) return;
-      if (indices.length < row) buffer.copyWithin(indices.length * size, row * size, (row + 1) * size);
-      indices.push(index);
-    });
+    const filled = rows.flatMap(({ index }, row) => (index === undefined ? [] : [{ index, row }]));
+    const indices = filled.map(({ index }) => index);
+    pixels.keep(filled.map(({ row }) => row));
     const labelSets = indices.map((index) => dataset.at(index).labels);
     const labels = Int32Array.from(labelSets, (own) => own[0]!);
     const soft = this.softTargets;
@@ -197,18 +204,17 @@ export class VideoLoader {
       const random = mixRandom(seed, epoch, step * this.worldSize + this.rank);
       const drawn = drawMix(mix, indices.length, width, height, random);
       targets = mixTargets(targets, drawn);
-      await mixFrames(buffer.subarray(0, indices.length * size), width, height, drawn);
+      await pixels.mix(drawn);
     }
     return new Batch(
       step,
-      buffer,
+      pixels,
       [indices.length, ...planner.shape],
       labels,
       labelSets,
       Int32Array.from(indices),
       targets,
       rows.flatMap((row) => row.failed),
-      this.ring.give,
     );
   }
 

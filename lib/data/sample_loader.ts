@@ -1,6 +1,7 @@
 import { CodedError } from '../base/error';
 import type { CancelToken, VideoAddon } from '../native/video';
 import type { SampleFailure } from './batch';
+import type { SampleRead } from './batch_pixels';
 import type { Planner } from './plan';
 import { sampleRandom } from './random';
 import type { VideoDataset } from './video_dataset';
@@ -32,21 +33,20 @@ export interface SampleLoaderOptions {
   deadlineMs: number;
 }
 
-/** Loads single samples: open, plan, decode into place; and applies the rule for bad ones. */
+/** Loads single samples: open, plan, read; and applies the rule for bad ones. */
 export class SampleLoader {
   constructor(private readonly options: SampleLoaderOptions) {}
 
   /**
-   * Fills one row of a batch with sample `index`. With `substitute` a bad video gives way to the next one of the data
-   * set (cyclically), drawn with the numbers of the one that failed.
-   * @param out float32, the whole batch @param offset first element of the row
+   * Reads sample `index`. With `substitute` a bad video gives way to the next one of the data set (cyclically), drawn
+   * with the numbers of the one that failed.
+   * @param read takes the open video and its plan
    * @throws under `fail`, the error of the video, prefixed with its line in the list
    */
   async load(
     index: number,
     epoch: number,
-    out: Float32Array,
-    offset: number,
+    read: (sample: SampleRead) => Promise<void>,
     cancel: CancelToken,
   ): Promise<LoadedRow> {
     const { dataset, onError } = this.options;
@@ -55,7 +55,7 @@ export class SampleLoader {
     for (let attempt = 0; attempt < attempts; attempt++) {
       const candidate = (index + attempt) % dataset.length;
       try {
-        await this.fill(candidate, index, epoch, out, offset, cancel);
+        await this.read(candidate, index, epoch, read, cancel);
         return { index: candidate, failed };
       } catch (error) {
         const failure = this.describe(candidate, epoch, error);
@@ -68,19 +68,18 @@ export class SampleLoader {
     return { index: undefined, failed };
   }
 
-  private async fill(
+  private async read(
     candidate: number,
     index: number,
     epoch: number,
-    out: Float32Array,
-    offset: number,
+    read: (sample: SampleRead) => Promise<void>,
     cancel: CancelToken,
   ): Promise<void> {
     const { addon, dataset, planner, seed, deadlineMs } = this.options;
     const video = await addon.openVideo(dataset.at(candidate).source, { deadlineMs }, cancel);
     try {
       const plan = planner.plan(addon.videoInfo(video), sampleRandom(seed, epoch, index));
-      await addon.runPlan(video, plan, out, offset, deadlineMs, cancel);
+      await read({ addon, video, plan, deadlineMs, cancel });
     } finally {
       addon.closeVideo(video);
     }

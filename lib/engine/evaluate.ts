@@ -8,7 +8,7 @@ import { add } from '../ops/binary';
 import { softmax } from '../ops/softmax';
 import { noGrad } from '../tensor/autograd';
 import { keep, scope } from '../tensor/scope';
-import { type Tensor, tensor } from '../tensor/tensor';
+import type { Tensor } from '../tensor/tensor';
 import type { Listener } from './events';
 
 /** What a model said about one video. */
@@ -88,17 +88,15 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 }
 
 async function classifyBatch(batch: Batch, { task, device }: EvaluateOptions): Promise<Prediction[]> {
-  const [count, views, ...clip] = batch.shape as [number, number, ...number[]];
+  const [count, views] = batch.shape as [number, number];
   if (count === 0) return [];
-  const clipSize = clip.reduce((a, b) => a * b, 1);
   const classes = task.classNames.length;
   let sum: Tensor | undefined;
   try {
     for (let view = 0; view < views; view++) {
-      const frames = viewOf(batch.frames, count, views, view, clipSize);
       const total: Tensor = noGrad(() =>
         scope(() => {
-          const scores = softmax(task.forward(tensor(frames, [count, ...clip], { device }), evaluation));
+          const scores = softmax(task.forward(batch.tensor(device, view), evaluation));
           return sum ? add(sum, scores) : scores;
         }),
       );
@@ -114,23 +112,6 @@ async function classifyBatch(batch: Batch, { task, device }: EvaluateOptions): P
   } finally {
     sum?.dispose();
   }
-}
-
-/** The clips of one view, [B, T, 3, S, S], out of [B, V, T, 3, S, S]. */
-function viewOf(
-  frames: Float32Array,
-  count: number,
-  views: number,
-  view: number,
-  clipSize: number,
-): Float32Array {
-  if (views === 1) return frames;
-  const result = new Float32Array(count * clipSize);
-  for (let row = 0; row < count; row++) {
-    const start = (row * views + view) * clipSize;
-    result.set(frames.subarray(start, start + clipSize), row * clipSize);
-  }
-  return result;
 }
 
 /** @param scores [K], probabilities summed over the views */

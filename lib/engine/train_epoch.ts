@@ -11,7 +11,7 @@ import { clipGradNorm } from '../optim/clip_grad';
 import type { CosineSchedule } from '../optim/schedule';
 import { backward } from '../tensor/autograd';
 import { scope } from '../tensor/scope';
-import { type Tensor, tensor } from '../tensor/tensor';
+import type { Tensor } from '../tensor/tensor';
 import type { Listener } from './events';
 import { AverageMeter } from './meters';
 
@@ -124,7 +124,7 @@ async function accumulate(
   };
   let value: Promise<number> | undefined;
   scope(() => {
-    const frames = tensor(batch.frames, batch.shape, { device });
+    const frames = batch.tensor(device);
     const loss: Tensor = task.loss(task.forward(frames, mode), targets, config);
     // The read waits for what is queued so far, so the loss arrives while the backward pass runs.
     value = loss.item();

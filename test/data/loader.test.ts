@@ -52,6 +52,8 @@ const evaluation = (changed: Partial<LoaderOptions> = {}): LoaderOptions => ({
   ...changed,
 });
 
+const mixing = { numClasses: 5, smoothing: 0.1, mixup: 0.8, cutmix: 1, switchProbability: 0.5 };
+
 interface Copy extends Pick<Batch, 'index' | 'shape' | 'failed'> {
   frames: Float32Array;
   labels: number[];
@@ -94,6 +96,53 @@ test('a row holds exactly what the plan of its sample writes', async () => {
   }
 });
 
+test.each([
+  ['training', () => training()],
+  ['mixup', () => training({ mix: { ...mixing, cutmix: 0 } })],
+  ['cutmix', () => training({ mix: { ...mixing, mixup: 0 } })],
+  ['all views', () => evaluation()],
+])('pixel work on the device gives the numbers of the host: %s', async (_, options) => {
+  const expected = await collect(new VideoLoader(options()));
+  const loader = new VideoLoader({ ...options(), pixelWork: 'device' });
+  let count = 0;
+  for await (const batch of loader.epoch(0)) {
+    const { frames, indices, targets } = expected[count++]!;
+    expect([[...batch.indices], batch.targets]).toEqual([indices, targets]);
+    const onDevice = batch.tensor('cpu');
+    expect([...onDevice.shape]).toEqual([...batch.shape]);
+    expect(bytes((await onDevice.data()) as Float32Array).equals(bytes(frames))).toBe(true);
+    onDevice.dispose();
+    expect(() => batch.frames).toThrow(/use tensor\(\)/);
+    batch.release();
+    expect(() => batch.tensor('cpu')).toThrow(expect.objectContaining({ code: 'ERR_DISPOSED' }));
+  }
+  expect(count).toBe(expected.length);
+});
+
+test('one view of a batch is a slice of all of them, on host and device', async () => {
+  for (const pixelWork of ['host', 'device'] as const) {
+    for await (const batch of new VideoLoader({ ...evaluation(), pixelWork }).epoch(0)) {
+      const all = batch.tensor('cpu');
+      const values = (await all.data()) as Float32Array;
+      const [count, views] = [batch.shape[0]!, batch.shape[1]!];
+      const clip = values.length / count / views;
+      for (let view = 0; view < views; view++) {
+        const one = batch.tensor('cpu', view);
+        const picked = (await one.data()) as Float32Array;
+        expect([...one.shape]).toEqual([count, ...batch.shape.slice(2)]);
+        for (let row = 0; row < count; row++) {
+          const start = (row * views + view) * clip;
+          const wanted = bytes(values.slice(start, start + clip));
+          expect(bytes(picked.slice(row * clip, (row + 1) * clip)).equals(wanted)).toBe(true);
+        }
+        one.dispose();
+      }
+      all.dispose();
+      batch.release();
+    }
+  }
+});
+
 test('training drops the short rest, shuffles by epoch, and repeats itself exactly', async () => {
   const loader = new VideoLoader(training());
   expect(loader.batchesPerEpoch).toBe(2);
@@ -108,7 +157,7 @@ test('training drops the short rest, shuffles by epoch, and repeats itself exact
 });
 
 test('the same bits with any number of workers, open videos and prefetched batches', async () => {
-  const mix = { numClasses: 5, smoothing: 0.1, mixup: 0.8, cutmix: 1, switchProbability: 0.5 };
+  const mix = mixing;
   const wanted = digest(await collect(new VideoLoader(training({ mix }))));
   for (const [workers, openVideos, prefetchBatches] of [
     [1, 1, 1],
@@ -132,7 +181,7 @@ test('an epoch that starts in its middle continues as if it had not stopped', as
 });
 
 test('mixing gives soft targets with rows that sum to one, and changes the pixels', async () => {
-  const mix = { numClasses: 5, smoothing: 0.1, mixup: 0.8, cutmix: 1, switchProbability: 0.5 };
+  const mix = mixing;
   const plain = await collect(new VideoLoader(training()));
   const mixed = await collect(new VideoLoader(training({ mix })));
   for (const [k, { targets, indices, frames }] of mixed.entries()) {
