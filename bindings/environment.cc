@@ -3,7 +3,6 @@
 #include <optional>
 
 #include "bind.h"
-#include "core/queue.h"
 
 namespace bindings {
 
@@ -22,8 +21,10 @@ Environment::~Environment() { completions_.Release(); }
 
 void Environment::install(Napi::Env env) {
   env.SetInstanceData<Environment>(new Environment(env));
-  // Host buffers of this environment may be the target of queued copies: let the queue finish before they go.
-  env.AddCleanupHook([] { native::cpu_queue().drain(); });
+  // Host buffers of this environment may be the target of queued copies: let the queues finish before they
+  // go.
+  env.AddCleanupHook(
+      [] { native::for_each_open_backend([](native::DeviceBackend& device) { device.drain(); }); });
 }
 
 Environment& Environment::of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }

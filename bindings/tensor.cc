@@ -166,18 +166,33 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   });
 }
 
-// takeProfile(): [[op, calls, seconds], ...] since profiling began or the last call.
+// takeProfile(device): [[op, calls, seconds], ...] since profiling began or the last call.
 Napi::Value take_profile(const Napi::CallbackInfo& info) {
-  const auto times = native::cpu_queue().take_profile();
-  Napi::Array out = Napi::Array::New(info.Env(), times.size());
-  for (uint32_t i = 0; i < times.size(); ++i) {
-    Napi::Array row = Napi::Array::New(info.Env(), 3);
-    row.Set(0u, times[i].name);
-    row.Set(1u, static_cast<double>(times[i].calls));
-    row.Set(2u, times[i].seconds);
-    out.Set(i, row);
-  }
-  return out;
+  return guarded(info, [&] {
+    const auto times = native::backend(Convert<native::DeviceType>::from(info[0], "device")).take_profile();
+    Napi::Array out = Napi::Array::New(info.Env(), times.size());
+    for (uint32_t i = 0; i < times.size(); ++i) {
+      Napi::Array row = Napi::Array::New(info.Env(), 3);
+      row.Set(0u, times[i].name);
+      row.Set(1u, static_cast<double>(times[i].calls));
+      row.Set(2u, times[i].seconds);
+      out.Set(i, row);
+    }
+    return out;
+  });
+}
+
+// deviceReport(device): {built, unavailable, facts: {driver: "13.0", ...}}.
+Napi::Value device_report(const Napi::CallbackInfo& info) {
+  return guarded(info, [&] {
+    const auto report = native::device_report(Convert<native::DeviceType>::from(info[0], "device"));
+    Napi::Object out = Napi::Object::New(info.Env()), facts = Napi::Object::New(info.Env());
+    for (const auto& [name, value] : report.facts) facts.Set(name, value);
+    out.Set("built", report.built);
+    out.Set("unavailable", report.unavailable);
+    out.Set("facts", facts);
+    return out;
+  });
 }
 
 // kernels(): [[name, device], ...] of every filled slot.
@@ -206,6 +221,7 @@ void export_tensor_async(Napi::Env env, Napi::Object exports) {
   add("synchronize", synchronize);
   add("memory", memory);
   add("takeProfile", take_profile);
+  add("deviceReport", device_report);
   add("kernels", kernels);
 }
 
@@ -223,11 +239,11 @@ Tensor rows(const Tensor& x, int64_t first, int64_t count) { return x.rows(first
 Tensor empty_tensor(const Shape& shape, DType dtype, DeviceType device) {
   return empty(shape, dtype, device);
 }
-bool device_available(DeviceType device) { return has_backend(device); }
+bool device_available(DeviceType device) { return device_report(device).unavailable.empty(); }
 void empty_cache(DeviceType device) { backend(device).empty_cache(); }
 void reset_peak_memory(DeviceType device) { backend(device).reset_peak(); }
-void set_synchronous(bool on) { cpu_queue().set_synchronous(on); }
-void set_profiling(bool on) { cpu_queue().set_profiling(on); }
+void set_synchronous(DeviceType device, bool on) { backend(device).set_synchronous(on); }
+void set_profiling(DeviceType device, bool on) { backend(device).set_profiling(on); }
 void set_threads(int64_t count) {
   CHECK(count >= 1 && count <= 1024, "ERR_ARGUMENT", "count must be between 1 and 1024, got ", count);
   // The thread count is a property of the queue's own thread, where the kernels run.
@@ -246,10 +262,11 @@ std::vector<Binding> tensor_bindings() {
       BIND(rows, "x", "first", "count"),
       BIND(empty_tensor, "shape", "dtype", "device"),
       BIND(device_available, "device"),
+      BIND(select_device, "device", "index"),
       BIND(empty_cache, "device"),
       BIND(reset_peak_memory, "device"),
-      BIND(set_synchronous, "on"),
-      BIND(set_profiling, "on"),
+      BIND(set_synchronous, "device", "on"),
+      BIND(set_profiling, "device", "on"),
       BIND(set_threads, "count"),
   };
 }

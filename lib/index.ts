@@ -18,9 +18,14 @@ export { run } from './engine';
 export * as io from './io';
 export * from './models';
 export {
+  type Device,
+  defaultDevice,
+  emptyCache,
   memory,
   type OpTime,
   resetPeakMemory,
+  resolveDevice,
+  setDefaultDevice,
   setProfiling,
   setThreads,
   synchronize,
@@ -33,7 +38,6 @@ export * as optim from './optim';
 export { backward, checkpoint, enableGrad, isRecording, noGrad } from './tensor/autograd';
 export { type Disposable, keep, scope } from './tensor/scope';
 export {
-  type Device,
   type NestedNumbers,
   Tensor,
   type TensorData,

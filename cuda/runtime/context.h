@@ -14,7 +14,7 @@
 
 namespace native::cuda {
 
-// Throws ERR_DEVICE with `what` and the runtime's own words unless the call succeeded.
+// Throws ERR_DEVICE (ERR_OUT_OF_MEMORY) with `what` and the runtime's own words unless the call succeeded.
 void check_cuda(cudaError_t status, const char* what);
 
 // A coded error that a kernel found in its data: written by the first thread that sees one, delivered at the
@@ -51,9 +51,10 @@ class Context {
   Fault* fault_ = nullptr;
   int site_ = 0;
   std::mutex mutex_;
-  std::unordered_map<const void*, size_t> prepared_;
+  std::unordered_map<const void*, size_t> prepared_;  // shared memory allowed so far
 };
 
+// The device's context; opens the device on first use. Throws ERR_DEVICE when there is none to use.
 Context& current_context();
 
 // Device memory for the operations that are being queued: it is reused, in stream order, as soon as this

@@ -1,4 +1,57 @@
+import { CodedError } from '../base/error';
 import { type DeviceType, type MemoryStats, native } from './load';
+
+/**
+ * A device name. `auto` is CUDA when this build and machine can use it, else the CPU; `cuda:1` is the second card, for
+ * the whole process.
+ */
+export type Device = DeviceType | 'auto' | `cuda:${number}`;
+
+let chosen: Device = 'auto';
+let warned = false;
+
+/**
+ * The device of tensors and models that are made without naming one. At the start it is `auto`.
+ *
+ * @example
+ * setDefaultDevice('cpu');
+ * zeros([2, 3]).device; // 'cpu'
+ *
+ * @throws ERR_DEVICE when the device cannot be used, with the reason
+ */
+export function setDefaultDevice(device: Device): void {
+  resolveDevice(device);
+  chosen = device;
+}
+
+/** The device of tensors and models that are made without naming one, see {@link setDefaultDevice}. */
+export function defaultDevice(): DeviceType {
+  return resolveDevice(chosen);
+}
+
+/**
+ * The device that a name stands for on this machine. Where `auto` has to be the CPU although this build has CUDA
+ * kernels, the process warns once (code `DEVICE_FALLBACK`) and says why.
+ *
+ * @throws ERR_DEVICE when a device was named that cannot be used, with the reason
+ */
+export function resolveDevice(device: Device = chosen): DeviceType {
+  const [, type, index] = /^(auto|cpu|cuda)(?::(\d+))?$/.exec(device) ?? [];
+  if (!type || (type !== 'cuda' && index)) {
+    throw new CodedError('ERR_DEVICE', `unknown device '${device}': use 'cpu', 'cuda', 'cuda:N' or 'auto'`);
+  }
+  if (type === 'cpu') return 'cpu';
+  if (index) native().selectDevice('cuda', Number(index));
+  const { built, unavailable } = native().deviceReport('cuda');
+  if (!unavailable) return 'cuda';
+  if (type === 'cuda')
+    throw new CodedError('ERR_DEVICE', `device '${device}' cannot be used: ${unavailable}`);
+  if (built && !warned) {
+    warned = true;
+    process.emitWarning(`computing on the CPU: ${unavailable}`, { code: 'DEVICE_FALLBACK' });
+  }
+  return 'cpu';
+}
 
 /**
  * Memory of a device: live tensors and bytes, their peak, and what is reserved from the system.
@@ -6,18 +59,23 @@ import { type DeviceType, type MemoryStats, native } from './load';
  * @example
  * memory().liveTensors; // 0 when everything was disposed
  */
-export function memory(device: DeviceType = 'cpu'): MemoryStats {
-  return native().memory(device);
+export function memory(device: Device = chosen): MemoryStats {
+  return native().memory(resolveDevice(device));
 }
 
 /** Starts the measurement of `memory().peakBytes` anew. */
-export function resetPeakMemory(device: DeviceType = 'cpu'): void {
-  native().resetPeakMemory(device);
+export function resetPeakMemory(device: Device = chosen): void {
+  native().resetPeakMemory(resolveDevice(device));
+}
+
+/** Gives memory that no tensor uses back to the system. */
+export function emptyCache(device: Device = chosen): void {
+  native().emptyCache(resolveDevice(device));
 }
 
 /** Settles once everything queued on the device has run. @throws the queue's first error since the last wait */
-export function synchronize(device: DeviceType = 'cpu'): Promise<void> {
-  return native().synchronize(device);
+export async function synchronize(device: Device = chosen): Promise<void> {
+  await native().synchronize(resolveDevice(device));
 }
 
 /** Number of threads that compute on the CPU (default: all cores). */
@@ -25,7 +83,7 @@ export function setThreads(count: number): void {
   native().setThreads(count);
 }
 
-/** Time that an operation took on the CPU queue. */
+/** Time that an operation took on a device. */
 export interface OpTime {
   op: string;
   calls: number;
@@ -40,14 +98,17 @@ export interface OpTime {
  * await model.classify('clip.mp4', names);
  * console.table(takeProfile());
  */
-export function setProfiling(on: boolean): void {
-  native().setProfiling(on);
+export function setProfiling(on: boolean, device: Device = chosen): void {
+  native().setProfiling(resolveDevice(device), on);
 }
 
-/** Time per operation since profiling began or the last call, slowest first. */
-export function takeProfile(): OpTime[] {
+/**
+ * Time per operation since profiling began or the last call, slowest first. It holds what was waited for: call it after
+ * `synchronize` or reading a tensor.
+ */
+export function takeProfile(device: Device = chosen): OpTime[] {
   const rows = native()
-    .takeProfile()
+    .takeProfile(resolveDevice(device))
     .map(([op, calls, seconds]) => ({ op, calls, seconds }));
   return rows.sort((a, b) => b.seconds - a.seconds);
 }

@@ -16,6 +16,16 @@ export interface MemoryStats {
   reservedBytes: number;
 }
 
+/** What a device's backend says of itself, also where it cannot be used. */
+export interface DeviceReport {
+  /** This build has the backend. */
+  built: boolean;
+  /** Why it cannot be used, in one line; empty when it can. */
+  unavailable: string;
+  /** For people: driver, runtime, devices, architectures. */
+  facts: Record<string, string>;
+}
+
 /** The compute addon: the generated table and the calls that deal in JavaScript values. */
 export interface NativeAddon extends NativeOps {
   /** Copies host bytes (a typed array or ArrayBuffer of exactly the right size) into a new tensor. */
@@ -36,8 +46,10 @@ export interface NativeAddon extends NativeOps {
   memory(device: DeviceType): MemoryStats;
   /** The class of the errors that the addon throws and rejects with: `new errorClass(code, message)`. */
   setErrorClass(errorClass: typeof CodedError): void;
-  /** `[op, calls, seconds]` of the CPU queue since `setProfiling(true)` or the last call, by name. */
-  takeProfile(): [string, number, number][];
+  /** `[op, calls, seconds]` on the device since `setProfiling` or the last call, by name. */
+  takeProfile(device: DeviceType): [string, number, number][];
+  /** Never throws for a device that cannot be used. */
+  deviceReport(device: DeviceType): DeviceReport;
   /** Every filled kernel slot: `[name, device]`. */
   kernels(): [string, DeviceType][];
 }

@@ -122,6 +122,15 @@ export interface NativeOps {
   patchEmbedImages(rows: NativeTensor, height: number, width: number, patch: number): NativeTensor;
   patchEmbedRows(images: NativeTensor, patch: number): NativeTensor;
   permute(x: NativeTensor, axes: readonly number[]): NativeTensor;
+  pixels(
+    frames: NativeTensor,
+    edits: readonly number[],
+    width: number,
+    height: number,
+    mean: readonly number[],
+    std: readonly number[],
+    dtype: DType,
+  ): NativeTensor;
   randomNormal(
     shape: readonly number[],
     mean: number,
@@ -154,6 +163,7 @@ export interface NativeOps {
   retain(x: NativeTensor): NativeTensor;
   rows(x: NativeTensor, first: number, count: number): NativeTensor;
   scaleInPlace(list: readonly NativeTensor[], factor: NativeTensor): void;
+  selectDevice(device: DeviceType, index: number): void;
   selfAttentionBackward(
     dout: NativeTensor,
     qkv: NativeTensor,
@@ -169,8 +179,8 @@ export interface NativeOps {
     queries: number,
     causal: boolean,
   ): [NativeTensor, NativeTensor];
-  setProfiling(on: boolean): void;
-  setSynchronous(on: boolean): void;
+  setProfiling(device: DeviceType, on: boolean): void;
+  setSynchronous(device: DeviceType, on: boolean): void;
   setThreads(count: number): void;
   slice(x: NativeTensor, axis: number, start: number, end: number): NativeTensor;
   sliceBackward(dy: NativeTensor, shape: readonly number[], axis: number, start: number): NativeTensor;

@@ -1,7 +1,10 @@
 import { CodedError } from '../base/error';
+import { type Device, resolveDevice } from '../native/device';
 import { type DeviceType, type DType, type NativeTensor, native } from '../native/load';
 import type { Edge } from './autograd';
 import { adopt, keep } from './scope';
+
+export { type Device, resolveDevice } from '../native/device';
 
 /** Typed arrays that hold tensor elements. bfloat16 and float16 travel as their bits in a Uint16Array. */
 export type TensorData = Float32Array | Uint16Array | BigInt64Array | Int32Array | Uint8Array;
@@ -9,11 +12,9 @@ export type TensorData = Float32Array | Uint16Array | BigInt64Array | Int32Array
 /** Numbers as a tensor's rows, rows of rows, …; all of one depth have the same length. */
 export type NestedNumbers = number | bigint | readonly NestedNumbers[];
 
-/** A device name; `auto` is CUDA when this build and machine have it, else the CPU. */
-export type Device = DeviceType | 'auto';
-
 export interface TensorOptions {
   dtype?: DType;
+  /** Default: {@link defaultDevice}. */
   device?: Device;
   /** Record operations on this tensor so that `backward` fills its `grad`. */
   requiresGrad?: boolean;
@@ -105,11 +106,8 @@ export class Tensor {
         'requiresGrad can be set on leaves only, not on results of operations',
       );
     }
-    if (on && this.dtype !== 'float32' && this.dtype !== 'bfloat16') {
-      throw new CodedError(
-        'ERR_DTYPE',
-        `only float32 and bfloat16 tensors have gradients, not ${this.dtype}`,
-      );
+    if (on && !floating.has(this.dtype)) {
+      throw new CodedError('ERR_DTYPE', `only tensors of real numbers have gradients, not ${this.dtype}`);
     }
     this.leafRequiresGrad = on;
   }
@@ -136,6 +134,11 @@ export class Tensor {
     if (this.size !== 1)
       throw new CodedError('ERR_SHAPE', `item() needs one element, ${describe(this)} has ${this.size}`);
     return toNumbers(this.dtype, await this.data())[0]!;
+  }
+
+  /** A copy on another device, outside the autograd graph. It waits for this device's queue, like `data`. */
+  async to(device: Device): Promise<Tensor> {
+    return tensor(await this.data(), this.shape, { dtype: this.dtype, device });
   }
 
   /** A second handle on the same storage, outside the autograd graph. */
@@ -217,25 +220,12 @@ export function tensor(
   return result;
 }
 
-/** The device that a name stands for on this machine. */
-export function resolveDevice(device: Device = 'auto'): DeviceType {
-  if (device === 'auto') return native().deviceAvailable('cuda') ? 'cuda' : 'cpu';
-  if (device !== 'cpu' && device !== 'cuda') {
-    throw new CodedError('ERR_DEVICE', `unknown device '${device}': use 'cpu', 'cuda' or 'auto'`);
-  }
-  if (!native().deviceAvailable(device)) {
-    throw new CodedError(
-      'ERR_DEVICE',
-      `device '${device}' is not available in this build; use 'cpu' or 'auto'`,
-    );
-  }
-  return device;
-}
-
 /** "float32[2, 3]". */
 export function describe(x: Tensor): string {
   return `${x.dtype}[${x.shape.join(', ')}]`;
 }
+
+const floating: ReadonlySet<DType> = new Set(['float32', 'bfloat16', 'float16']);
 
 const arrayTypes = {
   float32: Float32Array,
@@ -287,8 +277,7 @@ function fromNumbers(dtype: DType, values: unknown[]): TensorData {
   const numbers = values.map(Number);
   if (dtype === 'int64') return BigInt64Array.from(numbers.map(BigInt));
   if (dtype === 'bfloat16') return Uint16Array.from(numbers, bfloat16Bits);
-  if (dtype === 'float16')
-    throw new CodedError('ERR_DTYPE', 'make float16 tensors from float32 ones with cast');
+  if (dtype === 'float16') return Uint16Array.from(numbers, float16Bits);
   return (arrayTypes[dtype] as { from(x: number[]): TensorData }).from(numbers);
 }
 
@@ -307,6 +296,25 @@ export function bfloat16Bits(value: number): number {
   const word = scratch.getUint32(0);
   if (Number.isNaN(value)) return (word >>> 16) | 0x40;
   return ((word + 0x7fff + ((word >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** The 16 bits of a number rounded to float16 (nearest even). */
+export function float16Bits(value: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0;
+  const magnitude = Math.abs(value);
+  if (magnitude >= 65520) return sign | 0x7c00;
+  // The step between neighbours: 2^-24 below the normal numbers, else a 1024th of the power of two below.
+  const exponent = Math.max(-14, Math.floor(Math.log2(magnitude)));
+  const steps = roundHalfEven(magnitude / 2 ** (exponent - 10));
+  // As an integer the steps above the normal numbers' hidden bit carry into the exponent by themselves.
+  return sign | (magnitude < 2 ** -14 ? steps : ((exponent + 14) << 10) + steps);
+}
+
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  const rest = value - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }
 
 function fromBfloat16Bits(bits: number): number {

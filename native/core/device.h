@@ -1,5 +1,6 @@
 // Devices. Every device is an ordered queue with its own memory; a backend fills this interface from its own
-// file and nothing above it names one.
+// file and nothing above it names one. A backend is opened on first use, so that a machine without its
+// hardware pays nothing.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/dtype.h"
@@ -26,6 +28,9 @@ struct OpSite {
   std::vector<std::string> operands;  // "float32[8, 77]"
 };
 
+// The error of an operation that failed in the queue: "name: reason (operands float32[8, 77])".
+Error failure(const OpSite& site, const std::string& code, const std::string& reason);
+
 struct MemoryStats {
   uint64_t live_tensors = 0;  // storages that something still refers to
   uint64_t live_bytes = 0;
@@ -33,11 +38,21 @@ struct MemoryStats {
   uint64_t reserved_bytes = 0;  // taken from the system, live or cached
 };
 
+// Time that an operation took on a device, added up by name.
+struct OpTime {
+  std::string name;
+  int64_t calls = 0;
+  double seconds = 0;
+};
+
 // Memory is reused in queue order: a block released after an operation was queued may be handed at once to
 // one queued later.
 class DeviceBackend {
  public:
   virtual ~DeviceBackend() = default;
+
+  // Whether kernels of this device compute in `dtype`: the floating types that its operations take.
+  virtual bool computes(DType dtype) const = 0;
 
   // `host_writes`: the caller fills the block from the host at once, so no queued work may still touch it.
   virtual void* allocate(size_t bytes, bool host_writes) = 0;
@@ -53,11 +68,41 @@ class DeviceBackend {
   virtual void fence(std::function<void(std::optional<Error>)> done) = 0;
   // Queues a copy to host memory that stays valid until a later fence is done.
   virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
+  // Queues a copy from host memory, whose bytes are taken before this returns. Into a block allocated with
+  // `host_writes`, and before anything else uses that block.
   virtual void copy_from_host(void* device, const void* host, size_t bytes) = 0;
+
+  // Waits until everything queued so far has run (blocks the caller; for shutdown).
+  virtual void drain() = 0;
+  // In synchronous mode each op runs to its end before submit returns, and throws from there, so that a fault
+  // shows with the caller's stack. Set from the environment variable NATIVE_SYNC=1 too.
+  virtual void set_synchronous(bool on) = 0;
+  // While profiling, the time of every op is added up under its name; taking the profile starts it anew. It
+  // holds what ran before the last fence that is done.
+  virtual void set_profiling(bool on) = 0;
+  virtual std::vector<OpTime> take_profile() = 0;
 };
 
-void register_backend(DeviceType device, DeviceBackend* backend);
-bool has_backend(DeviceType device);
-DeviceBackend& backend(DeviceType device);  // throws ERR_DEVICE when this build has none
+// What a backend says of itself, also on a machine where it cannot be used.
+struct DeviceReport {
+  bool built = false;                                      // this build has the backend
+  std::string unavailable;                                 // empty: it can be used; else why not, in one line
+  std::vector<std::pair<std::string, std::string>> facts;  // for people: {"driver", "13.0"}
+};
+
+struct BackendProvider {
+  DeviceBackend* (*open)();  // called once, on first use; the backend is never destroyed
+  DeviceReport (*report)();  // cheap when called again
+};
+
+// Which of several devices of one kind to use (default 0), before the backend is opened. Throws ERR_DEVICE
+// when another one is open already.
+void select_device(DeviceType device, int64_t index);
+int selected_device(DeviceType device);
+
+void register_backend(DeviceType device, BackendProvider provider);
+DeviceReport device_report(DeviceType device);
+DeviceBackend& backend(DeviceType device);  // throws ERR_DEVICE with the reason when it cannot be used
+void for_each_open_backend(const std::function<void(DeviceBackend&)>& visit);
 
 }  // namespace native

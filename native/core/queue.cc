@@ -65,19 +65,13 @@ void CpuQueue::execute(Task& task) {
     task.done(std::move(error));
     return;
   }
-  const auto keep = [&](const char* code, const std::string& reason) {
-    if (error_) return;
-    std::string message = concat(task.site.name, ": ", reason);
-    for (size_t i = 0; i < task.site.operands.size(); ++i) {
-      message += (i ? ", " : " (operands ") + task.site.operands[i];
-    }
-    if (!task.site.operands.empty()) message += ")";
-    error_ = Error(code, message);
+  const auto keep = [&](const std::string& code, const std::string& reason) {
+    if (!error_) error_ = failure(task.site, code, reason);
   };
   try {
     task.work();
   } catch (const Error& error) {
-    keep(error.code().c_str(), error.what());
+    keep(error.code(), error.what());
   } catch (const std::bad_alloc&) {
     keep("ERR_OUT_OF_MEMORY", "out of memory");
   } catch (const std::exception& error) {
@@ -112,7 +106,7 @@ void CpuQueue::run() {
   }
 }
 
-std::vector<CpuQueue::OpTime> CpuQueue::take_profile() {
+std::vector<OpTime> CpuQueue::take_profile() {
   std::lock_guard<std::mutex> lock(mutex_);
   std::vector<OpTime> times;
   for (auto& [name, time] : profile_) times.push_back({name, time.calls, time.seconds});
@@ -128,7 +122,9 @@ CpuQueue& cpu_queue() {
 }
 
 namespace {
-const bool g_registered = (register_backend(DeviceType::cpu, &cpu_queue()), true);
+DeviceBackend* open_cpu() { return &cpu_queue(); }
+DeviceReport report_cpu() { return {true, "", {}}; }
+const bool g_registered = (register_backend(DeviceType::cpu, {open_cpu, report_cpu}), true);
 }  // namespace
 
 }  // namespace native

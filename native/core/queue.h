@@ -20,6 +20,8 @@ class CpuQueue final : public DeviceBackend {
   CpuQueue();
   ~CpuQueue() override;
 
+  bool computes(DType dtype) const override { return dtype == DType::float32 || dtype == DType::bfloat16; }
+
   void* allocate(size_t bytes, bool host_writes) override { return allocator_.allocate(bytes, host_writes); }
   void release(void* data, size_t bytes) override { allocator_.release(data, bytes); }
   MemoryStats memory() const override { return allocator_.stats(); }
@@ -31,22 +33,10 @@ class CpuQueue final : public DeviceBackend {
   void copy_to_host(void* host, const void* device, size_t bytes) override;
   void copy_from_host(void* device, const void* host, size_t bytes) override;
 
-  // Waits until everything queued so far has run (blocks the caller; for shutdown and for the synchronous
-  // mode).
-  void drain();
-  // In synchronous mode each op runs to its end before submit returns, and throws from there, so that a fault
-  // shows with the caller's stack. Set from the environment variable NATIVE_SYNC=1 or by the addon's
-  // setSynchronous.
-  void set_synchronous(bool on) { synchronous_ = on; }
-
-  // While profiling, the time of every op is added up under its name; taking the profile starts it anew.
-  struct OpTime {
-    std::string name;
-    int64_t calls = 0;
-    double seconds = 0;
-  };
-  void set_profiling(bool on) { profiling_ = on; }
-  std::vector<OpTime> take_profile();
+  void drain() override;
+  void set_synchronous(bool on) override { synchronous_ = on; }
+  void set_profiling(bool on) override { profiling_ = on; }
+  std::vector<OpTime> take_profile() override;
 
  private:
   struct Task {

@@ -1,5 +1,6 @@
 import { CodedError } from '../../base/error';
 import type { Config } from '../../config/schema';
+import type { Device } from '../../native/device';
 import type { Mode } from '../../nn/module';
 import { crossEntropy } from '../../ops';
 import { type Tensor, tensor } from '../../tensor/tensor';
@@ -105,7 +106,7 @@ export async function createXclipTask(
     );
   }
   const model = new XCLIP(geometryOf(config), {
-    device: options.device ?? deviceOf(MODEL.DEVICE),
+    device: options.device ?? (MODEL.DEVICE as Device),
     seed: SEED,
     init: MODEL.PRETRAINED === null && MODEL.ARCH === 'custom' ? 'scratch' : 'finetune',
     computeDtype: TRAIN.OPT_LEVEL === 'O0' ? 'float32' : 'bfloat16',
@@ -154,9 +155,4 @@ function kindOf(name: string, ownTextGroup: boolean): Kind {
 
 function decay(name: string, { rank }: Tensor): boolean {
   return rank !== 1 && !name.endsWith('.bias') && !name.includes('positional_embedding');
-}
-
-/** MODEL.DEVICE without the number of the card. */
-function deviceOf(name: string): 'auto' | 'cpu' | 'cuda' {
-  return name.split(':')[0] as 'auto' | 'cpu' | 'cuda';
 }

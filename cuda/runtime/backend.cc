@@ -1,0 +1,193 @@
+#include "runtime/backend.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <new>
+
+#include "runtime/probe.h"
+
+namespace native::cuda {
+namespace {
+
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value && std::strcmp(value, "1") == 0;
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend(int device)
+    : device_(device),
+      memory_([this] { check_cuda(cudaStreamSynchronize(context_.stream()), "waiting for the device"); }) {
+  use_device();
+  cudaDeviceProp properties;
+  check_cuda(cudaGetDeviceProperties(&properties, device_), "device properties");
+  context_.multiprocessors_ = properties.multiProcessorCount;
+  context_.capability_ = chosen_capability(10 * properties.major + properties.minor);
+  context_.shared_bytes_limit_ = properties.sharedMemPerBlockOptin;
+  check_cuda(cudaStreamCreateWithFlags(&context_.stream_, cudaStreamNonBlocking), "stream");
+  void* fault = memory_.allocate(sizeof(Fault));
+  check_cuda(cudaMemsetAsync(fault, 0, sizeof(Fault), context_.stream_), "device memory");
+  context_.fault_ = static_cast<Fault*>(fault);
+  uploads_ = std::make_unique<Uploads>(context_.stream_, memory_, pinned_, events_);
+  completion_ = std::make_unique<Completion>(device_, sites_, pinned_, events_, timing_);
+  synchronous_ = is_set("NATIVE_SYNC");
+  // Fresh memory full of NaN shows kernels that read what nobody wrote.
+  poison_ = is_set("NATIVE_CUDA_POISON");
+}
+
+// The runtime's current device is a property of the thread.
+void CudaBackend::use_device() const {
+  static thread_local int current = -1;
+  if (current == device_) return;
+  check_cuda(cudaSetDevice(device_), "choosing the device");
+  current = device_;
+}
+
+void* CudaBackend::allocate(size_t bytes, bool host_writes) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  use_device();
+  if (host_writes) return uploads_->allocate(bytes);
+  void* data = memory_.allocate(bytes);
+  if (poison_) check_cuda(cudaMemsetAsync(data, 0xFF, bytes, context_.stream()), "device memory");
+  return data;
+}
+
+void CudaBackend::release(void* data, size_t) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  use_device();
+  if (!uploads_->release(data)) memory_.release(data);
+}
+
+MemoryStats CudaBackend::memory() const {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  MemoryStats stats = memory_.stats();
+  stats.live_tensors -= uploads_->idle_blocks() + 1;  // and the fault's
+  stats.live_bytes -= uploads_->idle_bytes() + memory_.size_of(context_.fault_);
+  return stats;
+}
+
+void CudaBackend::reset_peak() {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  memory_.reset_peak();
+}
+
+void CudaBackend::empty_cache() {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  use_device();
+  uploads_->empty_cache();
+  memory_.empty_cache();
+}
+
+void CudaBackend::submit(OpSite site, std::function<void()> work) {
+  {
+    std::lock_guard<std::recursive_mutex> lock(mutex_);
+    run(site, work);
+    context_.site_ = 0;
+  }
+  if (!synchronous_) return;
+  if (auto error = wait()) throw *error;
+}
+
+void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
+  const auto keep = [&](const std::string& code, const std::string& reason) {
+    if (!error_) error_ = failure(site, code, reason);
+  };
+  try {
+    use_device();
+    context_.site_ = sites_.add(site);
+    if (!profiling_) {
+      work();
+      return;
+    }
+    const TimedOp timed{site.name, timing_.take(), timing_.take()};
+    check_cuda(cudaEventRecord(timed.start, context_.stream()), "event");
+    work();
+    check_cuda(cudaEventRecord(timed.end, context_.stream()), "event");
+    timed_.push_back(timed);
+  } catch (const Error& error) {
+    keep(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    keep("ERR_OUT_OF_MEMORY", "out of memory");
+  } catch (const std::exception& error) {
+    keep("ERR_INTERNAL", error.what());
+  }
+}
+
+void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
+  std::unique_lock<std::recursive_mutex> lock(mutex_);
+  PendingFence fence;
+  try {
+    use_device();
+    fence.fault = pinned_.take(sizeof(Fault));
+    std::memset(fence.fault.data, 0, sizeof(Fault));
+    fence.event = events_.take();
+    check_cuda(cudaMemcpyAsync(fence.fault.data, context_.fault_, sizeof(Fault), cudaMemcpyDeviceToHost,
+                               context_.stream()),
+               "reading faults");
+    check_cuda(cudaMemsetAsync(context_.fault_, 0, sizeof(Fault), context_.stream()), "reading faults");
+    check_cuda(cudaEventRecord(fence.event, context_.stream()), "event");
+  } catch (const Error& error) {
+    if (!error_) error_ = error;
+    const std::optional<Error> first = std::move(error_);
+    error_.reset();
+    copies_.clear();
+    lock.unlock();
+    done(first);
+    return;
+  }
+  fence.error = std::move(error_);
+  error_.reset();
+  fence.copies = std::move(copies_);
+  copies_.clear();
+  fence.timed = std::move(timed_);
+  timed_.clear();
+  fence.next_site = sites_.next();
+  fence.done = std::move(done);
+  completion_->push(std::move(fence));
+}
+
+void CudaBackend::copy_to_host(void* host, const void* device, size_t bytes) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  run({"copy_to_host", {}}, [&] {
+    copies_.push_back({pinned_.take(bytes), host, bytes});
+    check_cuda(
+        cudaMemcpyAsync(copies_.back().staged.data, device, bytes, cudaMemcpyDeviceToHost, context_.stream()),
+        "copy to the host");
+  });
+}
+
+void CudaBackend::copy_from_host(void* device, const void* host, size_t bytes) {
+  std::lock_guard<std::recursive_mutex> lock(mutex_);
+  use_device();
+  uploads_->copy(device, host, bytes);
+}
+
+std::optional<Error> CudaBackend::wait() {
+  std::promise<std::optional<Error>> promise;
+  fence([&promise](std::optional<Error> error) { promise.set_value(std::move(error)); });
+  return promise.get_future().get();
+}
+
+void CudaBackend::drain() {
+  {
+    std::lock_guard<std::recursive_mutex> lock(mutex_);
+    use_device();
+    cudaStreamSynchronize(context_.stream());  // what fails is told by the next fence
+  }
+  completion_->drain();
+}
+
+CudaBackend& cuda_backend() { return static_cast<CudaBackend&>(backend(DeviceType::cuda)); }
+
+namespace {
+
+// Never destroyed: tensors of several JavaScript environments may outlive any one of them, and process exit
+// must not wait for queued work.
+DeviceBackend* open_cuda() { return new CudaBackend(selected_device(DeviceType::cuda)); }
+
+const bool g_registered = (register_backend(DeviceType::cuda, {open_cuda, probe_devices}), true);
+
+}  // namespace
+}  // namespace native::cuda

@@ -1,0 +1,85 @@
+// The thread that waits for the device, so that no other has to: for each fence, in order, it waits for its
+// event, hands over what was copied to the host, looks whether a kernel reported a fault, and tells the
+// caller.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/device.h"
+#include "runtime/context.h"
+#include "runtime/pinned.h"
+
+namespace native::cuda {
+
+// The operations queued lately, by number, for the message of a fault that one of their kernels reports.
+class SiteTable {
+ public:
+  int add(OpSite site);  // numbers count up from 1
+  OpSite find(int number) const;
+  void forget_before(int number);
+  int next() const;
+
+ private:
+  mutable std::mutex mutex_;
+  int first_ = 1;
+  std::deque<OpSite> sites_;
+};
+
+// A copy from the device that lies in page-locked memory once its fence is reached.
+struct HostCopy {
+  PinnedMemory::Block staged;
+  void* host;
+  size_t bytes;
+};
+
+// An operation between two events, while profiling.
+struct TimedOp {
+  std::string name;
+  cudaEvent_t start, end;
+};
+
+struct PendingFence {
+  cudaEvent_t event = nullptr;
+  PinnedMemory::Block fault;  // a Fault, copied from the device
+  std::optional<Error> error;
+  std::vector<HostCopy> copies;
+  std::vector<TimedOp> timed;
+  int next_site = 0;  // all operations of this fence have smaller numbers
+  std::function<void(std::optional<Error>)> done;
+};
+
+class Completion {
+ public:
+  Completion(int device, SiteTable& sites, PinnedMemory& pinned, EventPool& events, EventPool& timing);
+
+  void push(PendingFence fence);
+  void drain();  // waits until every fence pushed so far is done
+  std::vector<OpTime> take_profile();
+
+ private:
+  void run();
+  void finish(PendingFence& fence);
+
+  const int device_;
+  SiteTable& sites_;
+  PinnedMemory& pinned_;
+  EventPool &events_, &timing_;
+  std::mutex mutex_;
+  std::condition_variable wake_, idle_;
+  std::deque<PendingFence> fences_;
+  size_t unfinished_ = 0;
+  std::map<std::string, OpTime> profile_;
+  std::thread thread_;
+};
+
+}  // namespace native::cuda

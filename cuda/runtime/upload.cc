@@ -1,0 +1,118 @@
+#include "runtime/upload.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/context.h"
+
+namespace native::cuda {
+namespace {
+
+constexpr size_t kPiece = size_t{16} << 20;      // staged at once: copying to and from it overlap
+constexpr size_t kUnderWay = size_t{128} << 20;  // most staged bytes that wait for their copy
+constexpr size_t kIdleBlocks = 64;               // kept for tensors of the same size
+
+}  // namespace
+
+Uploads::Uploads(cudaStream_t compute, DeviceMemory& memory, PinnedMemory& pinned, EventPool& events)
+    : compute_(compute), memory_(memory), pinned_(pinned), events_(events) {
+  check_cuda(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "stream");
+}
+
+void* Uploads::allocate(size_t bytes) {
+  const auto found =
+      std::find_if(idle_.begin(), idle_.end(), [bytes](const Target& t) { return t.bytes == bytes; });
+  Target target{nullptr, bytes, nullptr, true};
+  if (found != idle_.end()) {
+    target = *found;
+    idle_.erase(found);
+  } else {
+    target.data = memory_.allocate(bytes);
+    target.ready = events_.take();
+    check_cuda(cudaEventRecord(target.ready, compute_), "event");
+  }
+  target.fresh = true;
+  live_[target.data] = target;
+  return target.data;
+}
+
+bool Uploads::release(void* data) {
+  const auto found = live_.find(data);
+  if (found == live_.end()) return false;
+  Target target = found->second;
+  live_.erase(found);
+  check_cuda(cudaEventRecord(target.ready, compute_), "event");
+  idle_.push_back(target);
+  if (idle_.size() > kIdleBlocks) {
+    memory_.release(idle_.front().data);
+    events_.give(idle_.front().ready);
+    idle_.pop_front();
+  }
+  return true;
+}
+
+void Uploads::copy(void* device, const void* host, size_t bytes) {
+  const auto target = live_.find(device);
+  if (target == live_.end() || !target->second.fresh) {
+    stage(device, host, bytes, compute_);
+    return;
+  }
+  target->second.fresh = false;
+  check_cuda(cudaStreamWaitEvent(copies_, target->second.ready, 0), "copy to the device");
+  stage(device, host, bytes, copies_);
+  check_cuda(cudaStreamWaitEvent(compute_, staged_.back().copied, 0), "copy to the device");
+}
+
+void Uploads::stage(void* device, const void* host, size_t bytes, cudaStream_t stream) {
+  for (size_t done = 0; done < bytes; done += kPiece) {
+    const size_t piece = std::min(kPiece, bytes - done);
+    retire(false);
+    while (staged_bytes_ + piece > kUnderWay && !staged_.empty()) retire(true);
+    const PinnedMemory::Block block = pinned_.take(piece);
+    std::memcpy(block.data, static_cast<const char*>(host) + done, piece);
+    staged_.push_back({block, events_.take()});
+    staged_bytes_ += block.size;
+    check_cuda(
+        cudaMemcpyAsync(static_cast<char*>(device) + done, block.data, piece, cudaMemcpyHostToDevice, stream),
+        "copy to the device");
+    check_cuda(cudaEventRecord(staged_.back().copied, stream), "copy to the device");
+  }
+}
+
+void Uploads::record(void* device, const void* host, size_t bytes, std::vector<PinnedMemory::Block>& kept) {
+  kept.push_back(pinned_.take(bytes));
+  std::memcpy(kept.back().data, host, bytes);
+  check_cuda(cudaMemcpyAsync(device, kept.back().data, bytes, cudaMemcpyHostToDevice, compute_),
+             "copy to the device");
+}
+
+// Takes back what has been copied; with `wait` at least the oldest.
+void Uploads::retire(bool wait) {
+  while (!staged_.empty()) {
+    const Staged& oldest = staged_.front();
+    const cudaError_t status = wait ? cudaEventSynchronize(oldest.copied) : cudaEventQuery(oldest.copied);
+    if (status == cudaErrorNotReady) return;
+    check_cuda(status, "copy to the device");
+    pinned_.give(oldest.block);
+    events_.give(oldest.copied);
+    staged_bytes_ -= oldest.block.size;
+    staged_.pop_front();
+    wait = false;
+  }
+}
+
+void Uploads::empty_cache() {
+  for (const Target& target : idle_) {
+    memory_.release(target.data);
+    events_.give(target.ready);
+  }
+  idle_.clear();
+}
+
+size_t Uploads::idle_bytes() const {
+  size_t bytes = 0;
+  for (const Target& target : idle_) bytes += memory_.size_of(target.data);
+  return bytes;
+}
+
+}  // namespace native::cuda
