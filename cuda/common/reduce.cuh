@@ -62,7 +62,8 @@ struct Team {
   __device__ __forceinline__ static T reduce(Op op, T value, T* scratch) {
     value = warp_reduce(op, value);
     if constexpr (warps > 1) {
-      if (lane_index() == 0) scratch[warp_index()] = value;
+      const int warp = warp_index();
+      if (lane_index() == 0) scratch[warp] = value;
       block_barrier();
       value = scratch[0];
 #pragma unroll
