@@ -1,0 +1,211 @@
+// Host side of gemm_sm90: which products it takes, which tile, the tensor maps.
+#include <algorithm>
+#include <limits>
+
+#include "gemm/gemm_sm90.h"
+#include "gemm/tile_table.h"
+#include "runtime/context.h"
+#include "runtime/tensor_map.h"
+
+namespace native::cuda {
+namespace {
+
+constexpr int kStepK = 64;
+
+// Rates relative to each other, and what a tile costs beside its products, as depth of k: filling the
+// pipeline and writing the result, which ping-pong hides under the other tile's products.
+struct TileFacts {
+  float rate;
+  int overhead;
+};
+constexpr TileFacts kTileFacts[kSm90TileKinds] = {{0.96f, 48}, {1.0f, 192}, {1.0f, 256}, {0.8f, 128}};
+static_assert(static_cast<int>(Sm90TileKind::cooperative_128x128) == kSm90TileKinds - 1,
+              "facts in enum order");
+
+bool float_result(const GemmArgs& args) { return args.c_dtype == DType::float32; }
+
+// The box of an operand: 64 k of `extent` rows, or 64 rows (a panel) of `extent` k.
+TensorMapShape operand_shape(const GemmArgs& args, const GemmOperand& operand, int64_t extent, int box_rows) {
+  const bool by_k = operand.major == Major::k;
+  return {by_k ? args.k : extent,
+          by_k ? extent : args.k,
+          operand.batch_stride ? args.batch : 1,
+          operand.pitch,
+          operand.batch_stride,
+          64,
+          box_rows};
+}
+
+// C and the matrices of its shape: panels of 64 rows of 128 bytes.
+TensorMapShape result_shape(const GemmArgs& args) {
+  const int columns = 128 / static_cast<int>(dtype_size(args.c_dtype));
+  return {args.n, args.m, args.sum_batch ? 1 : args.batch, args.c_pitch, args.c_batch_stride, columns, 64};
+}
+
+bool epilogue_supported(const GemmArgs& args) {
+  const GemmEpilogue& e = args.epilogue;
+  if (float_result(args)) return !e.bias && !e.quick_gelu && !e.slope && !e.multiplier && !e.residual;
+  const int matrices = (e.slope != nullptr) + (e.multiplier != nullptr) + (e.residual != nullptr);
+  if (e.accumulate || e.row_sum || matrices > 1 || (e.slope && !e.quick_gelu)) return false;
+  const auto addressable = [&](const void* matrix) {
+    return !matrix || tensor_map_supports(matrix, args.c_dtype, result_shape(args));
+  };
+  return addressable(e.slope) && addressable(e.multiplier) && addressable(e.residual);
+}
+
+int64_t row_tiles(const GemmArgs& args, const Sm90Choice& choice) {  // of each block of a cluster
+  return tiles_over(tiles_over(args.m, kSm90TileShapes[static_cast<int>(choice.tile)].m), choice.cluster);
+}
+int64_t column_tiles(const GemmArgs& args, const Sm90Choice& choice) {
+  return tiles_over(args.n, kSm90TileShapes[static_cast<int>(choice.tile)].n);
+}
+int64_t result_count(const GemmArgs& args) { return args.sum_batch ? 1 : args.batch; }
+int64_t step_count(const GemmArgs& args) {
+  return tiles_over(args.k, kStepK) * (args.sum_batch ? args.batch : 1);
+}
+int64_t work_count(const GemmArgs& args, const Sm90Choice& choice) {  // per cluster
+  return row_tiles(args, choice) * column_tiles(args, choice) * result_count(args) * choice.slabs;
+}
+
+// Relative time: the steps of the busiest cluster.
+double cost(const GemmArgs& args, const Sm90Choice& choice, int multiprocessors) {
+  const int kind = static_cast<int>(choice.tile);
+  const Sm90TileShape shape = kSm90TileShapes[kind];
+  const double depth = static_cast<double>(tiles_over(step_count(args), choice.slabs)) * kStepK;
+  const int64_t rounds = tiles_over(work_count(args, choice), multiprocessors / choice.cluster);
+  return rounds * shape.m * shape.n * (depth + kTileFacts[kind].overhead) / kTileFacts[kind].rate;
+}
+
+Sm90Aux aux_of(const GemmEpilogue& e) {
+  if (e.slope) return Sm90Aux::slope;
+  if (e.multiplier) return Sm90Aux::multiplier;
+  return e.residual ? Sm90Aux::residual : Sm90Aux::none;
+}
+
+void launch(const GemmArgs& args, const Sm90Choice& choice, const Sm90Launch& launch) {
+  if (float_result(args)) {
+    launch_sm90_weight(launch, choice.tile, args.dtype);
+  } else if (args.a.major == Major::mn) {
+    launch_sm90_transposed(launch, args.b.major, args.dtype);
+  } else if (args.b.major == Major::mn) {
+    launch_sm90_input(launch, choice.tile, args.dtype);
+  } else {
+    launch_sm90_forward(launch, choice.tile, args.dtype);
+  }
+}
+
+}  // namespace
+
+bool gemm_sm90_supports(const GemmArgs& args) {
+  if (args.dtype != DType::bfloat16 && args.dtype != DType::float16) return false;
+  if (args.m < 1 || args.n < 1 || args.k < 1 || args.batch < 1) return false;
+  if (float_result(args)) {
+    if (args.a.major != Major::mn || args.b.major != Major::mn) return false;
+  } else if (args.c_dtype != args.dtype) {
+    return false;
+  }
+  const Sm90Choice smallest{Sm90TileKind::cooperative_128x128, 1, 1};
+  constexpr int64_t kMost = std::numeric_limits<int>::max() / 256;  // of tiles and of steps: indices are int
+  return tensor_map_supports(args.a.data, args.dtype, operand_shape(args, args.a, args.m, 1)) &&
+         tensor_map_supports(args.b.data, args.dtype, operand_shape(args, args.b, args.n, 1)) &&
+         tensor_map_supports(args.c, args.c_dtype, result_shape(args)) && epilogue_supported(args) &&
+         work_count(args, smallest) <= kMost && step_count(args) <= kMost;
+}
+
+bool gemm_sm90_supports(const GemmArgs& args, const Sm90Choice& choice) {
+  if (!gemm_sm90_supports(args) || (choice.cluster != 1 && choice.cluster != 2)) return false;
+  const bool one_tile = !float_result(args) && args.a.major == Major::mn;
+  if (one_tile && choice.tile != Sm90TileKind::cooperative_128x128) return false;
+  return choice.slabs >= 1 &&
+         choice.slabs <= (float_result(args) ? std::min<int64_t>(step_count(args), 256) : 1);
+}
+
+Sm90Choice choose_sm90(const GemmArgs& args) {
+  const int multiprocessors = current_context().multiprocessors();
+  Sm90Choice best{Sm90TileKind::cooperative_128x128, 1, 1};
+  double least = std::numeric_limits<double>::infinity();
+  for (int kind = 0; kind < kSm90TileKinds; ++kind) {
+    // Enough slabs for four rounds of every multiprocessor, of at least four steps.
+    for (int slabs = 1; slabs == 1 || slabs <= step_count(args) / 4; ++slabs) {
+      for (int cluster = 2; cluster >= 1; --cluster) {
+        const Sm90Choice choice{static_cast<Sm90TileKind>(kind), cluster, slabs};
+        if (!gemm_sm90_supports(args, choice)) continue;
+        const double time = cost(args, choice, multiprocessors);
+        if (time < least) least = time, best = choice;
+      }
+      if (!float_result(args) ||
+          work_count(args, {static_cast<Sm90TileKind>(kind), 1, slabs}) > 4 * multiprocessors) {
+        break;
+      }
+    }
+  }
+  return best;
+}
+
+void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
+  CHECK(gemm_sm90_supports(args, choice), "ERR_INTERNAL", "gemm_sm90 cannot do these arguments like that");
+  const Sm90TileShape tile = kSm90TileShapes[static_cast<int>(choice.tile)];
+  const GemmEpilogue& e = args.epilogue;
+  Sm90Params p{};
+  p.m = static_cast<int>(args.m);
+  p.n = static_cast<int>(args.n);
+  p.row_tiles = static_cast<int>(row_tiles(args, choice));
+  p.column_tiles = static_cast<int>(column_tiles(args, choice));
+  p.batch = static_cast<int>(result_count(args));
+  p.steps = static_cast<int>(tiles_over(args.k, kStepK));
+  p.summed = args.sum_batch ? static_cast<int>(args.batch) : 1;
+  p.slabs = choice.slabs;
+  p.batched_a = args.a.batch_stride != 0;
+  p.batched_b = args.b.batch_stride != 0;
+  p.cluster = choice.cluster;
+  p.alpha = e.alpha;
+  p.bias = e.bias;
+  p.quick_gelu = e.quick_gelu;
+  p.aux = aux_of(e);
+  p.accumulate = e.accumulate;
+  p.row_sum = e.row_sum;
+  p.accumulate_row_sum = e.accumulate_row_sum;
+
+  const int a_rows = args.a.major == Major::k ? tile.m : kStepK;
+  const int b_rows = (args.b.major == Major::k ? tile.n : kStepK) / choice.cluster;
+  const auto operand_map = [&](const GemmOperand& operand, int64_t extent, int box_rows) {
+    return encode_tensor_map(operand.data, args.dtype, operand_shape(args, operand, extent, box_rows),
+                             Swizzle::bytes_128);
+  };
+  const auto result_map = [&](const void* matrix) {
+    return encode_tensor_map(matrix, args.c_dtype, result_shape(args), Swizzle::bytes_128);
+  };
+  Sm90Launch request{
+      operand_map(args.a, args.m, a_rows), operand_map(args.b, args.n, b_rows), result_map(args.c), {}, p};
+  const void* other = e.slope ? e.slope : e.multiplier ? e.multiplier : e.residual;
+  request.aux = other ? result_map(other) : request.c;
+  if (choice.slabs == 1) return launch(args, choice, request);
+
+  const size_t bytes = sizeof(int) * 2 * p.batch * p.row_tiles * p.cluster * p.column_tiles;
+  const Scratch turns(bytes);
+  check_cuda(cudaMemsetAsync(turns.data<int>(), 0, bytes, current_context().stream()), "turns of slabs");
+  request.params.turns = turns.data<int>();
+  launch(args, choice, request);
+}
+
+void gemm_sm90(const GemmArgs& args) { gemm_sm90(args, choose_sm90(args)); }
+
+int resident_clusters(const void* kernel, const LaunchShape& shape) {
+  Context& context = current_context();
+  if (shape.cluster == 1) return context.multiprocessors();
+  context.prepare_kernel(kernel, shape.shared_bytes);
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(shape.cluster));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  check_cuda(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters that fit the device");
+  return clusters;
+}
+
+}  // namespace native::cuda

@@ -1,0 +1,242 @@
+// From the accumulators of gemm_sm90 to memory. A multiplying warp writes its 16 rows of a panel (64 rows of
+// 128 bytes) into a slot of shared memory; a warp of the data warpgroup stores the slot by TMA, so that
+// nobody who multiplies waits for memory. A matrix that the epilogue reads takes the same way in the other
+// direction: it is loaded into the slot ahead of time and replaced there by the result.
+#pragma once
+
+#include <primitives/tensor_core.cuh>
+
+#include "common/swizzle.cuh"
+#include "gemm/epilogue.cuh"
+#include "gemm/gemm_sm90.cuh"
+
+namespace native::cuda {
+
+// Columns and number of the panels of a tile.
+template <class C>
+inline constexpr int kPanelColumns = kRowBytes / static_cast<int>(sizeof(C));
+template <class C, class Tile>
+inline constexpr int kTilePanels = Tile::kN / kPanelColumns<C>;
+
+__device__ __forceinline__ bool reads_aux(Sm90Aux aux) {
+  return aux == Sm90Aux::multiplier || aux == Sm90Aux::residual;
+}
+// With a slope, a step fills two slots: the result's and the slope's.
+__device__ __forceinline__ int slots_per_panel(Sm90Aux aux) { return aux == Sm90Aux::slope ? 2 : 1; }
+
+// By one thread: loads the panels of `map` (multiplier or residual) into the slots as they become free.
+template <class C, class Tile>
+__device__ __forceinline__ void load_inputs(Sm90Shared<Tile>& shared, const TensorMap& map,
+                                            const Sm90Params& params) {
+  Ring<Tile::kSlots> slot, other_slot;  // of the group whose tile this is; of the other (ping-pong)
+  int owner = 0;
+  for (Sm90Schedule<Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
+    const Sm90Work work = schedule.work();
+    for (int block = 0; block < Tile::kBlocks; ++block) {
+      for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance()) {
+        for (int member = 0; member < (Tile::kPingPong ? 1 : 2); ++member) {
+          const int group = Tile::kPingPong ? owner : member;
+          barrier_wait(shared.slot_free[group][slot.index], slot.phase ^ 1);
+          Barrier& filled = shared.slot_filled[group][slot.index];
+          barrier_arrive_expect(filled, kPanelBytes);
+          tma_load(shared.slots[group][slot.index], map, filled, work.column + panel * kPanelColumns<C>,
+                   work.row + 64 * (member * Tile::kBlocks + block), work.batch);
+        }
+      }
+    }
+    if (Tile::kPingPong) {
+      const Ring<Tile::kSlots> swapped = slot;
+      slot = other_slot;
+      other_slot = swapped;
+      owner ^= 1;
+    }
+  }
+}
+
+// By one warp: stores the slots of `group` as they are written.
+template <class C, class Tile>
+__device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const TensorMap& c,
+                                              const TensorMap& aux, const Sm90Params& params, int group) {
+  constexpr bool kFloat = std::is_same_v<C, float>;
+  const bool leader = lane_index() == 0;
+  Ring<Tile::kSlots> slot;
+  Sm90Schedule<Tile> schedule(params);
+  if (Tile::kPingPong) schedule.index += group * schedule.stride;
+  for (; schedule.valid(); schedule.index += (Tile::kPingPong ? 2 : 1) * schedule.stride) {
+    const Sm90Work work = schedule.work();
+    const int row = work.row + (Tile::kPingPong ? 0 : group * 64 * Tile::kBlocks);
+    // Slabs are added in their order, whoever is done first.
+    int* turn = nullptr;
+    if (kFloat && params.slabs > 1) {
+      turn = params.turns + 2 * work.tile + group;
+      if (leader) {
+        while (load_acquire(turn) != work.slab) {
+        }
+        fence_async_global();
+      }
+      warp_barrier();
+    }
+    const bool add = kFloat && (params.accumulate || work.slab > 0);
+    for (int block = 0; block < Tile::kBlocks; ++block) {
+      for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance(slots_per_panel(params.aux))) {
+        barrier_wait(shared.slot_written[group][slot.index], slot.phase);
+        if (leader) {
+          const int x = work.column + panel * kPanelColumns<C>, y = row + 64 * block;
+          if (add) {
+            tma_reduce_add(c, shared.slots[group][slot.index], x, y, work.batch);
+          } else {
+            tma_store(c, shared.slots[group][slot.index], x, y, work.batch);
+          }
+          if (params.aux == Sm90Aux::slope) {
+            tma_store(aux, shared.slots[group][slot.index + 1], x, y, work.batch);
+          }
+          bulk_commit();
+          bulk_wait_read<0>();
+          barrier_arrive(shared.slot_free[group][slot.index]);
+        }
+      }
+    }
+    if constexpr (kFloat) {
+      if (params.row_sum && work.column == 0) {
+        const bool add_sum = params.accumulate_row_sum || work.slab > 0;
+        for (int i = lane_index(); i < 64 * Tile::kBlocks && row + i < params.m; i += kWarpSize) {
+          const float sum = shared.weight.row_sum[group][i];
+          params.row_sum[row + i] = add_sum ? params.row_sum[row + i] + sum : sum;
+        }
+        warp_barrier();
+      }
+      if (turn && leader) {
+        bulk_wait<0>();
+        fence_async_global();
+        store_release(turn, work.slab + 1);
+      }
+    }
+  }
+}
+
+// Columns 8 j + 2 (l % 4) and + 1 of rows l / 4 and l / 4 + 8 for j = 0 .. 7: what a lane holds of a panel of
+// 64 columns, as pairs of 16-bit numbers. ldmatrix and stmatrix move pairs of j with the same addresses.
+struct PanelFragment {
+  uint32_t pairs[4][4];
+};
+__device__ __forceinline__ unsigned char* fragment_address(unsigned char* slot, int warp, int pair) {
+  const int row = 16 * warp + (lane_index() & 15), chunk = 2 * pair + (lane_index() >> 4);
+  return slot + swizzle<kRowBytes>(row * kRowBytes + chunk * 16);
+}
+
+// By one warp: a panel of 16-bit results from the accumulators v; bias points at the panel's first column.
+template <class C>
+__device__ __forceinline__ void write_panel(unsigned char* slot, const Sm90Params& params, const float* bias,
+                                            int warp, float* v) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    const float2 b = *reinterpret_cast<const float2*>(bias + 8 * j + 2 * (lane_index() & 3));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[4 * j + i] = fmaf(params.alpha, v[4 * j + i], i % 2 ? b.y : b.x);
+  }
+  if (params.quick_gelu) {
+    PanelFragment slope;
+#pragma unroll
+    for (int i = 0; i < 32; i += 2) {
+      float low, high;
+      v[i] = quick_gelu<C>(v[i], low);
+      v[i + 1] = quick_gelu<C>(v[i + 1], high);
+      slope.pairs[i / 8][i % 8 / 2] = pack2<C>(low, high);
+    }
+    if (params.aux == Sm90Aux::slope) {
+#pragma unroll
+      for (int pair = 0; pair < 4; ++pair) {
+        store_matrix_x4(fragment_address(slot + kPanelBytes, warp, pair), slope.pairs[pair]);
+      }
+    }
+  }
+  if (reads_aux(params.aux)) {
+    PanelFragment input;
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair)
+      load_matrix_x4(input.pairs[pair], fragment_address(slot, warp, pair));
+    warp_barrier();  // all lanes have read what is overwritten below
+    const bool multiply = params.aux == Sm90Aux::multiplier;
+#pragma unroll
+    for (int i = 0; i < 32; i += 2) {
+      const float2 other = unpack2<C>(input.pairs[i / 8][i % 8 / 2]);
+      v[i] = multiply ? v[i] * other.x : v[i] + other.x;
+      v[i + 1] = multiply ? v[i + 1] * other.y : v[i + 1] + other.y;
+    }
+  }
+#pragma unroll
+  for (int pair = 0; pair < 4; ++pair) {
+    uint32_t packed[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) packed[i] = pack2<C>(v[8 * pair + 2 * i], v[8 * pair + 2 * i + 1]);
+    store_matrix_x4(fragment_address(slot, warp, pair), packed);
+  }
+}
+
+// By one warp: a panel of 32 float32 columns.
+__device__ __forceinline__ void write_panel_float(unsigned char* slot, float alpha, int warp,
+                                                  const float* v) {
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = 16 * warp + lane_index() / 4 + 8 * half, column = 8 * j + 2 * (lane_index() & 3);
+      *reinterpret_cast<float2*>(slot + swizzle<kRowBytes>(row * kRowBytes + column * 4)) = {
+          alpha * v[4 * j + 2 * half], alpha * v[4 * j + 2 * half + 1]};
+    }
+  }
+}
+
+// Column 0 of the product with ones.
+template <class Tile>
+__device__ __forceinline__ void write_row_sum(Sm90Shared<Tile>& shared, int group, int warp,
+                                              const float (&row_sum)[Tile::kBlocks][4]) {
+  if (lane_index() & 3) return;
+#pragma unroll
+  for (int block = 0; block < Tile::kBlocks; ++block) {
+    float* target = &shared.weight.row_sum[group][64 * block + 16 * warp + lane_index() / 4];
+    target[0] = row_sum[block][0];
+    target[8] = row_sum[block][2];
+  }
+}
+
+// By the warps of a multiplying warpgroup, each for its 16 rows of every block: all panels of a tile.
+template <class C, class Tile>
+__device__ __forceinline__ void write_tile(Sm90Shared<Tile>& shared, Ring<Tile::kSlots>& slot,
+                                           const Sm90Params& params, int group,
+                                           float (&sum)[Tile::kBlocks][Tile::kN / 2], bool with_row_sum,
+                                           const float (&row_sum)[Tile::kBlocks][4]) {
+  constexpr int kPanels = kTilePanels<C, Tile>, kPanelRegisters = kPanelColumns<C> / 2;
+  static_assert(sizeof(C) == 2 || Tile::kBlocks * kPanels > Tile::kSlots,
+                "the last panel's slot was used by this tile before");
+  const int warp = warp_index() & 3;
+  const bool input = reads_aux(params.aux);
+#pragma unroll
+  for (int block = 0; block < Tile::kBlocks; ++block) {
+#pragma unroll
+    for (int panel = 0; panel < kPanels; ++panel) {
+      if (input) {
+        barrier_wait(shared.slot_filled[group][slot.index], slot.phase);
+      } else {
+        barrier_wait(shared.slot_free[group][slot.index], slot.phase ^ 1);
+      }
+      unsigned char* target = shared.slots[group][slot.index];
+      float* v = &sum[block][panel * kPanelRegisters];
+      if constexpr (std::is_same_v<C, float>) {
+        // The slot was stored for this tile before, so the last tile's row sums have been taken.
+        if (with_row_sum && block == Tile::kBlocks - 1 && panel == kPanels - 1) {
+          write_row_sum<Tile>(shared, group, warp, row_sum);
+        }
+        write_panel_float(target, params.alpha, warp, v);
+      } else {
+        write_panel<C>(target, params, &shared.bias[group][panel * kPanelColumns<C>], warp, v);
+      }
+      fence_async_shared();
+      warp_barrier();
+      if (lane_index() == 0) barrier_arrive(shared.slot_written[group][slot.index]);
+      slot.advance(slots_per_panel(params.aux));
+    }
+  }
+}
+
+}  // namespace native::cuda
