@@ -29,7 +29,7 @@ namespace {
 
 constexpr int64_t kLanes = 16, kPanel = 2 * kLanes;
 constexpr int64_t kTileRows = 14;
-constexpr int64_t kBlockDepth = 256;
+constexpr int64_t kBlockDepth = 384;
 constexpr int64_t kBlockColumns = 384;
 constexpr int64_t kDepthStep = 32;  // k is a multiple of it
 
@@ -77,6 +77,7 @@ struct Target {
   int64_t c_row;
   const float* addend;  // or null
   int64_t addend_row;   // 0 adds one row to all
+  const float* beside;  // rows as those of c that the epilogue will read or write, or null
 };
 
 template <class Tile, int rows>
@@ -86,12 +87,17 @@ INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, c
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
   float* line = t.c;
+  const float* line_beside = t.beside;
   for (int64_t done = 0; done < depth; done += kDepthStep) {
     next[0].advance();
     next[1].advance();
     for (int64_t i = 0; i < 2; ++i, line += t.c_row) {
       __builtin_prefetch(line, 1);
       __builtin_prefetch(line + kLanes, 1);
+      if (!t.beside) continue;
+      __builtin_prefetch(line_beside);
+      __builtin_prefetch(line_beside + kLanes);
+      line_beside += t.c_row;
     }
 #pragma GCC unroll 1
     for (int64_t p = 0; p < kDepthStep; ++p, a += Tile::column, panel += kPanel) {
@@ -122,6 +128,7 @@ AVX512 void multiply_panels(int64_t panels, int64_t depth, const float* a, const
     multiply<Tile, rows>(depth, a, block + i * depth * kPanel, t, next);
     t.c += kPanel;
     if (t.addend) t.addend += kPanel;
+    if (t.beside) t.beside += kPanel;
   }
 }
 
@@ -146,6 +153,20 @@ AVX512 void copy_tile_columns(const float* a, int64_t stride, int64_t rows, int6
   const auto mask = static_cast<__mmask16>((1u << rows) - 1);
   for (int64_t p = 0; p < depth; ++p)
     _mm512_store_ps(tile + p * kLanes, _mm512_maskz_loadu_ps(mask, a + p * stride));
+}
+
+// sum[i] (+)= the sum of a tile in columns over its depth.
+AVX512 void sum_tile_columns(const float* tile, int64_t rows, int64_t depth, float* sum, bool accumulate) {
+  __m512 total[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (int64_t p = 0; p < depth; p += 4) {
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 4; ++i)
+      total[i] = _mm512_add_ps(total[i], _mm512_load_ps(tile + (p + i) * kLanes));
+  }
+  const auto mask = static_cast<__mmask16>((1u << rows) - 1);
+  __m512 all = _mm512_add_ps(_mm512_add_ps(total[0], total[1]), _mm512_add_ps(total[2], total[3]));
+  if (accumulate) all = _mm512_add_ps(all, _mm512_maskz_loadu_ps(mask, sum));
+  _mm512_mask_storeu_ps(sum, mask, all);
 }
 
 // A panel [depth][kPanel] from rows of b.
@@ -257,7 +278,9 @@ void multiply_tile(const GemmArgs& g, const Operands& x, Range rows, Range depth
                    Fetcher* next) {
   const int64_t first = rows.begin * g.n + columns.begin;
   float* c = static_cast<float*>(g.c) + first;
-  Target target{c, g.n, c, g.n};
+  Target target{c, g.n, c, g.n, nullptr};
+  const void* beside = g.slope ? g.slope : g.factor ? g.factor : g.residual;
+  if (beside && depth.end == g.k) target.beside = static_cast<const float*>(beside) + first;
   if (depth.begin == 0 && !g.accumulate) {
     target.addend = g.bias ? g.bias + columns.begin : nullptr;
     target.addend_row = 0;
@@ -268,11 +291,16 @@ void multiply_tile(const GemmArgs& g, const Operands& x, Range rows, Range depth
     dispatch_rows<ByRow>(rows.size(), panels, depth.size(), own.tile.get(), own.block.get(), target, next);
   } else {
     copy_tile_columns(x.a_at(rows.begin, depth.begin), x.a_stride, rows.size(), depth.size(), own.tile.get());
+    if (g.a_sum && columns.begin == 0) {
+      sum_tile_columns(own.tile.get(), rows.size(), depth.size(), g.a_sum + rows.begin,
+                       depth.begin > 0 || g.accumulate_a_sum);
+    }
     dispatch_rows<ByColumn>(rows.size(), panels, depth.size(), own.tile.get(), own.block.get(), target, next);
   }
-  if (depth.end < g.k || !(g.quick_gelu || g.residual)) return;
+  if (depth.end < g.k || !(g.quick_gelu || g.factor || g.residual)) return;
   for (int64_t i = 0; i < rows.size(); ++i) {
-    apply_epilogue({g.quick_gelu, g.slope, g.residual}, g.c, DType::float32, first + i * g.n, columns.size());
+    apply_epilogue({g.quick_gelu, g.slope, g.factor, g.residual}, g.c, DType::float32, first + i * g.n,
+                   columns.size());
   }
 }
 
@@ -281,7 +309,7 @@ void multiply_tile(const GemmArgs& g, const Operands& x, Range rows, Range depth
 bool blocked_gemm_applies(const GemmArgs& g) {
   static const bool available = uses_avx512() && __builtin_cpu_supports("x86-64-v4");
   return available && g.dtype == DType::float32 && g.result_dtype == DType::float32 && g.batch == 1 &&
-         g.alpha == 1 && g.m >= 16 && g.n % kPanel == 0 && g.k % kPanel == 0;
+         g.alpha == 1 && g.m >= 16 && g.n > 0 && g.n % kPanel == 0 && g.k > 0 && g.k % kPanel == 0;
 }
 
 void blocked_gemm(const GemmArgs& g) {

@@ -28,6 +28,12 @@ SIMD_CLONES void activate_with_slope(T* y, T* slope, int64_t count) {
 }
 
 template <class T>
+SIMD_CLONES void multiply(const T* x, T* y, int64_t count) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) store(y + i, static_cast<float>(x[i]) * static_cast<float>(y[i]));
+}
+
+template <class T>
 SIMD_CLONES void add(const T* x, T* y, int64_t count) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) store(y + i, static_cast<float>(x[i]) + static_cast<float>(y[i]));
@@ -44,6 +50,7 @@ void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, int64_t firs
     } else if (epilogue.quick_gelu) {
       activate(target, count);
     }
+    if (epilogue.factor) multiply(static_cast<const T*>(epilogue.factor) + first, target, count);
     if (epilogue.residual) add(static_cast<const T*>(epilogue.residual) + first, target, count);
   });
 }

@@ -7,11 +7,12 @@
 
 namespace native {
 
-// y = act(y) + residual over `count` elements of `dtype`, act the identity or QuickGELU u sigmoid(1.702 u),
-// whose derivative goes to `slope`. Null: no residual, no slope. One thread.
+// y = act(y) factor + residual over `count` elements of `dtype`, act the identity or QuickGELU
+// u sigmoid(1.702 u), whose derivative goes to `slope`. Null: no slope, factor or residual. One thread.
 struct Epilogue {
   bool quick_gelu;
   void* slope;
+  const void* factor;
   const void* residual;
 };
 

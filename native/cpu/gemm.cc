@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/blocked_gemm.h"
+#include "cpu/column_sum.h"
 #include "cpu/epilogue.h"
 #include "cpu/isa.h"
 #include "cpu/simd.h"
@@ -24,7 +25,6 @@ namespace native {
 namespace {
 
 constexpr size_t kCachedPrimitives = 256;
-constexpr int kResidualArgument = DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1;
 
 using Key = std::array<int64_t, 13>;
 
@@ -65,6 +65,9 @@ dnnl::memory::desc describe(int64_t batch, int64_t rows, int64_t columns, const 
       {x.batch ? batch : 1, rows, columns}, data_type(dtype), dnnl::memory::dims{stride, x.row, x.column}};
 }
 
+// The second operand of the i-th operation after the product.
+int epilogue_argument(int i) { return DNNL_ARG_ATTR_MULTIPLE_POST_OP(i) | DNNL_ARG_SRC_1; }
+
 Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   const GemmOperand c{g.c, g.m * g.n, g.n, 1};
   const auto a_desc = describe(g.batch, g.m, g.k, g.a, g.dtype),
@@ -76,6 +79,7 @@ Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   const dnnl::memory::desc bias_desc(bias_shape, dnnl::memory::data_type::f32, bias_strides);
 
   dnnl::post_ops epilogue;
+  if (g.factor) epilogue.append_binary(dnnl::algorithm::binary_mul, c_desc);
   if (g.residual) epilogue.append_binary(dnnl::algorithm::binary_add, c_desc);
   if (g.accumulate) epilogue.append_sum(1.0f);
   dnnl::primitive_attr attributes;
@@ -96,7 +100,8 @@ Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   argument(DNNL_ARG_DST, c_desc);
   argument(DNNL_ARG_SCRATCHPAD, chosen.scratchpad_desc());
   if (g.bias) argument(DNNL_ARG_BIAS, bias_desc);
-  if (g.residual) argument(kResidualArgument, c_desc);
+  if (g.factor) argument(epilogue_argument(0), c_desc);
+  if (g.residual) argument(epilogue_argument(g.factor ? 1 : 0), c_desc);
   product.scratch_bytes = chosen.scratchpad_desc().get_size();
   return product;
 }
@@ -106,7 +111,7 @@ Product& find_product(const GemmArgs& g, Workspace& own) {
   std::memcpy(&alpha_bits, &g.alpha, 4);
   const int64_t flags = static_cast<int64_t>(g.dtype) | static_cast<int64_t>(g.result_dtype) << 4 |
                         int64_t{g.bias != nullptr} << 8 | int64_t{g.residual != nullptr} << 9 |
-                        int64_t{g.accumulate} << 10;
+                        int64_t{g.factor != nullptr} << 10 | int64_t{g.accumulate} << 11;
   const Key key{g.batch,
                 g.m,
                 g.n,
@@ -156,7 +161,8 @@ void execute(const GemmArgs& g) {
     set(DNNL_ARG_DST, g.c);
     set(DNNL_ARG_SCRATCHPAD, scratch(own, product.scratch_bytes));
     if (g.bias) set(DNNL_ARG_BIAS, g.bias);
-    if (g.residual) set(kResidualArgument, g.residual);
+    if (g.factor) set(epilogue_argument(0), g.factor);
+    if (g.residual) set(epilogue_argument(g.factor ? 1 : 0), g.residual);
     product.primitive.execute(own.stream, product.arguments);
     own.stream.wait();
   } catch (const dnnl::error& error) {
@@ -196,12 +202,12 @@ void execute_then_activate(const GemmArgs& g) {
   GemmArgs product = g;
   product.quick_gelu = false;
   product.slope = nullptr;
-  product.residual = nullptr;
+  product.factor = product.residual = nullptr;
   gemm(product);
   const int64_t count = g.batch * g.m * g.n;
   parallel_for((count + kElements - 1) / kElements, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
-      apply_epilogue({true, g.slope, g.residual}, g.c, g.result_dtype, block * kElements,
+      apply_epilogue({true, g.slope, g.factor, g.residual}, g.c, g.result_dtype, block * kElements,
                      std::min(kElements, count - block * kElements));
     }
   });
@@ -218,8 +224,10 @@ void execute_widened(const GemmArgs& g) {
   if (g.result_dtype == DType::float32) return execute(wide);
   const int64_t count = g.batch * g.m * g.n;
   std::vector<float> c = g.accumulate ? widen(g.c, count) : std::vector<float>(static_cast<size_t>(count));
-  const std::vector<float> residual = g.residual ? widen(g.residual, count) : std::vector<float>();
+  const auto widen_optional = [&](const void* x) { return x ? widen(x, count) : std::vector<float>(); };
+  const std::vector<float> factor = widen_optional(g.factor), residual = widen_optional(g.residual);
   wide.c = c.data();
+  if (g.factor) wide.factor = factor.data();
   if (g.residual) wide.residual = residual.data();
   execute(wide);
   parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
@@ -230,11 +238,15 @@ void execute_widened(const GemmArgs& g) {
 }  // namespace
 
 void gemm(const GemmArgs& args) {
+  if (args.a_sum && !blocked_gemm_applies(args)) {
+    column_sum(args.a.data, args.dtype, args.k, args.m, args.a_sum, args.accumulate_a_sum);
+  }
   if (args.batch == 0 || args.m == 0 || args.n == 0) return;
   if (args.k == 0) {
     // A sum of nothing: multiply by one column of zeros, so that the epilogue stays the same.
     GemmArgs empty = args;
     empty.batch = empty.k = 1;
+    empty.a_sum = nullptr;
     empty.m *= args.batch;
     const std::vector<float> zeros(static_cast<size_t>(std::max(empty.m, empty.n)));
     empty.a = {zeros.data(), 0, 1, 1};

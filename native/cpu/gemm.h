@@ -15,7 +15,8 @@ struct GemmOperand {
   int64_t batch, row, column;
 };
 
-// c = quick_gelu?(alpha a b + bias) + residual, or c += alpha a b. Sums are float32 whatever the dtypes.
+// c = quick_gelu?(alpha a b + bias) factor + residual, or c += alpha a b. Sums are float32 whatever the
+// dtypes.
 struct GemmArgs {
   int64_t batch, m, n, k;
   GemmOperand a;       // [batch, m, k]
@@ -25,10 +26,13 @@ struct GemmArgs {
   DType result_dtype;  // of c and residual: float32 or `dtype`
   float alpha = 1;
   const float* bias = nullptr;     // [n]; with alpha = 1 only
+  const void* factor = nullptr;    // as c; element by element; not together with accumulate
   const void* residual = nullptr;  // as c; not together with accumulate
   bool quick_gelu = false;         // u sigmoid(1.702 u)
   void* slope = nullptr;           // as c: takes the derivative of QuickGELU; with quick_gelu only
   bool accumulate = false;
+  float* a_sum = nullptr;  // [m]: takes the sum of a over k; with batch 1 and a.row 1 only
+  bool accumulate_a_sum = false;
 };
 
 // Any size may be 0; with k = 0 the product is 0. Throws ERR_OUT_OF_MEMORY, or ERR_INTERNAL when oneDNN
