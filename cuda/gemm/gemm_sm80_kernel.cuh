@@ -1,0 +1,230 @@
+// The tensor-core product for sm_80 and later, one block per tile of C: cp.async fills a ring of stages, one
+// step of k each; ldmatrix reads the next fragments while mma.sync m16n8k16 multiplies the present ones; the
+// epilogue turns the sums round in shared memory, so that C is read and written in rows of 16 bytes per lane.
+//
+// Floor per tile: m n k / 1024 clocks of one A100 multiprocessor. A warp of 64 x 64 reads 4 KB of fragments
+// from shared memory for 64 x 64 x 16 multiply-adds, half of what the products' time allows.
+#pragma once
+
+#include "gemm/gemm_sm80_operand.cuh"
+
+namespace native::cuda {
+
+template <int kTileM_, int kTileN_, int kDepth_, int kStages_, int kWarpsM_, int kWarpsN_, int kBlocks_>
+struct Sm80Shape {
+  static constexpr int kTileM = kTileM_, kTileN = kTileN_, kDepth = kDepth_, kStages = kStages_;
+  static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kThreads = 32 * kWarpsM * kWarpsN;
+  static constexpr int kWarpM = kTileM / kWarpsM, kWarpN = kTileN / kWarpsN;
+  static constexpr int kBlocks = kBlocks_;  // on a multiprocessor, which bounds the registers
+  static constexpr int kStageBytes = 2 * (kTileM + kTileN) * kDepth;
+  static constexpr int kSharedBytes = kStages * kStageBytes;
+};
+
+// A warp's 16 rows of float32 sums on their way to rows of C. Rows are 8 words longer than the warp's
+// columns, and the halves of a 32-byte pair of chunks change places where eight lanes would meet in one bank.
+template <int kColumns>
+struct SumRows {
+  static constexpr int kPitch = kColumns + 8;
+  float values[16 * kPitch];
+
+  static __device__ __forceinline__ int offset(int row, int column) {
+    const int turn = kColumns == 64 ? column / 32 : row % 2;
+    return row * kPitch + (column ^ turn * 4);
+  }
+};
+
+template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums>
+class Sm80Block {
+  static constexpr int kBlocksM = Shape::kWarpM / 16, kBlocksN = Shape::kWarpN / 8,
+                       kParts = Shape::kDepth / 16;
+  using LayoutA = OperandLayout<kMajorA, Shape::kTileM, Shape::kDepth>;
+  using LayoutB = OperandLayout<kMajorB, Shape::kTileN, Shape::kDepth>;
+  using Rows = SumRows<Shape::kWarpN>;
+  static_assert(Shape::kThreads / 32 * sizeof(Rows) <= Shape::kSharedBytes, "the sums reuse the stages");
+
+  struct Fragments {
+    uint32_t a[kBlocksM][4], b[kBlocksN][2];
+  };
+
+ public:
+  __device__ __forceinline__ explicit Sm80Block(const TiledGemm<T>& gemm)
+      : gemm_(gemm),
+        task_(block_task<Shape::kTileM, Shape::kTileN>(gemm)),
+        stages_(&shared_memory<unsigned char>()),
+        warp_m_(warp_index() / Shape::kWarpsN),
+        warp_n_(warp_index() % Shape::kWarpsN),
+        sum_rows_(kRowSums && task_.column == 0 && warp_n_ == 0) {}
+
+  __device__ __forceinline__ void run() {
+    multiply();
+    copy_async_wait<0>();
+    block_barrier();
+    if (kRowSums && sum_rows_) write_row_sums();
+    write();
+  }
+
+ private:
+  __device__ __forceinline__ void multiply() {
+    int matrix = 0, step = task_.first;  // the next to load
+    if (gemm_.steps_per_matrix) {
+      matrix = step / gemm_.steps_per_matrix;
+      step -= matrix * gemm_.steps_per_matrix;
+    }
+    int k_left = gemm_.k - step * Shape::kDepth;
+    OperandLoader<T, kMajorA, Shape::kTileM, Shape::kDepth, Shape::kThreads> a(
+        gemm_.a, task_.batch + matrix, task_.row, gemm_.m, step * Shape::kDepth);
+    OperandLoader<T, kMajorB, Shape::kTileN, Shape::kDepth, Shape::kThreads> b(
+        gemm_.b, task_.batch + matrix, task_.column, gemm_.n, step * Shape::kDepth);
+    int to_load = task_.last - task_.first;
+    const auto load = [&](int stage) {
+      if (to_load > 0) {
+        a.load(stage_of_a(stage), k_left);
+        b.load(stage_of_b(stage), k_left);
+        a.advance();
+        b.advance();
+        k_left -= Shape::kDepth;
+        if (k_left <= 0) {
+          k_left = gemm_.k;
+          a.next_matrix(gemm_.a, gemm_.steps_per_matrix);
+          b.next_matrix(gemm_.b, gemm_.steps_per_matrix);
+        }
+      }
+      --to_load;
+      copy_async_commit();  // also when empty: groups are counted
+    };
+
+    for (int stage = 0; stage < Shape::kStages - 1; ++stage) load(stage);
+    copy_async_wait<Shape::kStages - 2>();
+    block_barrier();
+    Fragments fragments[2];
+    int stage = 0, fill = Shape::kStages - 1;
+    const int steps = task_.last - task_.first;
+    if (steps > 0) read(stage, 0, fragments[0]);
+    for (int i = 0; i < steps; ++i) {
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+        // The next fragments, of the next stage after the last part. Behind its barrier every warp has read
+        // what it needs of this stage, which is the next one to be filled.
+        if (part == kParts - 1) {
+          copy_async_wait<Shape::kStages - 2>();
+          block_barrier();
+          stage = stage + 1 == Shape::kStages ? 0 : stage + 1;
+        }
+        read(stage, (part + 1) % kParts, fragments[(part + 1) % 2]);
+        if (part == 0) {
+          load(fill);
+          fill = fill + 1 == Shape::kStages ? 0 : fill + 1;
+        }
+        multiply(fragments[part % 2]);
+      }
+    }
+  }
+
+  __device__ __forceinline__ unsigned char* stage_of_a(int stage) const {
+    return stages_ + stage * Shape::kStageBytes;
+  }
+  __device__ __forceinline__ unsigned char* stage_of_b(int stage) const {
+    return stages_ + stage * Shape::kStageBytes + LayoutA::kBytes;
+  }
+
+  __device__ __forceinline__ void read(int stage, int part, Fragments& fragments) const {
+    const FragmentReader<kMajorA, Shape::kTileM, Shape::kDepth, Shape::kWarpM, true> a(warp_m_);
+    const FragmentReader<kMajorB, Shape::kTileN, Shape::kDepth, Shape::kWarpN, false> b(warp_n_);
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) a.load(stage_of_a(stage), i, part, fragments.a[i]);
+#pragma unroll
+    for (int j = 0; j < kBlocksN; j += 2) {
+      uint32_t r[4];
+      b.load(stage_of_b(stage), j / 2, part, r);
+      fragments.b[j][0] = r[0];
+      fragments.b[j][1] = r[1];
+      fragments.b[j + 1][0] = r[2];
+      fragments.b[j + 1][1] = r[3];
+    }
+  }
+
+  __device__ __forceinline__ void multiply(const Fragments& fragments) {
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) {
+#pragma unroll
+      for (int j = 0; j < kBlocksN; ++j) mma<T>(sums_[i][j], fragments.a[i], fragments.b[j]);
+    }
+    if (kRowSums && sum_rows_) {  // A times a column of ones, in the one block of each row of tiles
+      const uint32_t ones[2] = {pack2<T>(1.0f, 1.0f), pack2<T>(1.0f, 1.0f)};
+#pragma unroll
+      for (int i = 0; i < kBlocksM; ++i) mma<T>(row_sums_[i], fragments.a[i], ones);
+    }
+  }
+
+  __device__ __forceinline__ void write_row_sums() {
+    if (lane_index() % 4) return;  // the four lanes of a row hold the same sum
+    float* target = gemm_.sums.row_sums + static_cast<int64_t>(task_.slab) * gemm_.m;
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) {
+      const int row = task_.row + warp_m_ * Shape::kWarpM + i * 16 + lane_index() / 4;
+      if (row < gemm_.m) target[row] = row_sums_[i][0];
+      if (row + 8 < gemm_.m) target[row + 8] = row_sums_[i][2];
+    }
+  }
+
+  // Each warp turns 16 rows at a time round in its own part of shared memory.
+  __device__ __forceinline__ void write() {
+    constexpr int kPerLane = 8, kLanes = Shape::kWarpN / kPerLane, kRowsAtOnce = 32 / kLanes;
+    Rows& rows = shared_memory<Rows[Shape::kThreads / 32]>()[warp_index()];
+    const int lane = lane_index(), row = task_.row + warp_m_ * Shape::kWarpM + lane / kLanes;
+    const int local_column = lane % kLanes * kPerLane;
+    const int column = task_.column + warp_n_ * Shape::kWarpN + local_column;
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) {
+#pragma unroll
+      for (int j = 0; j < kBlocksN; ++j) {
+        const int at = Rows::offset(lane / 4, j * 8 + lane % 4 * 2),
+                  below = Rows::offset(lane / 4 + 8, j * 8 + lane % 4 * 2);
+        *reinterpret_cast<float2*>(rows.values + at) = {sums_[i][j][0], sums_[i][j][1]};
+        *reinterpret_cast<float2*>(rows.values + below) = {sums_[i][j][2], sums_[i][j][3]};
+      }
+      warp_barrier();
+#pragma unroll 1
+      for (int r = 0; r < 16; r += kRowsAtOnce) {
+        float values[kPerLane];
+        read_row(rows, r + lane / kLanes, local_column, values);
+        if (row + i * 16 + r < gemm_.m) write_values(row + i * 16 + r, column, values);
+      }
+      warp_barrier();
+    }
+  }
+
+  static __device__ __forceinline__ void read_row(const Rows& rows, int row, int column, float (&values)[8]) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float four[4];
+      load_floats(rows.values + Rows::offset(row, column + 4 * half), four);
+#pragma unroll
+      for (int c = 0; c < 4; ++c) values[4 * half + c] = four[c];
+    }
+  }
+
+  __device__ __forceinline__ void write_values(int row, int column, float (&values)[8]) {
+    if (gemm_.sums.data) {
+      store_sums(gemm_, task_, row, column, values);
+    } else {
+      write_result(gemm_.epilogue, task_.batch, row, column, gemm_.n, values);
+    }
+  }
+
+  const TiledGemm<T>& gemm_;
+  const BlockTask task_;
+  unsigned char* const stages_;
+  const int warp_m_, warp_n_;
+  const bool sum_rows_;
+  float sums_[kBlocksM][kBlocksN][4] = {};
+  float row_sums_[kRowSums ? kBlocksM : 1][4] = {};
+};
+
+template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums>
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
+    gemm_sm80_kernel(const __grid_constant__ TiledGemm<T> gemm) {
+  Sm80Block<T, Shape, kMajorA, kMajorB, kRowSums>(gemm).run();
+}
+
+}  // namespace native::cuda

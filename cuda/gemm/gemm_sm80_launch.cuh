@@ -1,0 +1,59 @@
+// From the run-time choice of tile and majors to one of the kernels; each element type has a file of its own
+// that instantiates them.
+#pragma once
+
+#include <primitives/launch.h>
+
+#include "gemm/gemm_sm80_kernel.cuh"
+
+namespace native::cuda {
+
+// Tile, step, stages, warps, blocks per multiprocessor. 128 x 256 reads the least of A and B per product; the
+// small ones fill the device when C is small.
+using Sm80Wide = Sm80Shape<128, 256, 32, 3, 2, 4, 1>;
+using Sm80Square = Sm80Shape<128, 128, 32, 4, 2, 2, 2>;
+using Sm80Narrow = Sm80Shape<128, 64, 32, 4, 4, 1, 3>;
+using Sm80Small = Sm80Shape<64, 64, 64, 3, 2, 2, 4>;
+
+template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums = false>
+void run_sm80_kernel(const GemmArgs& args, int slabs) {
+  run_tiled<T>(args, Shape::kTileM, Shape::kTileN, Shape::kDepth, slabs,
+               [](const TiledGemm<T>& gemm, unsigned blocks) {
+                 LaunchShape shape;
+                 shape.grid = dim3(blocks);
+                 shape.threads = Shape::kThreads;
+                 shape.shared_bytes = Shape::kSharedBytes;
+                 launch_kernel(gemm_sm80_kernel<T, Shape, kMajorA, kMajorB, kRowSums>, shape, gemm);
+               });
+}
+
+template <class T, class Shape>
+void run_sm80_shape(const GemmArgs& args, int slabs) {
+  const bool a_by_k = args.a.major == Major::k, b_by_k = args.b.major == Major::k;
+  if (args.epilogue.row_sum) return run_sm80_kernel<T, Shape, Major::mn, Major::mn, true>(args, slabs);
+  if (a_by_k && b_by_k) return run_sm80_kernel<T, Shape, Major::k, Major::k>(args, slabs);
+  if (a_by_k) return run_sm80_kernel<T, Shape, Major::k, Major::mn>(args, slabs);
+  if (b_by_k) return run_sm80_kernel<T, Shape, Major::mn, Major::k>(args, slabs);
+  run_sm80_kernel<T, Shape, Major::mn, Major::mn>(args, slabs);
+}
+
+// `kind` counts the shapes above.
+template <class T>
+void run_sm80(const GemmArgs& args, const Tiling& tiling) {
+  switch (tiling.kind) {
+    case 0:
+      return run_sm80_shape<T, Sm80Wide>(args, tiling.slabs);
+    case 1:
+      return run_sm80_shape<T, Sm80Square>(args, tiling.slabs);
+    case 2:
+      return run_sm80_shape<T, Sm80Narrow>(args, tiling.slabs);
+    case 3:
+      return run_sm80_shape<T, Sm80Small>(args, tiling.slabs);
+  }
+  fail("ERR_INTERNAL", "gemm_sm80 has tiles 0 to 3, not ", tiling.kind);
+}
+
+extern template void run_sm80<bfloat16>(const GemmArgs& args, const Tiling& tiling);
+extern template void run_sm80<float16>(const GemmArgs& args, const Tiling& tiling);
+
+}  // namespace native::cuda
