@@ -2,9 +2,10 @@
 //
 // Builds the video reader and the pixel work with AddressSanitizer and UndefinedBehaviorSanitizer and lets them read
 // damaged clips (bench/fuzz/fuzz_video.cc), by default those of test/fixtures/video. Fails at the first crash, hang or
-// unexpected error, naming the mutation and how to repeat it. Results go to bench/results/fuzz.json.
+// unexpected error, naming the mutation and how to repeat it. Results of 2,000 mutations and more go to
+// bench/results/fuzz.json, those of other clips to fuzz_clips.json.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -30,6 +31,12 @@ const mutations = Number(values.mutations);
 const chunk = 25; // mutations of one process
 const hangMs = 300_000; // of one process
 
+const headersIn = (folder) =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.h'))
+    .map((name) => join(folder, name));
+
+/** The path of the program, which is built unless it is newer than its sources. */
 function build() {
   const folder = join(root, 'build/fuzz');
   mkdirSync(folder, { recursive: true });
@@ -39,22 +46,22 @@ function build() {
       .filter((name) => name.endsWith('.cc'))
       .map((name) => join(root, 'native', part, name)),
   );
+  const fuzzer = join(root, 'bench/fuzz/fuzz_video.cc');
+  const headers = ['core', 'video', 'data'].flatMap((part) => headersIn(join(root, 'native', part)));
+  const changed = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  if (changed(program) > Math.max(...[fuzzer, ...sources, ...headers].map(changed))) return program;
   const libraries = ['libavformat', 'libavcodec', 'libswscale', 'libavutil'];
   const flags = execFileSync('pkg-config', ['--cflags', '--libs', ...libraries], { encoding: 'utf8' });
   const checks = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-fno-omit-frame-pointer'];
   console.log('fuzz: building with AddressSanitizer and UndefinedBehaviorSanitizer');
   execFileSync(
     'g++',
-    [
-      '-std=c++17',
-      '-O1',
-      '-g1',
-      '-Wall',
-      '-Wextra',
-      '-Werror',
-      ...checks,
-      join(root, 'bench/fuzz/fuzz_video.cc'),
-    ].concat(sources, ['-o', program, '-pthread', ...flags.trim().split(/\s+/)]),
+    ['-std=c++17', '-O1', '-g1', '-Wall', '-Wextra', '-Werror', ...checks, fuzzer].concat(sources, [
+      '-o',
+      program,
+      '-pthread',
+      ...flags.trim().split(/\s+/),
+    ]),
     { stdio: 'inherit' },
   );
   return program;
@@ -124,5 +131,7 @@ const result = {
 };
 const seconds = Math.round((performance.now() - started) / 1000);
 console.log(JSON.stringify({ ...result, outcomes, slowestMs, seconds }, null, 1));
-if (positionals.length > 0 || mutations >= 2000)
-  console.log(saveResult('fuzz', { ...result, outcomes, slowestMs, seconds }));
+if (mutations >= 2000)
+  console.log(
+    saveResult(positionals.length > 0 ? 'fuzz_clips' : 'fuzz', { ...result, outcomes, slowestMs, seconds }),
+  );

@@ -1,6 +1,25 @@
 #include "worker_pool.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include <chrono>
+#include <utility>
+
 namespace native::data {
+namespace {
+
+constexpr auto kPause = std::chrono::milliseconds(200);
+
+// glibc keeps what was freed between blocks that are in use: after large pictures that is a lot.
+void return_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
+}  // namespace
 
 bool WorkerPool::submit(Work work) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -42,12 +61,21 @@ void WorkerPool::stop() {
 
 void WorkerPool::loop() {
   std::unique_lock<std::mutex> lock(mutex_);
+  const auto needed = [this] { return stopped_ || alive_ > wanted_ || !queue_.empty(); };
   for (;;) {
-    changed_.wait(lock, [this] { return stopped_ || alive_ > wanted_ || !queue_.empty(); });
+    if (!changed_.wait_for(lock, kPause, needed)) {
+      if (running_ == 0 && std::exchange(worked_, false)) {
+        lock.unlock();
+        return_free_memory();
+        lock.lock();
+      }
+      changed_.wait(lock, needed);
+    }
     if (stopped_ || alive_ > wanted_) break;
     Work work = std::move(queue_.front());
     queue_.pop_front();
     ++running_;
+    worked_ = true;
     lock.unlock();
     work();
     work = nullptr;

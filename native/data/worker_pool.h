@@ -1,4 +1,5 @@
-// Threads that do independent work, first come first served.
+// Threads that do independent work, first come first served. In a pause they give freed memory back to the
+// system.
 #pragma once
 
 #include <condition_variable>
@@ -44,6 +45,7 @@ class WorkerPool {
   int wanted_, alive_ = 0;
   size_t capacity_, running_ = 0;
   bool stopped_ = false;
+  bool worked_ = false;  // since memory was given back
 };
 
 }  // namespace native::data
