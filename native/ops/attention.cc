@@ -1,5 +1,7 @@
 #include "ops/attention.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(attention_forward, AttentionArgs);
@@ -8,8 +10,7 @@ DEFINE_KERNEL(attention_backward, AttentionBackwardArgs);
 namespace {
 
 void check_operand(const Tensor& x, int64_t width, int64_t heads) {
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "attention: operands must be float32 or bfloat16, got ", x.describe());
+  check_float("attention", "an operand", x);
   CHECK(x.ndim() == 3, "ERR_SHAPE", "attention: operands must be [N, L, D], got ", x.describe());
   CHECK(heads >= 1 && x.size(2) % (heads * width) == 0 && x.size(2) > 0, "ERR_SHAPE",
         "attention: the last dimension must be a positive multiple of ", width, " x ", heads, " heads, got ",

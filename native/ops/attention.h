@@ -18,7 +18,7 @@ struct AttentionArgs {
   float* log_sum;  // [batch, heads, queries]: log of the sum of exp(logits)
   int64_t batch, heads, queries, keys, head_size;
   bool causal;  // query i sees keys 0 .. i
-  DType dtype;  // of q, k, v and out: float32 or bfloat16
+  DType dtype;  // of q, k, v and out: a floating type
 };
 
 struct AttentionBackwardArgs {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(binary, BinaryArgs);
@@ -14,10 +16,10 @@ constexpr const char* kNames[] = {"add",     "sub", "mul",       "div",  "maximu
 
 Tensor apply(BinaryOp op, const Tensor& a, const Tensor& b) {
   const char* name = kNames[static_cast<int>(op)];
-  for (const Tensor* operand : {&a, &b}) {
-    CHECK(operand->dtype() == DType::float32 || operand->dtype() == DType::bfloat16, "ERR_DTYPE", name,
-          ": operands must be float32 or bfloat16, got ", a.describe(), " and ", b.describe());
-  }
+  check_float(name, "a", a);
+  check_float(name, "b", b);
+  CHECK(a.dtype() == b.dtype() || a.dtype() == DType::float32 || b.dtype() == DType::float32, "ERR_DTYPE",
+        name, ": ", a.describe(), " and ", b.describe(), " do not combine: cast one of them");
   const Shape shape = broadcast_shape(name, a, b);
   Tensor y = empty(shape, std::max(a.dtype(), b.dtype()), common_device(name, {&a, &b}));
   launch(binary_kernel,

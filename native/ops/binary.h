@@ -1,6 +1,6 @@
 // Elementwise functions of two operands with NumPy broadcasting. Arithmetic is float32; the result is
-// bfloat16 as soon as one operand is, so that float32 parameters and scalars combine with bfloat16
-// activations.
+// bfloat16 or float16 as soon as one operand is, so that float32 parameters and scalars combine with 16-bit
+// activations; those two do not combine.
 #pragma once
 
 #include <string>
@@ -34,8 +34,8 @@ struct BinaryArgs {
 
 DECLARE_KERNEL(binary, BinaryArgs);
 
-// op: "add", "sub", "mul", "div", "maximum", "minimum", "pow", "heaviside" or "equal"; a and b float32 or
-// bfloat16.
+// op: "add", "sub", "mul", "div", "maximum", "minimum", "pow", "heaviside" or "equal"; a and b of
+// floating types.
 Tensor binary(const std::string& op, const Tensor& a, const Tensor& b);
 
 Tensor add(const Tensor& a, const Tensor& b);

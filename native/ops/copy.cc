@@ -1,5 +1,7 @@
 #include "ops/copy.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(fill, FillArgs);
@@ -34,6 +36,8 @@ void copy_into(const Tensor& y, const Tensor& x) {
 
 void accumulate(const Tensor& y, const Tensor& x) {
   check_same_shape("accumulate", y, x);
+  check_float("accumulate", "the target", y);
+  check_float("accumulate", "the source", x);
   launch(accumulate_kernel, AccumulateArgs{y.raw(), x.raw(), x.numel(), y.dtype(), x.dtype()}, {&y, &x});
 }
 

@@ -23,7 +23,7 @@ struct AccumulateArgs {
   void* y;        // [numel], y += x
   const void* x;  // [numel]
   int64_t numel;
-  DType y_dtype, x_dtype;  // float32 or bfloat16 each
+  DType y_dtype, x_dtype;  // a floating type each
 };
 
 DECLARE_KERNEL(fill, FillArgs);

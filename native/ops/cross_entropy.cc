@@ -1,5 +1,7 @@
 #include "ops/cross_entropy.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(cross_entropy, CrossEntropyArgs);
@@ -8,8 +10,7 @@ std::tuple<Tensor, std::optional<Tensor>> cross_entropy(const Tensor& logits, co
                                                         double smoothing, bool gradient) {
   CHECK(logits.ndim() == 2 && logits.numel() > 0, "ERR_SHAPE", "cross_entropy: logits must be [B, K], got ",
         logits.describe());
-  CHECK(logits.dtype() == DType::float32 || logits.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "cross_entropy: logits must be float32 or bfloat16, got ", logits.describe());
+  check_float("cross_entropy", "logits", logits);
   const bool labels = targets.dtype() == DType::int32 || targets.dtype() == DType::int64;
   CHECK(labels || targets.dtype() == DType::float32, "ERR_DTYPE",
         "cross_entropy: targets must be int32, int64 or float32, got ", targets.describe());

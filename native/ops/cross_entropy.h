@@ -16,7 +16,7 @@ struct CrossEntropyArgs {
   void* dlogits;        // [batch, classes] d(loss)/d(logits), or null
   int64_t batch, classes;
   float smoothing;     // targets become (1 - smoothing) target + smoothing / classes
-  DType dtype;         // of logits and dlogits: float32 or bfloat16
+  DType dtype;         // of logits and dlogits: a floating type
   DType target_dtype;  // int32 or int64 for labels, float32 for soft targets
 };
 

@@ -1,5 +1,7 @@
 #include "ops/gather.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(gather, GatherArgs);
@@ -14,8 +16,7 @@ void check_index(const char* op, const Tensor& index) {
 
 void check_gradient(const char* op, const Tensor& dy, const Tensor& index) {
   check_index(op, index);
-  CHECK(dy.dtype() == DType::float32 || dy.dtype() == DType::bfloat16, "ERR_DTYPE", op,
-        ": the gradient must be float32 or bfloat16, got ", dy.describe());
+  check_float(op, "the gradient", dy);
   Shape shape = index.shape();
   shape.push_back(dy.ndim() ? dy.size(-1) : 0);
   CHECK(dy.shape() == shape, "ERR_SHAPE", op, ": gradient ", dy.describe(), " does not belong to indices ",
@@ -43,8 +44,7 @@ Tensor embedding_backward(const Tensor& dy, const Tensor& ids, int64_t table_row
   const Shape shape{table_rows, dy.size(-1)};
   CHECK(!into || into->shape() == shape, "ERR_SHAPE", "embedding: gradient to add to is ", into->describe(),
         " instead of ", shape_string(shape));
-  CHECK(!into || into->dtype() == DType::float32 || into->dtype() == DType::bfloat16, "ERR_DTYPE",
-        "embedding: gradient to add to is ", into->describe());
+  if (into) check_float("embedding", "the gradient to add to", *into);
   Tensor dtable = into ? *into : empty(shape, DType::float32, dy.device());
   launch(scatter_add_kernel,
          ScatterAddArgs{dy.raw(), ids.raw(), dtable.raw(), ids.numel(), table_rows, dy.size(-1), 0,

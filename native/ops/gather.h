@@ -34,7 +34,7 @@ DECLARE_KERNEL(scatter_add, ScatterAddArgs);
 // ERR_INDEX_RANGE when the kernel runs.
 Tensor embedding_forward(const Tensor& ids, const Tensor& table);
 
-// The gradient of a float32 or bfloat16 table, float32 [V, D]; added to `into` (which is returned) when
+// The gradient of a table of a floating type, float32 [V, D]; added to `into` (which is returned) when
 // given. Rows are added in the order of the ids.
 Tensor embedding_backward(const Tensor& dy, const Tensor& ids, int64_t table_rows,
                           const std::optional<Tensor>& into);

@@ -1,5 +1,7 @@
 #include "ops/l2_normalize.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(l2_normalize_forward, L2NormalizeArgs);
@@ -13,8 +15,7 @@ int64_t row_count(const Tensor& x) { return x.size(-1) ? x.numel() / x.size(-1) 
 
 std::tuple<Tensor, Tensor> l2_normalize_forward(const Tensor& x, double eps) {
   CHECK(x.ndim() >= 1, "ERR_SHAPE", "l2_normalize: x needs at least one dimension, got ", x.describe());
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "l2_normalize: x must be float32 or bfloat16, got ", x.describe());
+  check_float("l2_normalize", "x", x);
   Tensor y = empty_like(x);
   Tensor norm = empty({row_count(x)}, DType::float32, x.device());
   launch(l2_normalize_forward_kernel,

@@ -13,7 +13,7 @@ struct L2NormalizeArgs {
   float* norm;    // [rows] max(|x|, eps)
   int64_t rows, dim;
   float eps;
-  DType dtype;  // of x and y: float32 or bfloat16
+  DType dtype;  // of x and y: a floating type
 };
 
 struct L2NormalizeBackwardArgs {

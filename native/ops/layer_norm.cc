@@ -1,5 +1,7 @@
 #include "ops/layer_norm.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(layer_norm_forward, LayerNormArgs);
@@ -14,8 +16,7 @@ struct Rows {
 Rows check_operands(const Tensor& x, const std::optional<Tensor>& append, const Tensor& weight,
                     const Tensor& bias) {
   CHECK(x.ndim() >= 1, "ERR_SHAPE", "layer_norm: x needs at least one dimension, got ", x.describe());
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "layer_norm: x must be float32 or bfloat16, got ", x.describe());
+  check_float("layer_norm", "x", x);
   const int64_t dim = x.size(-1);
   for (const Tensor* parameter : {&weight, &bias}) {
     CHECK(parameter->dtype() == DType::float32 && parameter->shape() == Shape{dim}, "ERR_SHAPE",

@@ -22,7 +22,7 @@ struct LayerNormArgs {
   float* rstd;          // [rows of y]
   int64_t sequences, length, dim;
   float eps;
-  DType dtype;  // of x, append and y: float32 or bfloat16
+  DType dtype;  // of x, append and y: a floating type
 };
 
 struct LayerNormBackwardArgs {

@@ -1,5 +1,7 @@
 #include "ops/linear.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(linear_forward, LinearArgs);
@@ -10,9 +12,8 @@ DEFINE_KERNEL(linear_backward_bias, LinearBackwardBiasArgs);
 
 namespace {
 
-void check_float(const char* what, const Tensor& x) {
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE", "linear: ", what,
-        " must be float32 or bfloat16, got ", x.describe());
+void check_operand(const char* what, const Tensor& x) {
+  check_float("linear", what, x);
   CHECK(x.ndim() >= 1, "ERR_SHAPE", "linear: ", what, " needs at least one dimension, got ", x.describe());
 }
 
@@ -43,7 +44,7 @@ std::tuple<Tensor, std::optional<Tensor>> linear_forward(const Tensor& x, const 
                                                          const std::optional<Tensor>& bias,
                                                          const std::optional<Tensor>& residual,
                                                          const std::string& activation, bool save_slope) {
-  check_float("x", x);
+  check_operand("x", x);
   CHECK(weight.dtype() == x.dtype(), "ERR_DTYPE", "linear: weight ", weight.describe(), " and x ",
         x.describe(), " must have one dtype");
   CHECK(weight.ndim() == 2 && weight.size(1) == x.size(-1), "ERR_SHAPE", "linear: weight must be [out, ",
@@ -72,7 +73,7 @@ std::tuple<Tensor, std::optional<Tensor>> linear_forward(const Tensor& x, const 
 }
 
 Tensor linear_backward_slope(const Tensor& dy, const Tensor& slope) {
-  check_float("gradient", dy);
+  check_operand("gradient", dy);
   CHECK(dy.dtype() == slope.dtype() && dy.shape() == slope.shape(), "ERR_SHAPE", "linear: gradient ",
         dy.describe(), " does not belong to slope ", slope.describe());
   Tensor du = empty_like(dy);
@@ -82,7 +83,7 @@ Tensor linear_backward_slope(const Tensor& dy, const Tensor& slope) {
 }
 
 Tensor linear_backward_input(const Tensor& du, const Tensor& weight, const std::optional<Tensor>& slope) {
-  check_float("gradient", du);
+  check_operand("gradient", du);
   CHECK(weight.dtype() == du.dtype() && weight.ndim() == 2 && weight.size(0) == du.size(-1), "ERR_SHAPE",
         "linear: gradient ", du.describe(), " does not belong to weight ", weight.describe());
   Tensor dx = empty(with_last(du, weight.size(1)), du.dtype(), du.device());
@@ -99,8 +100,8 @@ Tensor linear_backward_input(const Tensor& du, const Tensor& weight, const std::
 std::tuple<std::optional<Tensor>, std::optional<Tensor>> linear_backward_weight(
     const Tensor& du, const Tensor& x, const std::optional<Tensor>& into, bool bias,
     const std::optional<Tensor>& bias_into) {
-  check_float("gradient", du);
-  check_float("x", x);
+  check_operand("gradient", du);
+  check_operand("x", x);
   CHECK(du.dtype() == x.dtype() && row_count(du) == row_count(x), "ERR_SHAPE", "linear: gradient ",
         du.describe(), " does not belong to x ", x.describe());
   CHECK(bias || !bias_into, "ERR_ARGUMENT", "linear: bias_into is given, but no gradient of a bias is asked");
@@ -117,7 +118,7 @@ std::tuple<std::optional<Tensor>, std::optional<Tensor>> linear_backward_weight(
 }
 
 std::optional<Tensor> linear_backward_bias(const Tensor& du, const std::optional<Tensor>& into) {
-  check_float("gradient", du);
+  check_operand("gradient", du);
   Tensor dbias = gradient_target(into, {du.size(-1)}, du);
   launch(linear_backward_bias_kernel,
          LinearBackwardBiasArgs{du.raw(), dbias.data<float>(), row_count(du), du.size(-1), into.has_value(),

@@ -18,7 +18,7 @@ struct LinearArgs {
   void* slope;           // [rows, out]: d act / d u, or null; with QuickGELU only
   int64_t rows, in, out;
   bool quick_gelu;
-  DType dtype;  // of x, weight, residual, y and slope: float32 or bfloat16
+  DType dtype;  // of x, weight, residual, y and slope: a floating type
 };
 
 struct LinearBackwardSlopeArgs {

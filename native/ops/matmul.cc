@@ -1,13 +1,14 @@
 #include "ops/matmul.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(matmul_forward, MatmulArgs);
 
 Tensor matmul_forward(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b, double alpha,
                       bool sum_batch) {
-  CHECK(a.dtype() == DType::float32 || a.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "matmul: operands must be float32 or bfloat16, got ", a.describe());
+  check_float("matmul", "a", a);
   CHECK(a.dtype() == b.dtype(), "ERR_DTYPE", "matmul: operands must have one dtype, got ", a.describe(),
         " and ", b.describe());
   CHECK(a.ndim() >= 2 && b.ndim() >= 2, "ERR_SHAPE", "matmul: operands need two dimensions or more, got ",

@@ -15,7 +15,7 @@ struct MatmulArgs {
   bool share_a, share_b;  // one matrix for the whole batch
   bool sum_batch;         // c is the sum over the batch
   float alpha;
-  DType dtype;  // of a, b and c: float32 or bfloat16
+  DType dtype;  // of a, b and c: a floating type
 };
 
 DECLARE_KERNEL(matmul_forward, MatmulArgs);

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(pixels, PixelsArgs);
@@ -54,8 +56,7 @@ FrameEdit edit_of(const double* numbers, int64_t picture, int64_t bytes) {
 Tensor pixels(const Tensor& frames, const std::vector<double>& edits, int64_t width, int64_t height,
               const std::vector<double>& mean, const std::vector<double>& std, DType dtype) {
   CHECK(frames.dtype() == DType::uint8, "ERR_DTYPE", "pixels: frames must be uint8, got ", frames.describe());
-  CHECK(backend(frames.device()).computes(dtype), "ERR_DTYPE", "pixels: the result cannot be ",
-        dtype_name(dtype));
+  check_float("pixels", "the result", dtype, frames.device());
   CHECK(width >= 1 && width <= kMaxSide && height >= 1 && height <= kMaxSide, "ERR_ARGUMENT",
         "pixels: the result must be 1 .. ", kMaxSide, " pixels wide and high, got ", width, " x ", height);
   CHECK(mean.size() == 3 && std.size() == 3, "ERR_ARGUMENT", "pixels: mean and std have three channels, got ",

@@ -1,5 +1,7 @@
 #include "ops/random.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(random, RandomArgs);
@@ -47,8 +49,7 @@ Tensor random_truncated_normal(const Shape& shape, double mean, double deviation
 
 Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream) {
   check_key("drop_path", seed, stream);
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "drop_path: x must be float32 or bfloat16, got ", x.describe());
+  check_float("drop_path", "x", x);
   CHECK(rate >= 0 && rate < 1, "ERR_ARGUMENT", "drop_path: rate must be in [0, 1), got ", rate);
   CHECK(x.ndim() >= 1 && samples > 0 && x.size(0) % samples == 0, "ERR_SHAPE", "drop_path: ", x.describe(),
         " cannot be cut into ", samples, " equal samples");

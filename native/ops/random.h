@@ -23,7 +23,7 @@ struct DropPathArgs {
   int64_t samples, size;
   uint64_t seed, stream;
   float rate;
-  DType dtype;  // float32 or bfloat16
+  DType dtype;  // a floating type
 };
 
 DECLARE_KERNEL(random, RandomArgs);

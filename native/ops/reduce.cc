@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "ops/check.h"
 #include "ops/strides.h"
 
 namespace native {
@@ -15,11 +16,6 @@ int64_t product(const Shape& shape, size_t first, size_t last) {
   int64_t count = 1;
   for (size_t d = first; d < last; ++d) count *= shape[d];
   return count;
-}
-
-void check_dtype(const char* op, const Tensor& x) {
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE", op,
-        ": x must be float32 or bfloat16, got ", x.describe());
 }
 
 // One launch per group of neighbouring dimensions, the last group first.
@@ -54,9 +50,8 @@ Tensor reduce_groups(ReduceOp op, const Tensor& x, const std::vector<bool>& redu
 Tensor reduce(const std::string& op, const Tensor& x, const std::vector<int64_t>& axes, DType dtype) {
   const bool known = op == "sum" || op == "mean" || op == "max" || op == "min";
   CHECK(known, "ERR_ARGUMENT", "reduce: unknown function '", op, "'");
-  check_dtype(op.c_str(), x);
-  CHECK(dtype == DType::float32 || dtype == DType::bfloat16, "ERR_DTYPE", op, ": the result cannot be ",
-        dtype_name(dtype));
+  check_float(op.c_str(), "x", x);
+  check_float(op.c_str(), "the result", dtype, x.device());
   std::vector<bool> reduced(x.shape().size(), false);
   for (const int64_t axis : axes) {
     const int64_t d = normal_axis(op.c_str(), x, axis);
@@ -68,7 +63,7 @@ Tensor reduce(const std::string& op, const Tensor& x, const std::vector<int64_t>
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape, DType dtype) {
-  check_dtype("sum_to", x);
+  check_float("sum_to", "x", x);
   if (x.shape() == shape && x.dtype() == dtype) return x;
   const int64_t missing = x.ndim() - static_cast<int64_t>(shape.size());
   CHECK(missing >= 0, "ERR_SHAPE", "sum_to: ", x.describe(), " has fewer dimensions than ",
@@ -84,7 +79,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape, DType dtype) {
 }
 
 Tensor argmax(const Tensor& x, int64_t axis) {
-  check_dtype("argmax", x);
+  check_float("argmax", "x", x);
   const size_t d = normal_axis("argmax", x, axis);
   CHECK(x.size(d) > 0 && x.size(d) <= std::numeric_limits<int32_t>::max(), "ERR_SHAPE", "argmax: dimension ",
         axis, " of ", x.describe(), " has no largest element");

@@ -16,7 +16,7 @@ struct ReduceArgs {
   int64_t outer, length, inner;
   float scale;  // multiplies a sum
   ReduceOp op;
-  DType x_dtype, y_dtype;  // float32 or bfloat16
+  DType x_dtype, y_dtype;  // a floating type
 };
 
 struct ArgmaxArgs {

@@ -1,5 +1,7 @@
 #include "ops/softmax.h"
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(softmax_forward, SoftmaxArgs);
@@ -13,8 +15,7 @@ int64_t row_count(const Tensor& x) { return x.size(-1) ? x.numel() / x.size(-1) 
 
 Tensor softmax_forward(const Tensor& x, bool logarithm) {
   CHECK(x.ndim() >= 1, "ERR_SHAPE", "softmax: x needs at least one dimension, got ", x.describe());
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE",
-        "softmax: x must be float32 or bfloat16, got ", x.describe());
+  check_float("softmax", "x", x);
   Tensor y = empty_like(x);
   launch(softmax_forward_kernel,
          SoftmaxArgs{x.raw(), y.raw(), row_count(x), x.size(-1), logarithm, x.dtype()}, {&x});

@@ -10,7 +10,7 @@ struct SoftmaxArgs {
   void* y;        // [rows, dim]
   int64_t rows, dim;
   bool logarithm;
-  DType dtype;  // of x and y: float32 or bfloat16
+  DType dtype;  // of x and y: a floating type
 };
 
 struct SoftmaxBackwardArgs {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(grad_norm, TensorListArgs);
@@ -16,8 +18,7 @@ std::shared_ptr<const std::vector<ListChunk>> chunks_of(const char* op, const st
   CHECK(!list.empty(), "ERR_ARGUMENT", op, ": the list is empty");
   auto chunks = std::make_shared<std::vector<ListChunk>>();
   for (const Tensor& x : list) {
-    CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE", op,
-          ": tensors must be float32 or bfloat16, got ", x.describe());
+    check_float(op, "a tensor", x);
     common_device(op, {&list.front(), &x});
     const int64_t size = static_cast<int64_t>(dtype_size(x.dtype()));
     for (int64_t first = 0; first < x.numel(); first += kListChunk) {
@@ -72,9 +73,9 @@ void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
             " and ", exp_avg_sq[i].describe(), "; all must be float32 of one shape");
     }
     const Tensor& grad = grads[i];
-    CHECK((grad.dtype() == DType::float32 || grad.dtype() == DType::bfloat16) &&
-              grad.shape() == params[i].shape(),
-          "ERR_SHAPE", "adamw_step: gradient ", i, " is ", grad.describe(), " for ", params[i].describe());
+    check_float("adamw_step", "a gradient", grad);
+    CHECK(grad.shape() == params[i].shape(), "ERR_SHAPE", "adamw_step: gradient ", i, " is ", grad.describe(),
+          " for ", params[i].describe());
     common_device("adamw_step", {&params.front(), &params[i], &grad, &exp_avg[i], &exp_avg_sq[i]});
     const int64_t size = static_cast<int64_t>(dtype_size(grad.dtype()));
     for (int64_t first = 0; first < grad.numel(); first += kListChunk) {

@@ -15,7 +15,7 @@ inline constexpr int64_t kListChunk =
 struct ListChunk {
   void* data;
   int64_t count;
-  DType dtype;  // float32 or bfloat16
+  DType dtype;  // a floating type
 };
 
 struct TensorListArgs {
@@ -40,7 +40,7 @@ Tensor all_finite(const std::vector<Tensor>& list);
 
 struct AdamwChunk {
   float* param;       // updated
-  const void* grad;   // float32 or bfloat16
+  const void* grad;   // a floating type
   float* exp_avg;     // first moment, updated
   float* exp_avg_sq;  // second moment, updated
   int64_t count;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "ops/check.h"
+
 namespace native {
 
 DEFINE_KERNEL(unary_forward, UnaryArgs);
@@ -22,8 +24,7 @@ UnaryOp op_named(const std::string& name) {
 }  // namespace
 
 Tensor unary_forward(const std::string& op, const Tensor& x) {
-  CHECK(x.dtype() == DType::float32 || x.dtype() == DType::bfloat16, "ERR_DTYPE", op,
-        ": x must be float32 or bfloat16, got ", x.describe());
+  check_float(op.c_str(), "x", x);
   Tensor y = empty_like(x);
   launch(unary_forward_kernel, UnaryArgs{x.raw(), nullptr, y.raw(), x.numel(), op_named(op), x.dtype()},
          {&x});

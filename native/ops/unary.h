@@ -30,7 +30,7 @@ struct UnaryArgs {
   void* y;         // [numel]: f(x), or dy f'
   int64_t numel;
   UnaryOp op;
-  DType dtype;  // of all: float32 or bfloat16
+  DType dtype;  // of all: a floating type
 };
 
 DECLARE_KERNEL(unary_forward, UnaryArgs);
