@@ -38,7 +38,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
       context.save(x.handle, weight.handle, mean, rstd, ...(append ? [append.handle] : []));
       return y;
     },
-    ([dy], [x, weight, mean, rstd, append]) => {
+    ([dy], [x, weight, mean, rstd, append], { take }) => {
       const [dx, dappend, dweight, dbias] = native().layerNormBackward(
         dy!,
         x!,
@@ -46,7 +46,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
         weight!,
         mean!,
         rstd!,
-        null,
+        take(0),
       );
       return [dx, dappend, dweight, dbias];
     },

@@ -18,6 +18,12 @@ export interface Backward {
    * returns {@link ACCUMULATED} for that input, which saves a tensor and a pass over it.
    */
   into(i: number): NativeTensor | null;
+  /**
+   * Takes what input `i` has received so far from later operations, for a derivative that can add it to its own gradient
+   * in passing; that gradient then stands for both. Null when there is nothing yet, and for a leaf. Call it at most once
+   * per input; the handle lives as long as the saved ones.
+   */
+  take(i: number): NativeTensor | null;
 }
 
 /**
@@ -226,13 +232,23 @@ function propagate(node: Node): void {
   const grads = node.pendingGrads;
   if (grads.some((grad) => grad !== null)) {
     if (!derivative) throw new CodedError('ERR_NO_GRADIENT', `${node.name} has no derivative`);
-    const results = derivative(grads, saved, {
-      needs: node.inputs.map(({ edge, leaf }) => edge !== null || leaf !== null),
-      into: (i) => node.inputs[i]?.leaf?.grad?.handle ?? null,
-    });
-    results.forEach((result, i) => {
-      if (result !== null && result !== ACCUMULATED) deliver(node.inputs[i]!, result);
-    });
+    const taken: NativeTensor[] = [];
+    try {
+      const results = derivative(grads, saved, {
+        needs: node.inputs.map(({ edge, leaf }) => edge !== null || leaf !== null),
+        into: (i) => node.inputs[i]?.leaf?.grad?.handle ?? null,
+        take: (i) => {
+          const grad = takePending(node.inputs[i]!);
+          if (grad) taken.push(grad);
+          return grad;
+        },
+      });
+      results.forEach((result, i) => {
+        if (result !== null && result !== ACCUMULATED) deliver(node.inputs[i]!, result);
+      });
+    } finally {
+      for (const grad of taken) native().release(grad);
+    }
   }
   node.releaseSaved();
   releaseGrads(node);
@@ -241,6 +257,13 @@ function propagate(node: Node): void {
 function releaseGrads(node: Node): void {
   for (const grad of node.pendingGrads) if (grad) native().release(grad);
   node.pendingGrads.fill(null);
+}
+
+function takePending({ edge }: Input): NativeTensor | null {
+  if (!edge) return null;
+  const grad = edge.node.pendingGrads[edge.index] ?? null;
+  edge.node.pendingGrads[edge.index] = null;
+  return grad;
 }
 
 // Takes ownership of `grad`.
@@ -289,21 +312,22 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
       return [handle];
     },
     ([grad], saved, { needs }) => {
+      const received: (NativeTensor | null)[] = saved.map(() => null);
+      // Operations and not leaves, so that gradients meet in the same way as without recomputing.
       const again = saved.map((handle, i) => {
-        const input = keep(new Tensor(native().retain(handle)));
-        if (needs[i]) input.requiresGrad = true;
-        return input;
+        if (!needs[i]) return keep(new Tensor(native().retain(handle)));
+        const derivative: Derivative = ([dx]) => {
+          received[i] = native().retain(dx!);
+          return [];
+        };
+        const copy = () => operation('checkpoint', [], () => [native().retain(handle)], derivative, true);
+        return keep(enableGrad(copy)[0]!);
       });
       const result = enableGrad(() => body(...again));
       const outer = keep(new Tensor(native().retain(grad!)));
       if (result.edge) backward(result, outer);
-      outer.dispose();
-      result.dispose();
-      return again.map((input) => {
-        const gradient = input.grad ? native().retain(input.grad.handle) : null;
-        input.dispose();
-        return gradient;
-      });
+      for (const tensor of [outer, result, ...again]) tensor.dispose();
+      return received;
     },
     true,
   );

@@ -1,4 +1,6 @@
+import { add, mul } from '../../lib/ops/binary';
 import { layerNorm } from '../../lib/ops/layer_norm';
+import { scope } from '../../lib/tensor/scope';
 import { tensor } from '../../lib/tensor/tensor';
 import { checkOp } from '../support/check_op';
 import { type Dense, dense } from '../support/dense';
@@ -39,6 +41,21 @@ checkOp({
     { name: 'one row per sequence appended', inputs: [[3, 4, 16], parameter(16), parameter(16), [3, 16]] },
     { name: 'no rows', inputs: [[0, 5], parameter(5), parameter(5)] },
   ],
+});
+
+// The gradient that the residual has left at x by then is added within the derivative of the norm.
+checkOp({
+  run: ([input, weight, bias]) =>
+    scope(() => {
+      const x = mul(input!, 3);
+      return add(layerNorm(x, weight!, bias!), x);
+    }),
+  reference: ([input, weight, bias]) => {
+    const x = { shape: input!.shape, data: input!.data.map((value) => 3 * value) };
+    const y = reference([x, weight!, bias!]);
+    return { shape: y.shape, data: y.data.map((value, i) => value + x.data[i]!) };
+  },
+  cases: [{ name: 'beside a residual', inputs: [[5, 24], parameter(24), parameter(24)] }],
 });
 
 test('rejects parameters of another width, naming both', () => {

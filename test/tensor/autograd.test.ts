@@ -1,8 +1,8 @@
 import { native } from '../../lib/native/load';
 import { add, argmax, gatherRows, mul, square, sum } from '../../lib/ops';
-import { backward, checkpoint, noGrad } from '../../lib/tensor/autograd';
+import { backward, checkpoint, noGrad, unaryOutput } from '../../lib/tensor/autograd';
 import { scope } from '../../lib/tensor/scope';
-import { type Tensor, tensor } from '../../lib/tensor/tensor';
+import { Tensor, tensor } from '../../lib/tensor/tensor';
 
 const live = () => native().memory('cpu').liveTensors;
 const leaf = (values: number[]) => tensor(values, undefined, { requiresGrad: true });
@@ -80,6 +80,50 @@ test.each<[string, (x: Tensor) => void, string]>([
 ])('refuses %s', (_, run, code) => {
   const x = leaf([1, 2]);
   expect(() => run(x)).toThrow(expect.objectContaining({ code }));
+});
+
+test('a derivative may take over what its input has received so far, and then stands for both', async () => {
+  const seen: (number[] | null)[] = [];
+  const reads: Promise<unknown>[] = [];
+  // y = x, whose derivative adds up itself.
+  const identity = (x: Tensor) =>
+    unaryOutput(
+      'identity',
+      [x],
+      () => native().retain(x.handle),
+      ([dy], _, { take }) => {
+        const before = take(0);
+        expect(take(0)).toBeNull();
+        if (before) {
+          const copy = new Tensor(native().retain(before));
+          reads.push(
+            copy.toArray().then((values) => {
+              seen.push(values as number[]);
+              copy.dispose();
+            }),
+          );
+        } else {
+          seen.push(null);
+        }
+        return [before ? native().add(before, dy!) : native().retain(dy!)];
+      },
+    );
+  const start = live();
+  const x = leaf([1, 2]);
+  const loss = scope(() => {
+    const y = mul(x, 10);
+    return sum(add(identity(y), mul(y, 3)));
+  });
+  backward(loss);
+  await Promise.all(reads);
+  expect(seen).toEqual([[3, 3]]);
+  expect(await x.grad!.toArray()).toEqual([40, 40]);
+  const again = scope(() => sum(identity(x)));
+  backward(again);
+  expect(seen).toEqual([[3, 3], null]);
+  expect(await x.grad!.toArray()).toEqual([41, 41]);
+  for (const used of [x, loss, again]) used.dispose();
+  expect(live()).toBe(start);
 });
 
 test('checkpoint gives the same gradients and holds fewer tensors meanwhile', async () => {
