@@ -1,6 +1,9 @@
 // Which implementation of the matrix product runs.
 #include "core/error.h"
 #include "gemm/gemm.h"
+#include "gemm/gemm_sm80.h"
+#include "gemm/gemm_sm90.h"
+#include "gemm/tiled_gemm.cuh"
 #include "runtime/context.h"
 
 namespace native::cuda {
@@ -20,13 +23,30 @@ void check(const GemmArgs& args) {
         args.batch);
 }
 
+// On Hopper both kinds of tensor-core products run. wgmma is faster by kWgmmaGain, but in tiles of 128 x 128
+// and more: where those leave most of the device idle, smaller tiles of the other kind, or more slabs, win.
+void gemm_on_hopper(const GemmArgs& args) {
+  constexpr float kWgmmaGain = 1.6f;
+  const int multiprocessors = current_context().multiprocessors();
+  const Sm90Choice choice = choose_sm90(args);
+  const Tiling tiling = gemm_sm80_tiling(args);
+  const Sm90TileShape tile = kSm90TileShapes[static_cast<int>(choice.tile)];
+  const ProductShape shape = product_shape(args);
+  const double large = tiles_cost({tile.m, tile.n, 64, kWgmmaGain}, choice.slabs, shape, multiprocessors);
+  const TileKind& small = gemm_sm80_tiles()[static_cast<size_t>(tiling.kind)];
+  if (gemm_sm80_supports(args) && tiling_cost(small, tiling.slabs, shape, multiprocessors) < large) {
+    return gemm_sm80(args, tiling);
+  }
+  gemm_sm90(args, choice);
+}
+
 }  // namespace
 
 void gemm(const GemmArgs& args) {
   check(args);
   if (args.m == 0 || args.n == 0 || args.batch == 0) return;
   const int capability = current_context().capability();
-  if (capability >= 90 && gemm_sm90_supports(args)) return gemm_sm90(args);
+  if (capability >= 90 && gemm_sm90_supports(args)) return gemm_on_hopper(args);
   if (capability >= 80 && gemm_sm80_supports(args)) return gemm_sm80(args);
   gemm_simt(args);
 }

@@ -32,15 +32,20 @@ inline int64_t blocks_of(const TileKind& kind, int slabs, const ProductShape& sh
   return tiles_over(shape.m, kind.m) * tiles_over(shape.n, kind.n) * shape.results * slabs;
 }
 
-// What a tiling costs, in multiply-adds of one multiprocessor at its peak: the tiles of the busiest one, each
-// with a fixed cost for filling the pipeline and writing the result, and the passage of slabs through memory.
-inline double tiling_cost(const TileKind& kind, int slabs, const ProductShape& shape, int multiprocessors) {
+// The time of a tiling's tiles, in multiply-adds of one multiprocessor at its peak: those of the busiest one,
+// each with a fixed cost for filling the pipeline and writing the result.
+inline double tiles_cost(const TileKind& kind, int slabs, const ProductShape& shape, int multiprocessors) {
   constexpr double kStartDepth = 160;  // a tile's fixed cost, as if it summed that much more
-  constexpr double kPerByte = 60;      // multiply-adds of the whole device in the time that a byte takes
-  constexpr double kLaunch = 3e6;      // those of one multiprocessor in the time of one more launch
   const int64_t depth = tiles_over(tiles_over(shape.k, kind.depth), slabs) * kind.depth;
   const double tile = static_cast<double>(kind.m) * kind.n * (depth + kStartDepth) / kind.rate;
-  const double product = tile * tiles_over(blocks_of(kind, slabs, shape), multiprocessors);
+  return tile * tiles_over(blocks_of(kind, slabs, shape), multiprocessors);
+}
+
+// The same with the passage of the sums through memory, where they take it.
+inline double tiling_cost(const TileKind& kind, int slabs, const ProductShape& shape, int multiprocessors) {
+  constexpr double kPerByte = 60;  // multiply-adds of the whole device in the time that a byte takes
+  constexpr double kLaunch = 3e6;  // those of one multiprocessor in the time of one more launch
+  const double product = tiles_cost(kind, slabs, shape, multiprocessors);
   if (slabs == 1 && !shape.through_memory) return product;
   const double bytes = 4.0 * shape.m * shape.n * shape.results * (2 * slabs + 1);
   return product + kLaunch + kPerByte * bytes / multiprocessors;
