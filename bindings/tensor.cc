@@ -240,6 +240,7 @@ Tensor empty_tensor(const Shape& shape, DType dtype, DeviceType device) {
   return empty(shape, dtype, device);
 }
 bool device_available(DeviceType device) { return device_report(device).unavailable.empty(); }
+bool device_computes(DeviceType device, DType dtype) { return backend(device).computes(dtype); }
 void empty_cache(DeviceType device) { backend(device).empty_cache(); }
 void reset_peak_memory(DeviceType device) { backend(device).reset_peak(); }
 void set_synchronous(DeviceType device, bool on) { backend(device).set_synchronous(on); }
@@ -262,6 +263,7 @@ std::vector<Binding> tensor_bindings() {
       BIND(rows, "x", "first", "count"),
       BIND(empty_tensor, "shape", "dtype", "device"),
       BIND(device_available, "device"),
+      BIND(device_computes, "device", "dtype"),
       BIND(select_device, "device", "index"),
       BIND(empty_cache, "device"),
       BIND(reset_peak_memory, "device"),

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { CodedError } from '../base/error';
 import { readLabels } from '../data/labels';
-import { type Classification, XCLIP } from '../models';
+import { type Classification, type ComputeDtype, XCLIP } from '../models';
 import { native } from '../native/load';
 import type { Device } from '../tensor/tensor';
 import { integerFrom } from './arguments';
@@ -18,7 +18,7 @@ interface ClassifyFlags {
   crops: '1' | '3';
   json?: boolean;
   device: Device;
-  dtype: 'float32' | 'bfloat16';
+  dtype: ComputeDtype;
   threads?: number;
 }
 
@@ -43,9 +43,12 @@ export function addClassify(program: Command): void {
     .addOption(program.createOption('--crops <n>', 'squares per frame').choices(['1', '3']).default('1'))
     .option('--zero-shot', 'allow a class table of another length than the training had')
     .option('--json', 'print JSON')
-    .option('--device <name>', 'auto, cpu or cuda', 'auto')
+    .option('--device <name>', 'auto, cpu, cuda or cuda:N', 'auto')
     .addOption(
-      program.createOption('--dtype <type>', 'precision').choices(['float32', 'bfloat16']).default('float32'),
+      program
+        .createOption('--dtype <type>', 'precision')
+        .choices(['float32', 'bfloat16', 'float16'])
+        .default('float32'),
     )
     .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1))
     .addHelpText('after', examples)

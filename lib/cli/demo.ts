@@ -18,6 +18,7 @@ const dataSettings = { specification: 'both', trainPerClass: 40, valPerClass: 5,
 
 interface DemoFlags {
   output: string;
+  device?: string;
   opts?: string[];
 }
 
@@ -27,6 +28,7 @@ export function addDemo(program: Command): void {
     .command('demo')
     .description('write a small video data set, train on it from nothing, test it, and show what was learnt')
     .option('--output <folder>', 'where videos, checkpoints and the report go', 'out/demo')
+    .option('--device <name>', 'auto, cpu, cuda or cuda:N')
     .option('--opts <KEY VALUE...>', 'configuration values, as for train')
     .action(async (flags: DemoFlags) => {
       await interruptible('stopping; a checkpoint is being saved', (signal) => demo(flags, signal));
@@ -41,7 +43,7 @@ interface Row {
   names: number;
 }
 
-async function demo({ output, opts = [] }: DemoFlags, signal: AbortSignal): Promise<void> {
+async function demo({ output, device, opts = [] }: DemoFlags, signal: AbortSignal): Promise<void> {
   const started = performance.now();
   const data = await dataset(join(output, 'data'), signal);
   print(
@@ -53,6 +55,7 @@ async function demo({ output, opts = [] }: DemoFlags, signal: AbortSignal): Prom
   const shared = [
     ...['DATA.ROOT', data.videoFolder, 'DATA.NUM_CLASSES', String(data.seen.length)],
     ...['DATA.TRAIN_FILE', data.trainList, 'DATA.VAL_FILE', data.valList, 'DATA.LABEL_LIST', data.seenLabels],
+    ...(device === undefined ? [] : ['MODEL.DEVICE', device]),
     ...opts,
   ];
   const execute = async (overrides: string[], flags: ConfigFlags): Promise<RunResult> => {

@@ -75,7 +75,7 @@ function addRunOptions(command: Command): Command {
     .option('--output <folder>', 'where checkpoints, logs and the report go (train: exp)')
     .option('--resume <file>', 'checkpoint to continue, or to test')
     .option('--batch-size <n>', 'videos per step', integerFrom(1))
-    .option('--device <name>', 'auto, cpu or cuda')
+    .option('--device <name>', 'auto, cpu, cuda or cuda:N')
     .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1))
     .option('--seed <n>', 'source of all randomness', integerFrom(0))
     .option('--opts <KEY VALUE...>', 'configuration values, as in "TRAIN.EPOCHS 10 TRAIN.LR 1e-4"');

@@ -97,6 +97,8 @@ export const SCHEMA = {
     OPTIMIZER: choice('adamw', ['adamw']),
     /** Precision: O0 is float32, O1 mixed with float32 master weights. */
     OPT_LEVEL: choice('O1', ['O0', 'O1']),
+    /** Ours: the 16-bit type of O1. float16 has more digits and needs CUDA; its loss is scaled dynamically. */
+    AMP_DTYPE: choice('bfloat16', ['bfloat16', 'float16']),
     /** Continue from the newest checkpoint in OUTPUT. */
     AUTO_RESUME: flag(false),
     /** Recompute activations in the backward pass instead of keeping them. */

@@ -5,6 +5,7 @@ import type { Config } from '../config/schema';
 import { type Checkpoint, PyFloat, toPlain, writeTorch } from '../io';
 import { rawStateDict, type Task } from '../models';
 import type { AdamW } from '../optim/adamw';
+import type { LossScaler } from '../optim/loss_scale';
 import type { CosineSchedule } from '../optim/schedule';
 
 /** Where a run is. With the parameters and the optimizer this is all of its state: every random draw depends on it. */
@@ -26,6 +27,7 @@ export interface Trained {
   task: Task;
   optimizer: AdamW;
   schedule: CosineSchedule;
+  scaler: LossScaler | null;
 }
 
 /**
@@ -37,13 +39,14 @@ export interface Trained {
  */
 export async function saveCheckpoint(
   path: string,
-  { config, task, optimizer, schedule }: Trained,
+  { config, task, optimizer, schedule, scaler }: Trained,
   position: Position,
 ): Promise<void> {
   await writeTorch(path, {
     model: rawStateDict(task.model),
     optimizer: optimizer.stateDict(),
     lr_scheduler: schedule.stateDict(),
+    ...(scaler ? { scaler: scaler.stateDict() } : {}),
     max_accuracy: new PyFloat(position.maxAccuracy),
     epoch: position.batch === null ? position.epoch : position.epoch - 1,
     config,
@@ -64,12 +67,13 @@ export async function saveCheckpoint(
  */
 export async function restore(
   { path, value }: Checkpoint,
-  { task, optimizer, schedule }: Trained,
+  { task, optimizer, schedule, scaler }: Trained,
 ): Promise<void> {
   await task.load(path);
   if (!(value instanceof Map) || !value.has('optimizer')) return;
   await optimizer.loadStateDict(value.get('optimizer'), path);
   schedule.loadStateDict(value.get('lr_scheduler'), path);
+  if (value.has('scaler')) scaler?.loadStateDict(value.get('scaler'), path);
 }
 
 /**

@@ -4,6 +4,7 @@ import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
 import type { Checkpoint } from '../io';
 import { AdamW } from '../optim/adamw';
+import { LossScaler } from '../optim/loss_scale';
 import { CosineSchedule } from '../optim/schedule';
 import { type Device, resolveDevice, type Tensor } from '../tensor/tensor';
 import {
@@ -127,7 +128,19 @@ async function prepare(
   });
   const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal);
   const device = resolveDevice(config.MODEL.DEVICE as Device);
-  const training: Training = { config, task, dataset, loader, optimizer, schedule, device, seed, emit };
+  const scaler = task.computeDtype === 'float16' ? new LossScaler() : null;
+  const training: Training = {
+    config,
+    task,
+    dataset,
+    loader,
+    optimizer,
+    schedule,
+    device,
+    scaler,
+    seed,
+    emit,
+  };
   if (checkpoint) await restore(checkpoint, training);
   return {
     training,

@@ -5,9 +5,10 @@ import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
 import type { Targets, Task } from '../models/task';
 import { type DeviceType, native } from '../native/load';
-import { div } from '../ops/binary';
+import { div, mul } from '../ops/binary';
 import type { AdamW } from '../optim/adamw';
 import { clipGradNorm } from '../optim/clip_grad';
+import type { LossScaler } from '../optim/loss_scale';
 import type { CosineSchedule } from '../optim/schedule';
 import { backward } from '../tensor/autograd';
 import { scope } from '../tensor/scope';
@@ -25,6 +26,8 @@ export interface Training {
   optimizer: AdamW;
   schedule: CosineSchedule;
   device: DeviceType;
+  /** For float16; null in other precisions. */
+  scaler: LossScaler | null;
   /** Of stochastic depth; the loader has its own copy. */
   seed: number;
   emit: Listener;
@@ -65,7 +68,7 @@ export async function trainEpoch(training: Training, epoch: number, startBatch =
       const group = Math.min(accumulation, steps - Math.floor(batch.index / accumulation) * accumulation);
       const value = await accumulate(training, epoch, batch, group);
       if ((batch.index + 1) % accumulation === 0 || batch.index + 1 === steps) {
-        update(training, epoch * steps + batch.index);
+        await update(training, epoch * steps + batch.index);
         updated = batch.index + 1;
       }
       const now = performance.now();
@@ -109,7 +112,7 @@ async function accumulate(
   batch: Batch,
   group: number,
 ): Promise<number | undefined> {
-  const { config, task, loader, device, seed } = training;
+  const { config, task, loader, device, seed, scaler } = training;
   const [count] = batch.shape;
   if (count === 0) {
     batch.release();
@@ -129,7 +132,8 @@ async function accumulate(
     // The read waits for what is queued so far, so the loss arrives while the backward pass runs.
     value = loss.item();
     value.catch(() => {}); // it is awaited below; a failure of backward comes first
-    backward(group === 1 ? loss : div(loss, group));
+    const scaled = scaler ? mul(loss, scaler.scale) : loss;
+    backward(group === 1 ? scaled : div(scaled, group));
   });
   batch.release();
   const loss = await value!;
@@ -137,9 +141,18 @@ async function accumulate(
   return loss;
 }
 
-function update({ config, optimizer, schedule }: Training, microBatch: number): void {
-  if (config.TRAIN.CLIP_GRAD > 0) clipGradNorm(optimizer.parameters(), config.TRAIN.CLIP_GRAD)?.dispose();
-  optimizer.step();
+async function update(
+  { config, optimizer, schedule, scaler, emit }: Training,
+  microBatch: number,
+): Promise<void> {
+  const parameters = optimizer.parameters();
+  if (scaler === null || (await scaler.unscale(parameters))) {
+    if (config.TRAIN.CLIP_GRAD > 0) clipGradNorm(parameters, config.TRAIN.CLIP_GRAD)?.dispose();
+    optimizer.step();
+  } else {
+    const text = `gradients overflowed float16: an update was left out, the loss scale is now ${scaler.scale}`;
+    emit({ kind: 'message', text, warning: true });
+  }
   optimizer.zeroGrad();
   schedule.stepUpdate(microBatch);
 }

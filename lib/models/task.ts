@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema';
 import type { Mode, Module } from '../nn/module';
 import type { Device, Tensor } from '../tensor/tensor';
+import type { ComputeDtype } from './dtype';
 
 /** What a batch is compared with. */
 export type Targets =
@@ -38,7 +39,7 @@ export interface Task {
   /** Side of the square input in pixels. */
   readonly inputSize: number;
   /** What activations are computed in; parameters are float32. */
-  readonly computeDtype: 'float32' | 'bfloat16';
+  readonly computeDtype: ComputeDtype;
   /** float32 frames [B, T, 3, H, W] to float32 logits [B, K] over `classNames`. */
   forward(frames: Tensor, mode: Mode): Tensor;
   /** Mean loss of a batch, a float32 scalar. */

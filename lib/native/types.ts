@@ -59,6 +59,7 @@ export interface NativeOps {
     gradient: boolean,
   ): [NativeTensor, NativeTensor | null];
   deviceAvailable(device: DeviceType): boolean;
+  deviceComputes(device: DeviceType, dtype: DType): boolean;
   dropPath(x: NativeTensor, rate: number, samples: number, seed: number, stream: number): NativeTensor;
   embeddingBackward(
     dy: NativeTensor,

@@ -46,12 +46,15 @@ function fanIn(shape: readonly number[]): number {
   return shape.slice(1).reduce((a, b) => a * b, 1);
 }
 
+/** What a weight of a matrix product may be stored in. */
+export type WeightDtype = 'float32' | 'bfloat16' | 'float16';
+
 export interface InitializerOptions {
   /** Seed of the values (default 0). */
   seed?: number;
   device?: Device;
   /** Dtype of the weights of matrix products (default float32); vectors are always float32. */
-  weightDtype?: 'float32' | 'bfloat16';
+  weightDtype?: WeightDtype;
   /** False leaves the values undefined, for a model whose weights are loaded next (default true). */
   draw?: boolean;
 }
@@ -67,7 +70,7 @@ export interface InitializerOptions {
 export class Initializer {
   private readonly seed: number;
   private readonly device: Device;
-  private readonly weightDtype: 'float32' | 'bfloat16';
+  private readonly weightDtype: WeightDtype;
   private readonly draw: boolean;
   private stream = 0;
 
@@ -88,7 +91,7 @@ export class Initializer {
     return this.make(shape, distribution, 'float32');
   }
 
-  private make(shape: readonly number[], distribution: Distribution, dtype: 'float32' | 'bfloat16'): Tensor {
+  private make(shape: readonly number[], distribution: Distribution, dtype: WeightDtype): Tensor {
     const parameter = keep(new Tensor(native().emptyTensor(shape, dtype, resolveDevice(this.device))));
     parameter.requiresGrad = true;
     const stream = this.stream++;

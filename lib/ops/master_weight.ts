@@ -2,9 +2,10 @@ import { type DType, type NativeTensor, native } from '../native/load';
 import { ACCUMULATED, type Gradient } from '../tensor/autograd';
 import type { Tensor } from '../tensor/tensor';
 
-/** The tensor to multiply x by: for bfloat16 x and a float32 master weight its cached bfloat16 copy. */
+/** The tensor to multiply x by: for 16-bit x and a float32 master weight its cached 16-bit copy. */
 export function multiplicand(x: Tensor, weight: Tensor): Tensor {
-  return x.dtype === 'bfloat16' && weight.dtype === 'float32' ? weight.castCached('bfloat16') : weight;
+  const is16Bit = x.dtype === 'bfloat16' || x.dtype === 'float16';
+  return is16Bit && weight.dtype === 'float32' ? weight.castCached(x.dtype) : weight;
 }
 
 /** A parameter in a backward pass: whether its gradient is wanted, and the one it has already, to add to. */
@@ -15,7 +16,7 @@ export interface Wanted {
 
 /**
  * Gradients of a linear layer's weight, `duᵀ x`, and bias, the sum of `du` over rows, from one reading of `du`. Both are
- * summed in float32; that of a weight which is itself bfloat16 is rounded once and cannot be added in place.
+ * summed in float32; that of a weight which itself has 16 bits is rounded once and cannot be added in place.
  *
  * @param du [..., out]
  * @param x [..., in]

@@ -57,6 +57,7 @@ describe('defaults', () => {
         LR_SCHEDULER: 'cosine',
         OPTIMIZER: 'adamw',
         OPT_LEVEL: 'O1',
+        AMP_DTYPE: 'bfloat16',
         AUTO_RESUME: false,
         USE_CHECKPOINT: false,
         CLIP_GRAD: 0,

@@ -4,6 +4,7 @@ import { type Training, trainEpoch } from '../../lib/engine/train_epoch';
 import { createTask } from '../../lib/models';
 import { native } from '../../lib/native/load';
 import { AdamW } from '../../lib/optim/adamw';
+import { LossScaler } from '../../lib/optim/loss_scale';
 import { CosineSchedule } from '../../lib/optim/schedule';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
@@ -21,7 +22,18 @@ async function withTraining(opts: string[], use: (training: Training) => Promise
   const loader = trainLoader(config, dataset, 1);
   const optimizer = new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS });
   const schedule = new CosineSchedule(optimizer, { totalSteps: 1000, warmupSteps: 100 });
-  await use({ config, task, dataset, loader, optimizer, schedule, device: 'cpu', seed: 1, emit: () => {} });
+  await use({
+    config,
+    task,
+    dataset,
+    loader,
+    optimizer,
+    schedule,
+    device: 'cpu',
+    scaler: null,
+    seed: 1,
+    emit: () => {},
+  });
   optimizer.dispose();
   task.dispose();
 }
@@ -83,4 +95,27 @@ test('accumulated micro-batches have the gradient of one large batch', async () 
   const largest = Math.max(...whole.map(Math.abs));
   expect(largest).toBeGreaterThan(0);
   expect(Math.max(...whole.map((x, i) => Math.abs(x - parts[i]!)))).toBeLessThan(1e-5 * largest);
+});
+
+test('a scaled loss learns the same, and an update that overflows is left out', async () => {
+  const losses = async (make: () => LossScaler | null) => {
+    const values: number[] = [];
+    const warnings: string[] = [];
+    await withTraining([], async (training) => {
+      const emit = (event: EngineEvent) => {
+        if (event.kind === 'train') values.push(event.loss);
+        if (event.kind === 'message') warnings.push(event.text);
+      };
+      const scaled = { ...training, scaler: make(), emit };
+      for (let epoch = 20; epoch < 23; epoch++) await trainEpoch(scaled, epoch);
+    });
+    return { values, warnings };
+  };
+  const plain = await losses(() => null);
+  const scaled = await losses(() => new LossScaler());
+  // A power of two changes no digit.
+  expect(scaled).toEqual(plain);
+  const overflowing = await losses(() => new LossScaler({ scale: 2 ** 127 }));
+  expect(overflowing.warnings[0]).toMatch(/overflowed float16: an update was left out/);
+  expect(overflowing.values.at(-1)).not.toBe(plain.values.at(-1));
 });

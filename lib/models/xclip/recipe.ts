@@ -109,7 +109,7 @@ export async function createXclipTask(
     device: options.device ?? (MODEL.DEVICE as Device),
     seed: SEED,
     init: MODEL.PRETRAINED === null && MODEL.ARCH === 'custom' ? 'scratch' : 'finetune',
-    computeDtype: TRAIN.OPT_LEVEL === 'O0' ? 'float32' : 'bfloat16',
+    computeDtype: TRAIN.OPT_LEVEL === 'O0' ? 'float32' : (TRAIN.AMP_DTYPE as ComputeDtype),
     dropPathRate: MODEL.DROP_PATH_RATE,
   });
   try {

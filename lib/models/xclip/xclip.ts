@@ -10,7 +10,7 @@ import { scope } from '../../tensor/scope';
 import { type Device, describe, type Tensor } from '../../tensor/tensor';
 import { encodeText, type TextInput, type TextTower } from '../clip/text';
 import { TextCache } from '../clip/text_cache';
-import { type ComputeDtype, inDtype } from '../dtype';
+import { type ComputeDtype, checkComputeDtype, inDtype } from '../dtype';
 import { type Classification, type ClassifyOptions, classify, embedTexts, embedVideo } from './classify';
 import type { Geometry } from './geometry';
 import { type InitialValues, initializeXclip } from './initialize';
@@ -27,7 +27,7 @@ export interface XclipOptions {
   init?: InitialValues | 'none';
   /** What activations are computed in (default float32). */
   computeDtype?: ComputeDtype;
-  /** Dtype of the weights of matrix products: bfloat16 halves a model that is not trained (default float32). */
+  /** Dtype of the weights of matrix products: 16 bits halve a model that is not trained (default float32). */
   weightDtype?: ComputeDtype;
   /** Largest probability of dropping a residual branch in training (default 0). */
   dropPathRate?: number;
@@ -35,7 +35,7 @@ export interface XclipOptions {
 
 export interface LoadXclipOptions {
   device?: Device;
-  /** What to compute in (default float32); with bfloat16 the weights of matrix products are stored so, too. */
+  /** What to compute in (default float32); with a 16-bit one the weights of matrix products are stored so, too. */
   dtype?: ComputeDtype;
   /** Keep float32 parameters that require gradients (default false: nothing is recorded). */
   trainable?: boolean;
@@ -86,6 +86,7 @@ export class XCLIP extends Module implements TextTower {
     super();
     const { embedDim, visionWidth, textWidth, textLayers, textHeads, contextLength, vocabSize } = geometry;
     this.computeDtype = options.computeDtype ?? 'float32';
+    checkComputeDtype(this.computeDtype, options.device);
     const init = new Initializer({ device: options.device, weightDtype: options.weightDtype, draw: false });
     this.positional_embedding = init.vector([contextLength, textWidth], normal(0.01));
     this.text_projection = init.weight([textWidth, embedDim], normal(textWidth ** -0.5));
