@@ -205,7 +205,7 @@ void cuda::attention_backward_scalar(const AttentionBackwardArgs& args) {
         {blocks_for(a.batch * a.heads * chunks * key_tiles, 1), kScalarThreads, sizeof(BackwardShared)}, args,
         delta.data<float>(), logit_scale(a), key_tiles, chunks, vectors);
     const unsigned query_tiles = blocks_for(args.dq_rows, kQueries);
-    const int64_t sequences = a.q_batch == 0 ? std::min<int64_t>(a.batch, 1) : a.batch;
+    const int64_t sequences = a.q_batch == 0 ? 1 : a.batch;
     launch_kernel(
         attention_query_gradients_kernel<T>,
         {blocks_for(sequences * a.heads * chunks * query_tiles, 1), kScalarThreads, sizeof(BackwardShared)},
