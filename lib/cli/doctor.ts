@@ -43,9 +43,9 @@ function doctor(): void {
   row('processor', `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} threads`);
   row('features', processorFlags());
   row('memory', `${gigabytes(freemem())} of ${gigabytes(totalmem())} free`);
-  const works = [tryAddon('compute addon', computeFacts), tryAddon('decode addon', decodeFacts)].every(
-    Boolean,
-  );
+  const computes = tryAddon('compute addon', computeFacts);
+  if (computes) cudaRows();
+  const works = [computes, tryAddon('decode addon', decodeFacts)].every(Boolean);
   for (const path of loadedLibraries()) row(basename(path).split('.')[0]!, path);
   if (works) {
     print('\nEverything is in place.');
@@ -57,9 +57,19 @@ function doctor(): void {
 
 function computeFacts(): string {
   const addon = native();
-  const devices = (['cpu', 'cuda'] as const).filter((device) => addon.deviceAvailable(device));
   const path = process.env.NATIVE_COMPUTE_PATH ?? join(packageRoot(), 'build/Release/compute.node');
-  return `${path}; devices: ${devices.join(', ')}; ${addon.kernels().length} kernels`;
+  return `${path}; ${addon.kernels().length} kernels`;
+}
+
+/** What CUDA there is, and in one line whether it is used and if not why. */
+function cudaRows(): void {
+  const { built, unavailable, facts } = native().deviceReport('cuda');
+  row('cuda', unavailable ? `not used: ${unavailable}` : 'used by default; --device cpu turns it off');
+  if (!built) return;
+  const { driver, runtime, architectures, ...devices } = facts;
+  row('cuda driver', driver === 'none' ? 'not installed' : `supports CUDA ${driver}`);
+  row('cuda build', `CUDA ${runtime} for ${architectures}`);
+  for (const [name, description] of Object.entries(devices)) row(`cuda ${name}`, description);
 }
 
 function decodeFacts(): string {
