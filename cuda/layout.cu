@@ -10,6 +10,7 @@
 #include "common/strided.cuh"
 #include "common/strided_copy.h"
 #include "common/vector.cuh"
+#include "common/words.h"
 #include "ops/layout.h"
 
 namespace native {
@@ -122,27 +123,6 @@ void copy_rows(const void* x, void* y, const StridedLoop& loop) {
                 last < 0 ? 0 : loop.stride[0][last], last < 0 ? 0 : loop.stride[1][last], items);
 }
 
-// Calls f(TypeTag<Word>{}) for the word of an element ...
-template <class F>
-void visit_element(int bytes, F&& f) {
-  switch (bytes) {
-    case 1:
-      return f(TypeTag<uint8_t>{});
-    case 2:
-      return f(TypeTag<uint16_t>{});
-    case 4:
-      return f(TypeTag<uint32_t>{});
-    default:
-      return f(TypeTag<uint2>{});
-  }
-}
-// ... or of 16 bytes.
-template <class F>
-void visit_word(int bytes, F&& f) {
-  if (bytes == 16) return f(TypeTag<uint4>{});
-  visit_element(bytes, f);
-}
-
 // Contiguous rows in the widest words that divide their length, strides and addresses: the same loop with
 // other elements. Returns the size of a word.
 int widen(const StridedCopyArgs& a, StridedLoop* loop) {
@@ -153,7 +133,7 @@ int widen(const StridedCopyArgs& a, StridedLoop* loop) {
   for (int d = 0; d < last; ++d) {
     all |= static_cast<uint64_t>((loop->stride[0][d] | loop->stride[1][d]) * a.element_size);
   }
-  const int word = static_cast<int>(std::min<uint64_t>(16, all & -all)), factor = word / a.element_size;
+  const int word = widest_word(all), factor = word / a.element_size;
   loop->size[last] /= factor;
   for (int d = 0; d < last; ++d) {
     loop->stride[0][d] /= factor;

@@ -1,5 +1,5 @@
-// Sums and extremes over the threads that share a row, always combined in the same order, so that a result
-// depends on its operands alone. Every thread receives the result.
+// Sums and extremes over the lanes of a warp, always combined in the same order, so that a result depends on
+// its operands alone. Every lane receives the result.
 #pragma once
 
 #include <cstring>
@@ -41,37 +41,5 @@ __device__ __forceinline__ T warp_reduce(Op op, T value, int first = 1) {
   for (int mask = kWarpSize / 2; mask >= first; mask >>= 1) value = op(value, exchange(value, mask));
   return value;
 }
-
-// The threads that work on one row: a warp (warps = 1) or a block of `warps` warps, which then needs shared
-// memory for one value per warp.
-template <int warps>
-struct Team {
-  static constexpr int kThreads = warps * kWarpSize;
-
-  __device__ __forceinline__ static int thread() {
-    return warps == 1 ? lane_index() : static_cast<int>(threadIdx.x);
-  }
-  // Which row the team takes when a block holds `teams` of them.
-  __device__ __forceinline__ static int64_t row(int teams) {
-    return warps == 1 ? static_cast<int64_t>(blockIdx.x) * teams + warp_index()
-                      : static_cast<int64_t>(blockIdx.x);
-  }
-
-  // `scratch` holds `warps` values; it may be used again at once.
-  template <class Op, class T>
-  __device__ __forceinline__ static T reduce(Op op, T value, T* scratch) {
-    value = warp_reduce(op, value);
-    if constexpr (warps > 1) {
-      const int warp = warp_index();
-      if (lane_index() == 0) scratch[warp] = value;
-      block_barrier();
-      value = scratch[0];
-#pragma unroll
-      for (int w = 1; w < warps; ++w) value = op(value, scratch[w]);
-      block_barrier();
-    }
-    return value;
-  }
-};
 
 }  // namespace native::cuda

@@ -15,12 +15,13 @@ template <class T>
 inline constexpr int kVectorWidth = 16 / static_cast<int>(sizeof(T));
 
 // `width` elements as they lie in memory: half the registers of floats when T has 16 bits. width x sizeof(T)
-// is a multiple of 16, or width is 1.
+// is a multiple of 16, or 8 (where the other operand has 32 bits), or width is 1.
 template <class T, int width>
 struct Packed {
-  using Word = std::conditional_t<sizeof(T) == 4, float4, uint4>;
-  static constexpr int kWords = width * static_cast<int>(sizeof(T)) / 16;
-  static_assert(kWords * 16 == width * static_cast<int>(sizeof(T)), "vectors are whole 16-byte words");
+  static constexpr int kBytes = width * static_cast<int>(sizeof(T));
+  using Word = std::conditional_t<sizeof(T) == 4, float4, std::conditional_t<kBytes == 8, uint2, uint4>>;
+  static constexpr int kWords = kBytes / static_cast<int>(sizeof(Word));
+  static_assert(kWords * static_cast<int>(sizeof(Word)) == kBytes, "vectors are whole words");
   Word words[kWords];
 };
 template <class T>
@@ -69,6 +70,12 @@ __device__ __forceinline__ void unpack(const Packed<T, width>& packed, float (&v
       values[4 * i + 2] = packed.words[i].z;
       values[4 * i + 3] = packed.words[i].w;
     }
+  } else if constexpr (Packed<T, width>::kBytes == 8) {
+    const float2 low = unpack2<T>(packed.words[0].x), high = unpack2<T>(packed.words[0].y);
+    values[0] = low.x;
+    values[1] = low.y;
+    values[2] = high.x;
+    values[3] = high.y;
   } else {
 #pragma unroll
     for (int i = 0; i < packed.kWords; ++i) {
@@ -93,6 +100,8 @@ __device__ __forceinline__ Packed<T, width> pack(const float (&values)[width]) {
     for (int i = 0; i < packed.kWords; ++i) {
       packed.words[i] = {values[4 * i], values[4 * i + 1], values[4 * i + 2], values[4 * i + 3]};
     }
+  } else if constexpr (Packed<T, width>::kBytes == 8) {
+    packed.words[0] = {pack2<T>(values[0], values[1]), pack2<T>(values[2], values[3])};
   } else {
 #pragma unroll
     for (int i = 0; i < packed.kWords; ++i) {

@@ -76,6 +76,9 @@ __device__ __forceinline__ float tanh_approx(float x) {
   return y;
 }
 
+// a b rounded for itself: the compiler does not fuse it with a sum that follows.
+__device__ __forceinline__ double rounded_product(double a, double b) { return __dmul_rn(a, b); }
+
 // Conversions between float and the storage types; they round to nearest even.
 template <class T>
 __device__ __forceinline__ float to_float(T value) {
