@@ -53,7 +53,40 @@ __device__ __forceinline__ void load_inputs(Sm90Shared<Tile>& shared, const Tens
   }
 }
 
-// By one warp: stores the slots of `group` as they are written.
+// By one thread: stores the panels of one tile of `group` as they are written. `add`: to what C holds.
+template <class C, class Tile>
+__device__ __forceinline__ void store_tile(Sm90Shared<Tile>& shared, Ring<Tile::kSlots>& slot,
+                                           const TensorMap& c, const TensorMap& aux, const Sm90Params& params,
+                                           const Sm90Work& work, int row, int group, bool add) {
+  for (int block = 0; block < Tile::kBlocks; ++block) {
+    for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance(slots_per_panel(params.aux))) {
+      const int x = work.column + panel * kPanelColumns<C>, y = row + 64 * block;
+      const auto* source = shared.slots[group][slot.index];
+      barrier_wait(shared.slot_written[group][slot.index], slot.phase);
+      if (add) {
+        tma_reduce_add(c, source, x, y, work.batch);
+      } else {
+        tma_store(c, source, x, y, work.batch);
+      }
+      if (params.aux == Sm90Aux::slope) tma_store(aux, source + kPanelBytes, x, y, work.batch);
+      bulk_commit();
+      bulk_wait_read<0>();
+      barrier_arrive(shared.slot_free[group][slot.index]);
+    }
+  }
+}
+
+// By one warp: adds a tile's row sums to what params.row_sum holds, or writes them.
+template <class Tile>
+__device__ __forceinline__ void store_row_sum(const float* sums, const Sm90Params& params, int row,
+                                              bool add) {
+  for (int i = lane_index(); i < 64 * Tile::kBlocks && row + i < params.m; i += kWarpSize) {
+    params.row_sum[row + i] = add ? params.row_sum[row + i] + sums[i] : sums[i];
+  }
+}
+
+// By one warp: all tiles of `group`. Its first lane does what one thread can. Slabs of a tile are added in
+// their order, whichever is ready first.
 template <class C, class Tile>
 __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const TensorMap& c,
                                               const TensorMap& aux, const Sm90Params& params, int group) {
@@ -65,44 +98,21 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
   for (; schedule.valid(); schedule.index += (Tile::kPingPong ? 2 : 1) * schedule.stride) {
     const Sm90Work work = schedule.work();
     const int row = work.row + (Tile::kPingPong ? 0 : group * 64 * Tile::kBlocks);
-    // Slabs are added in their order, whoever is done first.
-    int* turn = nullptr;
-    if (kFloat && params.slabs > 1) {
-      turn = params.turns + 2 * work.tile + group;
-      if (leader) {
+    int* turn = kFloat && params.slabs > 1 ? params.turns + 2 * work.tile + group : nullptr;
+    if (leader) {
+      if (turn) {
         while (load_acquire(turn) != work.slab) {
         }
         fence_async_global();
       }
-      warp_barrier();
-    }
-    const bool add = kFloat && (params.accumulate || work.slab > 0);
-    for (int block = 0; block < Tile::kBlocks; ++block) {
-      for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance(slots_per_panel(params.aux))) {
-        barrier_wait(shared.slot_written[group][slot.index], slot.phase);
-        if (leader) {
-          const int x = work.column + panel * kPanelColumns<C>, y = row + 64 * block;
-          if (add) {
-            tma_reduce_add(c, shared.slots[group][slot.index], x, y, work.batch);
-          } else {
-            tma_store(c, shared.slots[group][slot.index], x, y, work.batch);
-          }
-          if (params.aux == Sm90Aux::slope) {
-            tma_store(aux, shared.slots[group][slot.index + 1], x, y, work.batch);
-          }
-          bulk_commit();
-          bulk_wait_read<0>();
-          barrier_arrive(shared.slot_free[group][slot.index]);
-        }
-      }
+      store_tile<C>(shared, slot, c, aux, params, work, row, group,
+                    kFloat && (params.accumulate || work.slab > 0));
     }
     if constexpr (kFloat) {
       if (params.row_sum && work.column == 0) {
-        const bool add_sum = params.accumulate_row_sum || work.slab > 0;
-        for (int i = lane_index(); i < 64 * Tile::kBlocks && row + i < params.m; i += kWarpSize) {
-          const float sum = shared.weight.row_sum[group][i];
-          params.row_sum[row + i] = add_sum ? params.row_sum[row + i] + sum : sum;
-        }
+        warp_barrier();  // the leader has seen the tile's last panel, and with it the sums
+        store_row_sum<Tile>(shared.weight.row_sum[group], params, row,
+                            params.accumulate_row_sum || work.slab > 0);
         warp_barrier();
       }
       if (turn && leader) {
