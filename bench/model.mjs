@@ -1,9 +1,9 @@
 // One measurement of the whole model, in a process of its own so that peak memory is its own.
 //
-//   node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS]
+//   node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE]
 //
 // Random weights; text features are encoded elsewhere and given, as with a frozen text tower. Prints one JSON line with
-// the median seconds per step; with infer also how late a 10 ms timer was while the model computed.
+// the median seconds per step and peak memory; with infer also how late a 10 ms timer was while the model computed.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -16,21 +16,22 @@ const { scope } = require(join(root, 'dist/tensor/scope'));
 const { tensor } = require(join(root, 'dist/tensor/tensor'));
 const { crossEntropy } = require(join(root, 'dist/ops'));
 const { AdamW } = require(join(root, 'dist/optim'));
-const { native } = require(join(root, 'dist/native/load'));
+const { memory, resetPeakMemory, setDefaultDevice, synchronize } = require(join(root, 'dist/native/device'));
 const { Philox } = require(join(root, 'dist/base/philox'));
 
-const [mode, arch, frameCount, batchSize, precision, classCount = '400', repeatCount = '5'] =
+const [mode, arch, frameCount, batchSize, precision, classCount = '400', repeatCount = '5', device = 'cpu'] =
   process.argv.slice(2);
 const archs = { b32: 'ViT-B/32', b16: 'ViT-B/16', l14: 'ViT-L/14' };
 if (!['infer', 'train'].includes(mode) || !(arch in archs)) {
   console.error(
-    'usage: node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS]',
+    'usage: node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE]',
   );
   process.exit(1);
 }
 const [frames, batch, classes, repeats] = [frameCount, batchSize, classCount, repeatCount].map(Number);
 const dtype = precision === 'bf16' ? 'bfloat16' : 'float32';
 
+setDefaultDevice(device);
 const geometry = { ...ZOO[archs[arch]], arch: archs[arch], frames };
 const model = new XCLIP(geometry, {
   seed: 1,
@@ -85,7 +86,7 @@ if (mode === 'infer') {
     });
     optimizer.step();
     await loss.data();
-    await native().synchronize('cpu');
+    await synchronize();
     seconds.push((performance.now() - start) / 1000);
     loss.dispose();
   }
@@ -100,9 +101,11 @@ console.log(
     batch,
     dtype: precision,
     classes,
-    seconds: Number(step.toFixed(4)),
+    device,
+    seconds: Number(step.toFixed(device === 'cpu' ? 4 : 6)),
     videosPerSecond: Number((batch / step).toFixed(3)),
     peakRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
+    peakDeviceMb: Math.round(memory().peakBytes / 2 ** 20),
     ...(lateness.length > 0 && {
       timerLateP99Ms: Number(lateness[Math.floor(lateness.length * 0.99)].toFixed(1)),
     }),

@@ -6,6 +6,7 @@ import { VideoLoader } from '../data/loader';
 import { type Planner, testPlanner, trainPlanner } from '../data/plan';
 import { reorderFrames } from '../data/transforms/frame_order';
 import { VideoDataset } from '../data/video_dataset';
+import { type Device, resolveDevice } from '../native/device';
 
 /** The class names that a configuration means. @throws ERR_LABELS, ERR_CONFIG_VALUE when their number is another */
 export function classNamesOf(config: Config): string[] {
@@ -94,6 +95,7 @@ export function trainLoader(
         : undefined,
     multiLabel: { numClasses: DATA.NUM_CLASSES, smoothing: AUG.LABEL_SMOOTH },
     onError: DATA.ON_ERROR,
+    pixelWork: pixelWorkOf(config),
     signal,
   });
   if (loader.batchesPerEpoch === 0) {
@@ -121,8 +123,14 @@ export function testLoader(
     seed,
     training: false,
     onError: DATA.ON_ERROR,
+    pixelWork: pixelWorkOf(config),
     signal,
   });
+}
+
+/** A GPU takes bytes and does the rest itself; on the CPU pixels are finished while they are decoded. */
+function pixelWorkOf({ MODEL }: Config): 'host' | 'device' {
+  return resolveDevice(MODEL.DEVICE as Device) === 'cuda' ? 'device' : 'host';
 }
 
 /** Refuses a file that is not there, before any work. @param key the configuration key that names it */
