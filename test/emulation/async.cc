@@ -52,17 +52,14 @@ void complete_bytes(Block& block, uint32_t offset, int bytes) {
 
 struct AsyncView {
   std::vector<unsigned char> bytes;
-  std::vector<int> writer;  // of 16-byte chunks: 1 + the thread whose store has not been carried over; 0 none
 };
-
-AsyncView& view_of(Block& block) {
-  AsyncView& view = block.states.get<AsyncView>();
-  if (view.bytes.empty()) {
-    view.bytes.assign(block.shared_bytes, 0xFF);
-    view.writer.assign(block.shared_bytes / 16 + 1, 0);
-  }
-  return view;
-}
+struct SharedStore {
+  uint32_t offset;
+  size_t bytes;
+};
+struct SharedStores {  // of a thread since its last fence
+  std::vector<SharedStore> unfenced;
+};
 
 // Calls f(shared offset, global address or null when outside, bytes) for pieces of 16 bytes of a box.
 template <class F>
@@ -162,31 +159,23 @@ Block& cluster_block(int rank, const char* what) {
   return block;
 }
 
-unsigned char* async_view(Block& block) { return view_of(block).bytes.data(); }
+unsigned char* async_view(Block& block) {
+  std::vector<unsigned char>& bytes = block.states.get<AsyncView>().bytes;
+  if (bytes.empty()) bytes.assign(block.shared_bytes, 0xFF);
+  return bytes.data();
+}
 
 void note_shared_store(const void* pointer, size_t bytes) {
-  AsyncView& view = view_of(current_block());
-  const uint32_t offset = shared_offset(pointer, bytes, 16, "store");
-  for (uint32_t chunk = offset / 16; chunk < (offset + bytes) / 16; ++chunk) {
-    view.writer[chunk] = current().thread + 1;
-  }
+  thread_state<SharedStores>().unfenced.push_back({shared_offset(pointer, bytes, bytes, "store"), bytes});
 }
 
 void fence_async_view() {
   Block& block = current_block();
-  AsyncView& view = view_of(block);
-  constexpr size_t kPart = 1024;
-  for (size_t part = 0; part < block.shared_bytes; part += kPart) {
-    const size_t end = part + kPart < block.shared_bytes ? part + kPart : block.shared_bytes;
-    if (std::memcmp(block.shared + part, view.bytes.data() + part, end - part) == 0) continue;
-    for (size_t chunk = part / 16; chunk * 16 < end; ++chunk) {
-      int& writer = view.writer[chunk];
-      if (writer && writer != current().thread + 1) continue;
-      writer = 0;
-      const size_t bytes = end - chunk * 16 < 16 ? end - chunk * 16 : 16;
-      std::memcpy(view.bytes.data() + chunk * 16, block.shared + chunk * 16, bytes);
-    }
-  }
+  unsigned char* view = async_view(block);
+  auto& mine = thread_state<SharedStores>().unfenced;
+  for (const SharedStore& store : mine)
+    std::memcpy(view + store.offset, block.shared + store.offset, store.bytes);
+  mine.clear();
 }
 
 void bulk_load(void* shared, const CUtensorMap& map, const void* barrier, const int (&at)[3], uint32_t mask,
@@ -205,7 +194,6 @@ void bulk_load(void* shared, const CUtensorMap& map, const void* barrier, const 
     walk_box(fields, start, origin, [&](uint32_t offset, unsigned char*, int64_t, int64_t) {
       std::memset(target.shared + offset, 0xFF, 16);
       std::memset(view + offset, 0xFF, 16);
-      view_of(target).writer[offset / 16] = 0;
     });
     background(&target, [=, &target] {
       const int from[3] = {place[0], place[1], place[2]};

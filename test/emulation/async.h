@@ -2,9 +2,9 @@
 // copy engine, and its view of shared memory. For the emulated primitives of hopper.cuh.
 //
 // Two proxies: ordinary stores go to the block's shared memory, the engine and wgmma read a copy of it (the
-// asynchronous view). fence_async_view() carries the calling thread's stores over. What the engine writes
-// appears in both, at a random time between the start of a copy and the end of its barrier's phase; until
-// then the bytes are NaN.
+// asynchronous view). fence_async_view() carries over what the calling thread stored by primitives. What the
+// engine writes appears in both, at a random time between the start of a copy and the end of its barrier's
+// phase; until then the bytes are NaN.
 #pragma once
 
 #include <cuda.h>
@@ -26,7 +26,7 @@ Block& cluster_block(int rank, const char* what);
 
 // The asynchronous view of a block's shared memory.
 unsigned char* async_view(Block& block);
-// Bytes that an instruction stored for the running thread: nobody else's fence carries them over.
+// Bytes that the running thread stores; its next fence carries them over.
 void note_shared_store(const void* pointer, size_t bytes);
 void fence_async_view();
 

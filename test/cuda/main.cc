@@ -1,0 +1,23 @@
+// The runner of the CUDA tests. On the emulated device every fresh block of memory is poisoned, so that what
+// a kernel forgets to write, or reads without its being written, is NaN.
+#define DOCTEST_CONFIG_IMPLEMENT
+#define DOCTEST_CONFIG_NO_SHORT_MACRO_NAMES
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "core/device.h"
+
+int main(int argc, char** argv) {
+  setenv("NATIVE_CUDA_POISON", "1", 1);
+  const std::string unavailable = native::device_report(native::DeviceType::cuda).unavailable;
+  if (!unavailable.empty()) {
+    std::fprintf(stderr, "cuda_test: %s\n", unavailable.c_str());
+    return 1;
+  }
+  doctest::Context context(argc, argv);
+  const int result = context.run();
+  std::fflush(stdout);
+  std::_Exit(result);  // the backend's threads live as long as the process
+}

@@ -1,0 +1,264 @@
+// The functions of cuda_runtime.h on the device: errors, facts, memory, the driver's functions.
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "device_facts.h"
+#include "driver.h"
+#include "streams.h"
+
+namespace {
+
+constexpr size_t kPage = 4096;
+thread_local cudaError_t g_last = cudaSuccess;
+thread_local std::string g_text;  // of the last launch failure this thread was told
+
+std::mutex g_mutex;
+std::map<uintptr_t, size_t> g_allocations;  // device memory
+std::map<std::string, void*>& driver_functions() {
+  static std::map<std::string, void*> functions;
+  return functions;
+}
+size_t g_limit = size_t{4} << 30, g_used = 0;
+
+// Whole pages, the last byte in front of a page that cannot be touched.
+size_t pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+
+}  // namespace
+
+namespace emulation {
+
+cudaError_t remember(cudaError_t error) {
+  if (error != cudaSuccess) g_last = error;
+  return error;
+}
+
+cudaError_t tell(const std::shared_ptr<Failure>& failure) {
+  if (!failure || failure->told.exchange(true)) return cudaSuccess;
+  g_text = failure->text;
+  return remember(cudaErrorLaunchFailure);
+}
+
+void set_memory_limit(size_t bytes) {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  g_limit = bytes;
+}
+
+size_t memory_in_use() {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  return g_used;
+}
+
+bool is_device_memory(const void* pointer, size_t bytes) {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  const auto address = reinterpret_cast<uintptr_t>(pointer);
+  auto after = g_allocations.upper_bound(address);
+  if (after == g_allocations.begin()) return false;
+  --after;
+  return address + bytes <= after->first + after->second;
+}
+
+void provide_driver_function(const char* symbol, void* function) { driver_functions()[symbol] = function; }
+
+}  // namespace emulation
+
+using namespace emulation;
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
+    case cudaErrorNotReady:
+      return "device not ready";
+    case cudaErrorCooperativeLaunchTooLarge:
+      return "too many blocks in cooperative launch";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    case cudaErrorLaunchFailure:
+      return g_text.c_str();
+    default:
+      return "unknown error";
+  }
+}
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+    default:
+      return "cudaError";
+  }
+}
+
+cudaError_t cudaPeekAtLastError() { return g_last; }
+
+cudaError_t cudaGetLastError() { return std::exchange(g_last, cudaSuccess); }
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  // As on a machine, the variable can hide the device.
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  *count = visible && std::strcmp(visible, "0") != 0 ? 0 : 1;
+  return *count ? cudaSuccess : remember(cudaErrorNoDevice);
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }
+cudaError_t cudaInitDevice(int device, unsigned, unsigned) { return cudaSetDevice(device); }
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return remember(cudaErrorInvalidDevice);
+  *properties = {};
+  std::strncpy(properties->name, kDeviceName, sizeof properties->name - 1);
+  {
+    std::lock_guard<std::mutex> lock(g_mutex);
+    properties->totalGlobalMem = g_limit;
+  }
+  properties->sharedMemPerBlock = kSharedDefaultLimit;
+  properties->sharedMemPerBlockOptin = kSharedLimit;
+  properties->sharedMemPerMultiprocessor = kSharedPerMultiprocessor;
+  properties->major = kMajor;
+  properties->minor = kMinor;
+  properties->multiProcessorCount = kMultiprocessors;
+  properties->maxThreadsPerBlock = kThreadsPerBlock;
+  properties->maxThreadsPerMultiProcessor = kThreadsPerMultiprocessor;
+  properties->warpSize = 32;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device != 0) return remember(cudaErrorInvalidDevice);
+  switch (attribute) {
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = kThreadsPerBlock;
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+      *value = static_cast<int>(kSharedDefaultLimit);
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = static_cast<int>(kSharedLimit);
+      return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = static_cast<int>(kSharedPerMultiprocessor);
+      return cudaSuccess;
+    case cudaDevAttrReservedSharedMemoryPerBlock:
+      *value = static_cast<int>(kSharedReserved);
+      return cudaSuccess;
+    case cudaDevAttrMultiProcessorCount:
+      *value = kMultiprocessors;
+      return cudaSuccess;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      *value = kThreadsPerMultiprocessor;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = kMajor;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = kMinor;
+      return cudaSuccess;
+    case cudaDevAttrWarpSize:
+      *value = 32;
+      return cudaSuccess;
+    case cudaDevAttrCooperativeLaunch:
+      *value = 1;
+      return cudaSuccess;
+    default:
+      return remember(cudaErrorInvalidValue);
+  }
+}
+
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  *pointer = nullptr;
+  if (bytes == 0) return cudaSuccess;
+  std::lock_guard<std::mutex> lock(g_mutex);
+  if (bytes > g_limit || g_used > g_limit - bytes) return remember(cudaErrorMemoryAllocation);
+  const size_t size = pages(bytes);
+  void* region =
+      mmap(nullptr, size + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (region == MAP_FAILED) return remember(cudaErrorMemoryAllocation);
+  auto* data = static_cast<unsigned char*>(region) + kPage;
+  mprotect(data, size, PROT_READ | PROT_WRITE);
+  // The end lies at the guard page as far as an alignment of 512 bytes allows.
+  data += (size - bytes) / 512 * 512;
+  std::memset(data, 0xFF, bytes);
+  g_allocations[reinterpret_cast<uintptr_t>(data)] = bytes;
+  g_used += bytes;
+  *pointer = data;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* pointer) {
+  if (!pointer) return cudaSuccess;
+  wait_for_streams();  // like the device
+  std::lock_guard<std::mutex> lock(g_mutex);
+  const auto found = g_allocations.find(reinterpret_cast<uintptr_t>(pointer));
+  if (found == g_allocations.end()) return remember(cudaErrorInvalidValue);
+  const size_t bytes = found->second, size = pages(bytes);
+  g_used -= bytes;
+  g_allocations.erase(found);
+  munmap(static_cast<unsigned char*>(pointer) - (size - bytes) / 512 * 512 - kPage, size + 2 * kPage);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  *pointer = std::malloc(bytes ? bytes : 1);
+  return *pointer ? cudaSuccess : remember(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
+
+cudaError_t cudaFreeHost(void* pointer) {
+  std::free(pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
+  *device = host;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  *total = g_limit;
+  *free = g_limit - g_used;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
+                                             unsigned long long, cudaDriverEntryPointQueryResult* status) {
+  const auto found = driver_functions().find(symbol);
+  *function = found == driver_functions().end() ? nullptr : found->second;
+  if (status) *status = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}

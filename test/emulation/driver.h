@@ -1,0 +1,15 @@
+// What emulated driver functions need.
+#pragma once
+
+#include <cstddef>
+
+namespace emulation {
+
+// Makes a function known to cudaGetDriverEntryPointByVersion; called before main by the file that has it:
+// `static const bool provided = (provide_driver_function("cuTensorMapEncodeTiled", ...), true);`
+void provide_driver_function(const char* symbol, void* function);
+
+// Whether these bytes lie in one allocation of device memory.
+bool is_device_memory(const void* pointer, size_t bytes);
+
+}  // namespace emulation

@@ -1,0 +1,45 @@
+// What tests may ask of the emulated device: the order of fibers, which barriers to leave out, what happened.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace emulation {
+
+// Warps, lanes and blocks run in an order drawn from this seed and the number of the launch since then. The
+// environment variable EMULATION_SEED gives the first one (default 1).
+void set_seed(uint64_t seed);
+
+// A call of a barrier, fence or wait in a kernel.
+struct SiteRecord {
+  std::string file;
+  int line = 0;
+  std::string what;    // "block_barrier"
+  uint64_t calls = 0;  // by single threads, since forget_sites()
+};
+std::vector<SiteRecord> sites();
+void forget_sites();
+// Calls at this place return at once, as if the line were missing. `file` as in SiteRecord.
+void skip(const std::string& file, int line);
+void skip_nothing();
+
+// Mistakes of a launch, planted in every one until taken back: what a bound that is off by one does.
+enum class Plant { nothing, last_block_missing, last_thread_missing };
+void plant(Plant mistake);
+
+struct Statistics {
+  uint64_t launches = 0, threads = 0;
+  uint64_t switches = 0;  // of fibers
+  // Extra passes over shared memory that ldmatrix and stmatrix needed because rows of a matrix met in a bank.
+  uint64_t bank_conflicts = 0;
+};
+Statistics statistics();
+void reset_statistics();
+
+// Bytes of device memory (default 4 GiB) and in use now.
+void set_memory_limit(size_t bytes);
+size_t memory_in_use();
+
+}  // namespace emulation

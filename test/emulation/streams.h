@@ -1,0 +1,87 @@
+// Streams, events and graphs of the emulated runtime.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "cuda_runtime.h"
+#include "grid.h"
+
+namespace emulation {
+
+// What went wrong on a stream; told once, by the next wait for it.
+struct Failure {
+  std::string text;
+  std::atomic<bool> told{false};
+};
+
+struct Task {
+  std::function<void()> work;      // a kernel when not set:
+  std::shared_ptr<Launch> kernel;  // kept by graphs
+};
+
+// One use of an event.
+struct Recording {
+  std::mutex mutex;
+  std::condition_variable ready;
+  bool done = false;
+  double seconds = 0;  // when it was done
+  std::shared_ptr<Failure> failure;
+  void finish(std::shared_ptr<Failure> failure);
+  void wait();
+};
+
+// Gives `failure`, unless it was told before, to cudaGetErrorString of this thread.
+cudaError_t tell(const std::shared_ptr<Failure>& failure);
+cudaError_t remember(cudaError_t error);  // for cudaGetLastError
+// Waits for all that is queued; what failed on the streams is not told by that.
+std::vector<std::shared_ptr<Failure>> wait_for_streams();
+
+}  // namespace emulation
+
+struct EmulatedGraph {
+  std::vector<emulation::Task> tasks;
+  bool spoilt = false;
+};
+struct EmulatedGraphExec {
+  std::vector<emulation::Task> tasks;
+};
+struct EmulatedEvent {
+  std::shared_ptr<emulation::Recording> recording;
+  EmulatedGraph* capture = nullptr;  // it was recorded in
+};
+
+struct EmulatedStream {
+  EmulatedStream();
+  ~EmulatedStream();
+
+  // Queues the task, or adds it to the graph that is being captured.
+  void push(emulation::Task task);
+  std::shared_ptr<emulation::Recording> record();
+  std::shared_ptr<emulation::Failure> synchronize();
+  bool idle();
+
+  EmulatedGraph* capture = nullptr;
+  bool captures = false;  // began the capture, rather than joining it
+
+ private:
+  void run();
+  void execute(const emulation::Task& task, const emulation::Launch* next);
+  void run_kernel(const emulation::Launch& launch, const emulation::Launch* next);
+  void keep(const std::string& text);
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<emulation::Task> tasks_;
+  uint64_t pushed_ = 0, finished_ = 0;
+  bool stop_ = false;
+  std::shared_ptr<emulation::Failure> failure_;  // touched by the stream's thread only
+  std::unique_ptr<emulation::Grid> early_;       // the next kernel, started before its predecessor ended
+  const emulation::Launch* early_launch_ = nullptr;
+  std::thread thread_;
+};
