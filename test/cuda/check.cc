@@ -59,8 +59,9 @@ double rounded(double value, DType dtype) {
 }
 
 Tensor to_device(const Values& values, const Shape& shape, DType dtype, int64_t offset) {
-  CHECK(native::shape_numel(shape) == static_cast<int64_t>(values.size()), "ERR_SHAPE", values.size(),
-        " values for a tensor ", native::shape_string(shape));
+  if (native::shape_numel(shape) != static_cast<int64_t>(values.size())) {
+    native::fail("ERR_SHAPE", values.size(), " values for a tensor ", native::shape_string(shape));
+  }
   std::vector<unsigned char> bytes(values.size() * native::dtype_size(dtype));
   native::visit_any(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -184,7 +185,7 @@ std::string difference(const Values& actual, const Values& expected, double allo
 
 void expect_close(const std::string& what, const Tensor& actual, const Values& expected, double allowed) {
   const std::string text = difference(to_host(actual), expected, allowed);
-  EXPECT_MESSAGE(text.empty(), what << ": " << text);
+  CHECK_MESSAGE(text.empty(), what << ": " << text);
 }
 
 void expect_equal(const std::string& what, const Tensor& actual, const Values& expected) {

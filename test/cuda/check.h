@@ -3,20 +3,18 @@
 // reading a tensor checks them.
 #pragma once
 
-// CHECK is the library's; the tests' own words are TEST_CASE and EXPECT.
-#define DOCTEST_CONFIG_NO_SHORT_MACRO_NAMES
-#include <doctest/doctest.h>
-#define TEST_CASE(name) DOCTEST_TEST_CASE(name)
-#define EXPECT(condition) DOCTEST_CHECK(condition)
-#define EXPECT_MESSAGE(condition, message) DOCTEST_CHECK_MESSAGE(condition, message)
-
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "core/kernel.h"
 #include "core/tensor.h"
+
+// From here on CHECK is the test's, not the library's.
+#undef CHECK
+#include <doctest/doctest.h>
 
 namespace check {
 
@@ -59,9 +57,9 @@ double allowed_error(const Reference& reference, const std::vector<Values>& oper
 // sentence about the worst.
 std::string difference(const Values& actual, const Values& expected, double allowed);
 
-// EXPECTs that there is no difference.
+// CHECKs that there is no difference.
 void expect_close(const std::string& what, const Tensor& actual, const Values& expected, double allowed);
-// EXPECTs equality, of integers or of results that must have the same bits.
+// CHECKs equality, of integers or of results that must have the same bits.
 void expect_equal(const std::string& what, const Tensor& actual, const Values& expected);
 
 // Calls f and returns the message of the native::Error it throws, with its code in front; empty if none.

@@ -1,13 +1,14 @@
 // The runner of the CUDA tests. On the emulated device every fresh block of memory is poisoned, so that what
 // a kernel forgets to write, or reads without its being written, is NaN.
-#define DOCTEST_CONFIG_IMPLEMENT
-#define DOCTEST_CONFIG_NO_SHORT_MACRO_NAMES
-#include <doctest/doctest.h>
 
 #include <cstdio>
 #include <cstdlib>
 
 #include "core/device.h"
+
+#undef CHECK  // the library's
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
 
 int main(int argc, char** argv) {
   setenv("NATIVE_CUDA_POISON", "1", 1);
