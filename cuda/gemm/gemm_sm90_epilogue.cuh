@@ -191,8 +191,8 @@ __device__ __forceinline__ void write_panel_float(unsigned char* slot, float alp
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = 16 * warp + lane_index() / 4 + 8 * half, column = 8 * j + 2 * (lane_index() & 3);
-      *reinterpret_cast<float2*>(slot + swizzle<kRowBytes>(row * kRowBytes + column * 4)) = {
-          alpha * v[4 * j + 2 * half], alpha * v[4 * j + 2 * half + 1]};
+      auto* target = reinterpret_cast<float2*>(slot + swizzle<kRowBytes>(row * kRowBytes + column * 4));
+      store_shared(target, float2{alpha * v[4 * j + 2 * half], alpha * v[4 * j + 2 * half + 1]});
     }
   }
 }

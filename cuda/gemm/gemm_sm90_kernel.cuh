@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
   const int warp = warp_index();
   if constexpr (kFloat) {
     for (int i = static_cast<int>(threadIdx.x); i < 256; i += kSm90Threads) {
-      reinterpret_cast<uint32_t*>(shared.weight.ones)[i] = pack2<T>(1.0f, 1.0f);
+      store_shared(reinterpret_cast<uint32_t*>(shared.weight.ones) + i, pack2<T>(1.0f, 1.0f));
     }
   }
   initialize(shared, params, kFloat);

@@ -4,7 +4,8 @@
 //
 // Two proxies reach shared memory: ordinary accesses (stmatrix too) and the asynchronous one of TMA and
 // wgmma. What ordinary stores wrote is seen by the asynchronous proxy only after fence_async_shared() in the
-// writing threads and then a barrier. What TMA wrote is seen by everybody who waited on its barrier.
+// writing threads and then a barrier. What TMA wrote is seen by everybody who waited on its barrier. Ordinary
+// stores for the asynchronous proxy go through store_shared, so that tests can check the fences.
 #pragma once
 
 #include <cuda.h>
@@ -133,6 +134,12 @@ __device__ __forceinline__ void fence_async_shared() {
 // Orders this thread's ordinary accesses to global memory with those of the asynchronous proxy.
 __device__ __forceinline__ void fence_async_global() {
   asm volatile("fence.proxy.async.global;" ::: "memory");
+}
+
+// An ordinary store of 4, 8 or 16 bytes that TMA or wgmma will read.
+template <class V>
+__device__ __forceinline__ void store_shared(V* shared, V value) {
+  *shared = value;
 }
 
 // Stores four 8x8 matrices of 16-bit elements; the reverse of load_matrix_x4.

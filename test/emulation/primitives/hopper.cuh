@@ -83,6 +83,12 @@ inline void fence_async_shared(Site site = here()) {
 // Global memory has one view here: leaving this fence out changes nothing.
 inline void fence_async_global() {}
 
+template <class V>
+inline void store_shared(V* shared, V value) {
+  emulation::note_shared_store(shared, sizeof(V));
+  *shared = value;
+}
+
 inline void store_matrix_x4(void* row, const uint32_t (&r)[4], Site site = here()) {
   emulation::shared_offset(row, 16, 16, "store_matrix_x4");
   emulation::note_shared_store(row, 16);
