@@ -9,6 +9,7 @@
 #include <primitives/launch.h>
 
 #include "common/dtype.h"
+#include "gemm/gemm_simt.h"
 #include "gemm/tiled_gemm.cuh"
 
 namespace native::cuda {
@@ -139,8 +140,10 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
 #pragma unroll
       for (int k = 0; k < Shape::kDepth; ++k) row_sum += shared.a[buffer][k][summed_row];
     }
-    if (more) store(buffer ^ 1);
-    block_barrier();
+    if (more) {  // the other buffer was read before the last barrier
+      store(buffer ^ 1);
+      block_barrier();
+    }
   }
 
 #pragma unroll
@@ -165,7 +168,6 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
   }
 }
 
-// Index 0 LargeShape, 1 SmallShape.
 constexpr TileKind kTiles[] = {{128, 128, 8, 0.9f}, {64, 64, 16, 0.6f}};
 
 template <class T, class Shape>
@@ -182,12 +184,15 @@ void run(const GemmArgs& args, int slabs) {
 
 }  // namespace
 
-void gemm_simt(const GemmArgs& args) {
-  const Tiling tiling = choose_tiling(kTiles, product_shape(args), current_context().multiprocessors());
+void gemm_simt(const GemmArgs& args, const Tiling& tiling) {
   visit_device_float(args.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     tiling.kind == 0 ? run<T, LargeShape>(args, tiling.slabs) : run<T, SmallShape>(args, tiling.slabs);
   });
+}
+
+void gemm_simt(const GemmArgs& args) {
+  gemm_simt(args, choose_tiling(kTiles, product_shape(args), current_context().multiprocessors()));
 }
 
 }  // namespace native::cuda

@@ -57,8 +57,8 @@ class Sm80Block {
 
   __device__ __forceinline__ void run() {
     multiply();
-    copy_async_wait<0>();
-    block_barrier();
+    block_barrier();  // the reads ahead of the last step, of which nothing is used, before the stages are
+                      // overwritten
     if (kRowSums && sum_rows_) write_row_sums();
     write();
   }
