@@ -1,0 +1,222 @@
+// The CUDA device as a queue: order, errors, faults, memory, uploads, time.
+#include <primitives/launch.h>
+
+#include <atomic>
+#include <cstring>
+#include <future>
+#include <numeric>
+#include <primitives/device.cuh>
+#include <thread>
+
+#include "common/fault.cuh"
+#include "core/tensor.h"
+#include "ops/copy.h"
+#include "runtime/backend.h"
+
+#undef CHECK  // the test's own from here on
+#include <doctest/doctest.h>
+
+using namespace native;
+using namespace native::cuda;
+
+namespace {
+
+DeviceBackend& device() { return backend(DeviceType::cuda); }
+
+std::optional<Error> fence() {
+  std::promise<std::optional<Error>> promise;
+  device().fence([&promise](std::optional<Error> error) { promise.set_value(std::move(error)); });
+  return promise.get_future().get();
+}
+
+// A tensor with a block that the host fills, as the binding makes it.
+Tensor uploaded(const std::vector<float>& values) {
+  const size_t bytes = values.size() * sizeof(float);
+  Tensor x(std::make_shared<Storage>(DeviceType::cuda, bytes, true), {static_cast<int64_t>(values.size())},
+           DType::float32);
+  device().copy_from_host(x.raw(), values.data(), bytes);
+  return x;
+}
+
+std::vector<float> read(const Tensor& x) {
+  std::vector<float> values(static_cast<size_t>(x.numel()), -1);
+  device().copy_to_host(values.data(), x.raw(), x.nbytes());
+  const auto error = fence();
+  REQUIRE_MESSAGE(!error, (error ? error->what() : ""));
+  return values;
+}
+
+std::vector<float> ramp(size_t count, float first) {
+  std::vector<float> values(count);
+  std::iota(values.begin(), values.end(), first);
+  return values;
+}
+
+// y[i] += 1, `rounds` times over: work that takes a while.
+__global__ void increment_kernel(float* y, int count, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) y[i] += 1;
+  }
+}
+
+void increment(const Tensor& y, int rounds) {
+  device().submit({"increment", {y.describe()}}, [&] {
+    launch_kernel(increment_kernel, LaunchShape{dim3(1), 32}, y.data<float>(), static_cast<int>(y.numel()),
+                  rounds);
+  });
+}
+
+__global__ void fault_kernel(FaultReport report, int value) { report.index_range(value, 10); }
+
+void find_fault(int value) {
+  device().submit({"look_up", {"float32[10, 4]", "int32[3]"}}, [value] {
+    launch_kernel(fault_kernel, LaunchShape{dim3(3), 32}, fault_report(), value);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("what the host fills is copied before the call returns, and read back in order") {
+  std::vector<float> values = ramp(1000, 1);
+  const Tensor x = uploaded(values);
+  std::fill(values.begin(), values.end(), 0.f);
+  increment(x, 1);
+  CHECK_EQ(read(x), ramp(1000, 2));
+  increment(x, 2);
+  CHECK_EQ(read(x), ramp(1000, 4));
+}
+
+TEST_CASE("copies larger than one staged piece arrive whole") {
+  std::vector<float> values = ramp((size_t{40} << 20) / sizeof(float) + 3, 0);
+  const Tensor x = uploaded(values);
+  increment(x.rows(x.numel() - 1, 1), 1);  // waits for the last piece
+  values.back() += 1;
+  CHECK(read(x) == values);
+}
+
+TEST_CASE("a block that queued work still uses is not overwritten by the next upload") {
+  const size_t count = 1 << 20;
+  const int kRounds = 20;
+  std::vector<Tensor> results;
+  const void* block = nullptr;
+  for (int i = 0; i < 6; ++i) {
+    const Tensor x = uploaded(ramp(count, static_cast<float>(1000 * i)));
+    // Released while its work is queued: the next upload gets the same block.
+    if (i == 1) block = x.raw();
+    if (i > 1) CHECK_EQ(x.raw(), block);
+    increment(x, kRounds);
+    results.push_back(cast(x, DType::float32));
+    if (i == 0) REQUIRE(!fence());
+  }
+  for (int i = 0; i < 6; ++i) CHECK(read(results[i]) == ramp(count, static_cast<float>(1000 * i + kRounds)));
+}
+
+TEST_CASE("a failed operation is told at the next fence, with its operands, and only there") {
+  device().submit({"broken", {"float32[2, 3]", "int32[4]"}},
+                  [] { fail("ERR_SHAPE", "something does not fit"); });
+  device().submit({"later", {}}, [] { fail("ERR_DTYPE", "not told: it comes second"); });
+  const auto error = fence();
+  REQUIRE(error);
+  CHECK_EQ(error->code(), "ERR_SHAPE");
+  CHECK_EQ(std::string(error->what()), "broken: something does not fit (operands float32[2, 3], int32[4])");
+  CHECK_FALSE(fence());
+}
+
+TEST_CASE("a fault that a kernel found names its operation, at the fence after it") {
+  const Tensor x = uploaded(ramp(4, 0));
+  increment(x, 1);
+  find_fault(77);
+  increment(x, 1);
+  const auto error = fence();
+  REQUIRE(error);
+  CHECK_EQ(error->code(), "ERR_INDEX_RANGE");
+  CHECK_EQ(std::string(error->what()),
+           "look_up: index 77 is outside 0 .. 9 (operands float32[10, 4], int32[3])");
+  CHECK_EQ(read(x), ramp(4, 2));  // the device goes on
+}
+
+TEST_CASE("a fence is told faults of the work before it only") {
+  std::promise<std::optional<Error>> first, second;
+  device().fence([&](std::optional<Error> error) { first.set_value(std::move(error)); });
+  find_fault(-1);
+  device().fence([&](std::optional<Error> error) { second.set_value(std::move(error)); });
+  CHECK_FALSE(first.get_future().get());
+  CHECK(second.get_future().get());
+}
+
+TEST_CASE("synchronous mode throws from the operation") {
+  device().set_synchronous(true);
+  std::string code;
+  try {
+    find_fault(12);
+  } catch (const Error& error) {
+    code = error.code();
+  }
+  device().set_synchronous(false);
+  CHECK_EQ(code, "ERR_INDEX_RANGE");
+}
+
+TEST_CASE("the profile counts operations and their time") {
+  const Tensor x = uploaded(ramp(100, 0));
+  REQUIRE(!fence());
+  device().take_profile();
+  device().set_profiling(true);
+  for (int i = 0; i < 3; ++i) increment(x, 50);
+  device().submit({"broken", {}}, [] { fail("ERR_SHAPE", "no"); });
+  device().set_profiling(false);
+  CHECK(fence());
+  const auto profile = device().take_profile();
+  REQUIRE_EQ(profile.size(), 1);
+  CHECK_EQ(profile[0].name, "increment");
+  CHECK_EQ(profile[0].calls, 3);
+  CHECK(profile[0].seconds > 0);
+  CHECK(device().take_profile().empty());
+}
+
+TEST_CASE("tables and scratch memory live for the operation") {
+  const Tensor y = empty({64}, DType::float32, DeviceType::cuda);
+  const uint64_t live = device().memory().live_bytes;
+  device().submit({"tables", {}}, [&] {
+    std::vector<float> table = ramp(64, 5);
+    const Upload upload(table);
+    const Scratch scratch(4096);
+    CHECK(device().memory().live_bytes > live);
+    std::fill(table.begin(), table.end(), 0.f);
+    check_cuda(cudaMemcpyAsync(y.raw(), upload.data<float>(), 256, cudaMemcpyDeviceToDevice,
+                               current_context().stream()),
+               "copy");
+  });
+  CHECK_EQ(device().memory().live_bytes, live);
+  CHECK_EQ(read(y), ramp(64, 5));
+}
+
+TEST_CASE("threads may queue work side by side") {
+  const int kThreads = 4, kRounds = 25;
+  std::vector<Tensor> tensors;
+  for (int t = 0; t < kThreads; ++t) tensors.push_back(uploaded(ramp(33, static_cast<float>(t))));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kRounds; ++i) increment(tensors[t], 1);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (int t = 0; t < kThreads; ++t) CHECK_EQ(read(tensors[t]), ramp(33, static_cast<float>(t + kRounds)));
+}
+
+TEST_CASE("drain waits for copies to the host too") {
+  const Tensor x = uploaded(ramp(8, 0));
+  increment(x, 1000);
+  std::vector<float> values(8);
+  std::atomic<bool> done{false};
+  device().copy_to_host(values.data(), x.raw(), x.nbytes());
+  device().fence([&](std::optional<Error>) { done = true; });
+  device().drain();
+  CHECK(done);
+  CHECK_EQ(values, ramp(8, 1000));
+}
+
+TEST_CASE("float types of the device") {
+  for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) CHECK(device().computes(dtype));
+  for (const DType dtype : {DType::int64, DType::int32, DType::uint8}) CHECK_FALSE(device().computes(dtype));
+}
