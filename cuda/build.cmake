@@ -2,6 +2,7 @@
 # statically and finds the driver when the program runs, so the same build works on a machine without a GPU.
 # What the compiler says of registers, spills and stack stays beside each object as <name>.o.log, for
 # scripts/check_resources.mjs.
+get_filename_component(SOURCE_ROOT "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 set(WITH_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (when nvcc is found)")
 set(CUDA_TARGETS sm_80 sm_86 sm_89 sm_90a compute_80 CACHE STRING "Architectures; compute_* is PTX for later ones")
 
@@ -21,29 +22,35 @@ if(CUDAToolkit_FOUND)
     list(APPEND CUDA_CODE -gencode=arch=${virtual},code=${target})
   endforeach()
   set(CUDA_FLAGS -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v -Werror all-warnings -Wno-deprecated-gpu-targets
-                 -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Werror -I${CMAKE_SOURCE_DIR}/native
-                 -I${CMAKE_SOURCE_DIR}/cuda)
+                 -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Werror -I${SOURCE_ROOT}/native
+                 -I${SOURCE_ROOT}/cuda)
 
-  file(GLOB_RECURSE CUDA_KERNELS CONFIGURE_DEPENDS cuda/*.cu)
-  foreach(source ${CUDA_KERNELS})
-    file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
-    set(object ${CMAKE_BINARY_DIR}/${name}.o)
-    get_filename_component(folder ${object} DIRECTORY)
-    file(MAKE_DIRECTORY ${folder})
-    add_custom_command(
-      OUTPUT ${object}
-      COMMAND sh -c "\"$0\" \"$@\" >${object}.log 2>&1 || { cat ${object}.log >&2$<SEMICOLON> exit 1$<SEMICOLON> }"
-              ${CUDAToolkit_NVCC_EXECUTABLE} ${CUDA_FLAGS} ${CUDA_CODE} -MD -MF ${object}.d -c ${source} -o ${object}
-      DEPENDS ${source} DEPFILE ${object}.d
-      COMMENT "CUDA ${name}" VERBATIM)
-    set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
-    list(APPEND CUDA_OBJECTS ${object})
-  endforeach()
+  # Compiles .cu sources for every target; their objects are listed in the variable named `result`.
+  function(compile_cuda result)
+    foreach(source ${ARGN})
+      file(RELATIVE_PATH name ${SOURCE_ROOT} ${source})
+      set(object ${CMAKE_BINARY_DIR}/${name}.o)
+      get_filename_component(folder ${object} DIRECTORY)
+      file(MAKE_DIRECTORY ${folder})
+      add_custom_command(
+        OUTPUT ${object}
+        COMMAND sh -c "\"$0\" \"$@\" >${object}.log 2>&1 || { cat ${object}.log >&2$<SEMICOLON> exit 1$<SEMICOLON> }"
+                ${CUDAToolkit_NVCC_EXECUTABLE} ${CUDA_FLAGS} ${CUDA_CODE} -MD -MF ${object}.d -c ${source} -o ${object}
+        DEPENDS ${source} DEPFILE ${object}.d
+        COMMENT "CUDA ${name}" VERBATIM)
+      set_source_files_properties(${object} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
+      list(APPEND objects ${object})
+    endforeach()
+    set(${result} ${objects} PARENT_SCOPE)
+  endfunction()
 
-  file(GLOB_RECURSE CUDA_SOURCES CONFIGURE_DEPENDS cuda/*.cc)
+  file(GLOB_RECURSE CUDA_KERNELS CONFIGURE_DEPENDS ${SOURCE_ROOT}/cuda/*.cu)
+  compile_cuda(CUDA_OBJECTS ${CUDA_KERNELS})
+
+  file(GLOB_RECURSE CUDA_SOURCES CONFIGURE_DEPENDS ${SOURCE_ROOT}/cuda/*.cc)
   string(REPLACE ";" " " targets "${CUDA_TARGETS}")
   add_library(native_cuda OBJECT ${CUDA_SOURCES} ${CUDA_OBJECTS})
-  target_include_directories(native_cuda PRIVATE native cuda)
+  target_include_directories(native_cuda PRIVATE ${SOURCE_ROOT}/native ${SOURCE_ROOT}/cuda)
   target_include_directories(native_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_definitions(native_cuda PRIVATE "NATIVE_CUDA_ARCHITECTURES=\"${targets}\"")
   target_compile_options(native_cuda PRIVATE -Wall -Wextra -Werror)
