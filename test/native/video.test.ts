@@ -166,6 +166,23 @@ describe('loading', () => {
     expect([result.status, result.signal, result.stdout, result.stderr]).toEqual([0, null, '40 1\n', '']);
   });
 
+  test('worker threads can be terminated at any moment, while they load it too', () => {
+    const worker = `const { workerData } = require('node:worker_threads'); const [addonPath, clip] = workerData;
+      const addon = require(addonPath); ${busy}`;
+    const result = node(`${prelude} const { Worker } = require('node:worker_threads');
+      const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+      (async () => {
+        for (let k = 0; k < 15; k++) {
+          const start = () => new Worker(${JSON.stringify(worker)}, { eval: true, workerData: [addonPath, clip] });
+          const workers = [start(), start(), start()];
+          await pause(20 + 10 * k);
+          await Promise.all(workers.map((w) => w.terminate()));
+        }
+        console.log('done');
+      })();`);
+    expect([result.status, result.signal, result.stdout, result.stderr]).toEqual([0, null, 'done\n', '']);
+  });
+
   test('a missing or broken addon is one error with every candidate and a remedy', () => {
     const broken = join(folder, 'broken.node');
     writeFileSync(broken, 'not a library');
