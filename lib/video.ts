@@ -4,6 +4,7 @@
  *
  * - {@link VideoReader}: frames of one video by number or time, in any order.
  * - {@link VideoLoader}: batches of frames out of many videos.
+ * - {@link VideoWriter}: frames to a file, a few at a time.
  *
  * @module
  */
@@ -21,4 +22,13 @@ export {
   type VideoInput,
   VideoReader,
 } from './data/video_reader';
-export type { FrameJitter, VideoInfo, VideoOptions, VideoPlan, VideoSource } from './native/video';
+export { VideoWriter } from './data/video_writer';
+export type {
+  EncodeOptions,
+  EncodeResult,
+  FrameJitter,
+  VideoInfo,
+  VideoOptions,
+  VideoPlan,
+  VideoSource,
+} from './native/video';

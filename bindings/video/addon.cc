@@ -7,6 +7,7 @@
 
 #include "convert.h"
 #include "environment.h"
+#include "recording.h"
 
 extern "C" {
 #include <libavutil/log.h>
@@ -21,6 +22,7 @@ using native::video::Reader;
 using native::video::Stop;
 
 constexpr napi_type_tag kVideoTag = {0x3c5d1a8f5b0e4a61, 0x9a7e2f4c8d6b1053};
+constexpr napi_type_tag kRecordingTag = {0x5af01d3c9e7b4286, 0xb1c84e06d72f953a};
 constexpr napi_type_tag kCancelTag = {0x71e0b6c24fd84b3a, 0x84c9d05a6e1f7b28};
 
 // An open video. Reads run one at a time; closing stops the one that runs.
@@ -241,28 +243,77 @@ Napi::Value close_video(const Napi::CallbackInfo& info, Environment&) {
   return info.Env().Undefined();
 }
 
+Napi::Value encoded(Napi::Env env, const std::string& codec, int64_t frame_count) {
+  Napi::Object result = Napi::Object::New(env);
+  result["codec"] = codec;
+  result["frameCount"] = static_cast<double>(frame_count);
+  return result;
+}
+
 Napi::Value encode_video(const Napi::CallbackInfo& info, Environment& environment) {
   const std::string path = to_path(info[0], "path");
   const auto options = to_encode_options(info[1]);
   const auto frames = to_typed_array(info[2], napi_uint8_array, "frames").As<Napi::Uint8Array>();
   const Flag cancelled = to_cancel(info[3]);
-  const size_t picture = static_cast<size_t>(options.width) * static_cast<size_t>(options.height) * 3;
-  const size_t count = frames.ElementLength() / picture;
-  CHECK(count > 0 && count * picture == frames.ElementLength(), "ERR_ARGUMENT",
-        "frames must hold whole pictures of ", options.width, " x ", options.height,
-        " x 3 bytes and at least one, got ", frames.ElementLength(), " bytes");
+  const int count = to_picture_count(frames, options.width, options.height);
   const uint8_t* const pixels = frames.Data();
   return environment.run(info.Env(), cancelled, {frames}, [=]() -> Result {
-    constexpr int64_t kNoDeadline = int64_t{1} << 40;
-    const std::string codec = native::video::encode(path, options, pixels, static_cast<int64_t>(count),
-                                                    Stop(kNoDeadline, cancelled));
-    return [codec, count](Napi::Env env) {
-      Napi::Object result = Napi::Object::New(env);
-      result["codec"] = codec;
-      result["frameCount"] = count;
-      return result;
-    };
+    const Stop stop(Recording::kNoDeadline, cancelled);
+    stop.check(path);
+    native::video::Encoder encoder(path, options);
+    encoder.write(pixels, count, stop);
+    const std::string codec = encoder.finish();
+    return [codec, count](Napi::Env env) { return encoded(env, codec, count); };
   });
+}
+
+std::shared_ptr<Recording> to_recording(const Napi::Value& value) {
+  return unwrap<Recording>(value, kRecordingTag, "the first argument must be a file made by openEncoder");
+}
+
+Napi::Value open_encoder(const Napi::CallbackInfo& info, Environment& environment) {
+  const std::string path = to_path(info[0], "path");
+  const auto options = to_encode_options(info[1]);
+  return environment.run(info.Env(), nullptr, {}, [=]() -> Result {
+    auto encoder = std::make_unique<native::video::Encoder>(path, options);
+    const auto recording = std::make_shared<Recording>(std::move(encoder), options.width, options.height);
+    return [recording](Napi::Env env) { return wrap(env, recording, kRecordingTag); };
+  });
+}
+
+Napi::Value write_frames(const Napi::CallbackInfo& info, Environment& environment) {
+  const auto recording = to_recording(info[0]);
+  const auto frames = to_typed_array(info[1], napi_uint8_array, "frames").As<Napi::Uint8Array>();
+  const Flag cancelled = to_cancel(info[2]);
+  const int count = to_picture_count(frames, recording->width(), recording->height());
+  const uint8_t* const pixels = frames.Data();
+  const auto turn = recording->take_turn();
+  return environment.run(info.Env(), cancelled, {frames}, [=]() -> Result {
+    recording->use(turn, cancelled, [&](native::video::Encoder& encoder, const Stop& stop) {
+      encoder.write(pixels, count, stop);
+    });
+    return undefined;
+  });
+}
+
+Napi::Value finish_encoder(const Napi::CallbackInfo& info, Environment& environment) {
+  const auto recording = to_recording(info[0]);
+  const auto turn = recording->take_turn();
+  return environment.run(info.Env(), nullptr, {}, [=]() -> Result {
+    std::string codec;
+    int64_t count = 0;
+    recording->use(turn, nullptr, [&](native::video::Encoder& encoder, const Stop&) {
+      codec = encoder.finish();
+      count = encoder.frame_count();
+    });
+    recording->close();
+    return [codec, count](Napi::Env env) { return encoded(env, codec, count); };
+  });
+}
+
+Napi::Value close_encoder(const Napi::CallbackInfo& info, Environment&) {
+  to_recording(info[0])->close();
+  return info.Env().Undefined();
 }
 
 Napi::Value create_cancel_token(const Napi::CallbackInfo& info, Environment&) {
@@ -336,6 +387,10 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   add("runPlanOnFrames", promising<run_plan_on_frames>);
   add("closeVideo", throwing<close_video>);
   add("encodeVideo", promising<encode_video>);
+  add("openEncoder", promising<open_encoder>);
+  add("writeFrames", promising<write_frames>);
+  add("finishEncoder", promising<finish_encoder>);
+  add("closeEncoder", throwing<close_encoder>);
   add("createCancelToken", throwing<create_cancel_token>);
   add("cancel", throwing<cancel>);
   add("setWorkerCount", throwing<set_worker_count>);

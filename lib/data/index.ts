@@ -1,4 +1,12 @@
-export type { FrameJitter, VideoInfo, VideoOptions, VideoPlan, VideoSource } from '../native/video';
+export type {
+  EncodeOptions,
+  EncodeResult,
+  FrameJitter,
+  VideoInfo,
+  VideoOptions,
+  VideoPlan,
+  VideoSource,
+} from '../native/video';
 export { Batch, type SampleFailure } from './batch';
 export { type FrameBatch, FrameLoader, type FrameLoaderOptions, type FrameShuffle } from './frame_loader';
 export { readLabels } from './labels';
@@ -49,3 +57,4 @@ export {
   type VideoInput,
   VideoReader,
 } from './video_reader';
+export { VideoWriter } from './video_writer';

@@ -3,7 +3,13 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { CodedError } from '../base/error';
-import { type CancelToken, type VideoAddon, type VideoPlan, videoAddon } from '../native/video';
+import {
+  type CancelToken,
+  type EncoderHandle,
+  type VideoAddon,
+  type VideoPlan,
+  videoAddon,
+} from '../native/video';
 import { Limiter } from './limiter';
 import { formatList, type ListEntry } from './list_file';
 import { requirePlainName } from './pack';
@@ -47,8 +53,8 @@ export interface CacheResult {
   failed: CacheFailure[];
 }
 
-/** A clip is in memory between decoding and encoding; longer ones are refused. */
-const maxBytes = 2 ** 31;
+/** Frames are in memory between decoding and encoding: about so many bytes of each video. */
+const pieceBytes = 2 ** 24;
 const deadlineMs = 600_000;
 
 /**
@@ -122,50 +128,45 @@ async function claim(output: string, settings: CacheSettings): Promise<void> {
 
 async function copyVideo(
   addon: VideoAddon,
-  { source, location }: VideoSample,
+  { source }: VideoSample,
   target: string,
   { shortSide, gop, quality }: CacheSettings,
   cancel: CancelToken,
 ): Promise<void> {
   const video = await addon.openVideo(source, { deadlineMs }, cancel);
-  let frames: Uint8Array;
-  let size: [number, number];
-  const { frameCount, width, height, fps } = addon.videoInfo(video);
+  let copy: EncoderHandle | undefined;
   try {
+    const { frameCount, width, height, fps } = addon.videoInfo(video);
     const smaller =
       Math.min(width, height) > shortSide ? resizeShortSide([width, height], shortSide) : [width, height];
-    size = [even(smaller[0]!), even(smaller[1]!)];
-    const bytes = frameCount * size[0] * size[1] * 3;
-    if (bytes > maxBytes) {
-      throw new CodedError(
-        'ERR_VIDEO_LIMIT',
-        `${location}: ${frameCount} frames of ${size[0]} x ${size[1]} are more than fits into memory; cut the video`,
-      );
+    const size: [number, number] = [even(smaller[0]!), even(smaller[1]!)];
+    const pictureBytes = size[0] * size[1] * 3;
+    const pieceLength = Math.min(frameCount, Math.max(1, Math.floor(pieceBytes / pictureBytes)));
+    const piece = new Uint8Array(pieceLength * pictureBytes);
+    const rate = Math.min(1000, Math.max(0.01, fps));
+    await makeFolder(dirname(target));
+    copy = await addon.openEncoder(target, { width: size[0], height: size[1], fps: rate, gop, quality });
+    for (let first = 0; first < frameCount; first += pieceLength) {
+      const count = Math.min(pieceLength, frameCount - first);
+      const plan: VideoPlan = {
+        frames: Array.from({ length: count }, (_, i) => first + i),
+        resize: size,
+        crops: [[0, 0, ...size]],
+        size,
+        flip: false,
+        jitter: null,
+        gray: false,
+        mean: [0, 0, 0],
+        std: [1, 1, 1],
+      };
+      await addon.runPlan(video, plan, piece, 0, deadlineMs, cancel);
+      await addon.writeFrames(copy, piece.subarray(0, count * pictureBytes), cancel);
     }
-    frames = new Uint8Array(bytes);
-    const plan: VideoPlan = {
-      frames: Array.from({ length: frameCount }, (_, i) => i),
-      resize: size,
-      crops: [[0, 0, ...size]],
-      size,
-      flip: false,
-      jitter: null,
-      gray: false,
-      mean: [0, 0, 0],
-      std: [1, 1, 1],
-    };
-    await addon.runPlan(video, plan, frames, 0, deadlineMs, cancel);
+    await addon.finishEncoder(copy);
   } finally {
     addon.closeVideo(video);
+    if (copy) addon.closeEncoder(copy);
   }
-  await makeFolder(dirname(target));
-  const rate = Math.min(1000, Math.max(0.01, fps));
-  await addon.encodeVideo(
-    target,
-    { width: size[0], height: size[1], fps: rate, gop, quality },
-    frames,
-    cancel,
-  );
 }
 
 function even(side: number): number {

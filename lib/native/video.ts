@@ -92,6 +92,13 @@ export interface VideoPlan {
   std: [number, number, number];
 }
 
+/** What was encoded. */
+export interface EncodeResult {
+  /** `mpeg4` also where `h264` was asked for and libavcodec has no encoder for it. */
+  codec: string;
+  frameCount: number;
+}
+
 /** Settings of the encoder. */
 export interface EncodeOptions {
   /** Size in pixels; both even. */
@@ -112,9 +119,12 @@ export interface EncodeOptions {
 }
 
 declare const videoBrand: unique symbol;
+declare const encoderBrand: unique symbol;
 declare const cancelBrand: unique symbol;
 /** An open video inside the addon. */
 export type VideoHandle = { readonly [videoBrand]: true };
+/** A file that is being encoded, inside the addon. */
+export type EncoderHandle = { readonly [encoderBrand]: true };
 /** A flag that stops the calls it was given to. */
 export type CancelToken = { readonly [cancelBrand]: true };
 
@@ -168,7 +178,15 @@ export interface VideoAddon {
     options: EncodeOptions,
     frames: Uint8Array,
     cancel?: CancelToken,
-  ): Promise<{ codec: string; frameCount: number }>;
+  ): Promise<EncodeResult>;
+  /** The same in pieces. Each call is to be awaited before the next; after an error nothing is left of the file. */
+  openEncoder(path: string, options: EncodeOptions): Promise<EncoderHandle>;
+  /** Appends RGB frames [n, height, width, 3], n >= 1. */
+  writeFrames(encoder: EncoderHandle, frames: Uint8Array, cancel?: CancelToken): Promise<void>;
+  /** Completes the file and closes it. @throws ERR_ARGUMENT without frames, ERR_FILE_WRITE, ERR_VIDEO_ENCODE */
+  finishEncoder(encoder: EncoderHandle): Promise<EncodeResult>;
+  /** Stops a call under way and removes what is written, unless the file is finished. Closing twice is allowed. */
+  closeEncoder(encoder: EncoderHandle): void;
   createCancelToken(): CancelToken;
   cancel(token: CancelToken): void;
   /** Number of worker threads (default: the number of cores). Takes effect for work that has not begun. */

@@ -65,10 +65,26 @@ class PendingFile {
   bool committed_ = false;
 };
 
-class Encoder {
+void check_options(const std::string& path, const EncodeOptions& options) {
+  CHECK(options.width > 0 && options.height > 0 && options.width % 2 == 0 && options.height % 2 == 0,
+        "ERR_ARGUMENT", path, ": width and height must be positive and even, got ", options.width, " x ",
+        options.height);
+  CHECK(options.fps >= 0.01 && options.fps <= 1000, "ERR_ARGUMENT", path, ": fps must be in 0.01..1000, got ",
+        options.fps);
+  CHECK(options.codec == "h264" || options.codec == "mpeg4", "ERR_ARGUMENT", path,
+        ": codec must be h264 or mpeg4, got ", options.codec);
+  CHECK(options.gop >= 1 && options.gop <= 600 && options.b_frames >= 0 && options.b_frames <= 16 &&
+            options.bitrate >= 0 && options.quality >= 1 && options.quality <= 31,
+        "ERR_ARGUMENT", path,
+        ": gop must be in 1..600, bFrames in 0..16, quality in 1..31 and bitrate not negative");
+}
+
+}  // namespace
+
+// The file that is written, its encoder and what converts the colours.
+class Encoder::File {
  public:
-  Encoder(const std::string& path, const EncodeOptions& options)
-      : path_(path), options_(options), file_(path) {
+  File(const std::string& path, const EncodeOptions& options) : path_(path), options_(options), file_(path) {
     try {
       open();
     } catch (...) {
@@ -76,9 +92,9 @@ class Encoder {
       throw;
     }
   }
-  ~Encoder() { release(); }
-  Encoder(const Encoder&) = delete;
-  Encoder& operator=(const Encoder&) = delete;
+  ~File() { release(); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
 
   void add(const uint8_t* rgb, int64_t number) {
     const int row = options_.width * 3;
@@ -205,30 +221,24 @@ class Encoder {
   SwsContext* scaler_ = nullptr;
 };
 
-}  // namespace
+Encoder::Encoder(const std::string& path, const EncodeOptions& options) : path_(path) {
+  check_options(path, options);
+  picture_bytes_ = static_cast<size_t>(options.width) * static_cast<size_t>(options.height) * 3;
+  file_ = std::make_unique<File>(path, options);
+}
 
-std::string encode(const std::string& path, const EncodeOptions& options, const uint8_t* frames,
-                   int64_t count, const Stop& stop) {
-  CHECK(options.width > 0 && options.height > 0 && options.width % 2 == 0 && options.height % 2 == 0,
-        "ERR_ARGUMENT", path, ": width and height must be positive and even, got ", options.width, " x ",
-        options.height);
-  CHECK(options.fps >= 0.01 && options.fps <= 1000, "ERR_ARGUMENT", path, ": fps must be in 0.01..1000, got ",
-        options.fps);
-  CHECK(options.codec == "h264" || options.codec == "mpeg4", "ERR_ARGUMENT", path,
-        ": codec must be h264 or mpeg4, got ", options.codec);
-  CHECK(options.gop >= 1 && options.gop <= 600 && options.b_frames >= 0 && options.b_frames <= 16 &&
-            options.bitrate >= 0 && options.quality >= 1 && options.quality <= 31,
-        "ERR_ARGUMENT", path,
-        ": gop must be in 1..600, bFrames in 0..16, quality in 1..31 and bitrate not negative");
-  CHECK(count > 0, "ERR_ARGUMENT", path, ": there are no frames to write");
-  stop.check(path);
-  Encoder encoder(path, options);
-  const size_t picture = static_cast<size_t>(options.width) * static_cast<size_t>(options.height) * 3;
+Encoder::~Encoder() = default;
+
+void Encoder::write(const uint8_t* frames, int64_t count, const Stop& stop) {
   for (int64_t i = 0; i < count; ++i) {
-    stop.check(path);
-    encoder.add(frames + static_cast<size_t>(i) * picture, i);
+    stop.check(path_);
+    file_->add(frames + static_cast<size_t>(i) * picture_bytes_, frame_count_++);
   }
-  return encoder.finish();
+}
+
+std::string Encoder::finish() {
+  CHECK(frame_count_ > 0, "ERR_ARGUMENT", path_, ": there are no frames to write");
+  return file_->finish();
 }
 
 }  // namespace native::video

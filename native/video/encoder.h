@@ -1,7 +1,9 @@
 // Writes MP4 files.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "stop.h"
@@ -18,11 +20,34 @@ struct EncodeOptions {
   int quality = 4;             // 1 (best) .. 31; for H.264 the rate factor is 16 + quality
 };
 
-// Encodes `count` RGB frames [count, height, width, 3] to YUV 4:2:0 (BT.601) and writes them to `path`, which
-// appears complete or not at all. The same input gives the same bytes. Returns the codec written: "mpeg4"
-// also when "h264" was asked for and libavcodec has no libx264. Throws ERR_ARGUMENT, ERR_FILE_WRITE,
-// ERR_VIDEO_ENCODE, and what `stop` throws.
-std::string encode(const std::string& path, const EncodeOptions& options, const uint8_t* frames,
-                   int64_t count, const Stop& stop);
+// Writes RGB frames as YUV 4:2:0 (BT.601) to a file that appears complete or not at all, a few frames in
+// memory at a time. The same frames give the same bytes, however they are divided among calls.
+class Encoder {
+ public:
+  // Throws ERR_ARGUMENT, ERR_FILE_WRITE, ERR_VIDEO_ENCODE.
+  Encoder(const std::string& path, const EncodeOptions& options);
+  ~Encoder();  // nothing is left of a file that is not finished
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+
+  // Appends RGB frames [count, height, width, 3]. Throws ERR_FILE_WRITE, ERR_VIDEO_ENCODE, and what `stop`
+  // throws; the file cannot be finished after that.
+  void write(const uint8_t* frames, int64_t count, const Stop& stop);
+
+  // Completes the file. Returns the codec written: "mpeg4" also when "h264" was asked for and libavcodec has
+  // no libx264. Throws ERR_ARGUMENT when there are no frames, ERR_FILE_WRITE, ERR_VIDEO_ENCODE.
+  std::string finish();
+
+  int64_t frame_count() const { return frame_count_; }
+  const std::string& path() const { return path_; }
+  size_t picture_bytes() const { return picture_bytes_; }
+
+ private:
+  class File;
+  std::string path_;
+  size_t picture_bytes_;
+  int64_t frame_count_ = 0;
+  std::unique_ptr<File> file_;
+};
 
 }  // namespace native::video

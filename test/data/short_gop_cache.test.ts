@@ -25,10 +25,10 @@ afterAll(() => folder.remove());
 const settings: CacheSettings = { shortSide: 60, gop: 8, quality: 2 };
 const output = () => join(folder.root, 'cached');
 
-async function cache(changed: Partial<CacheSettings> = {}, signal?: AbortSignal) {
+async function cache(changed: Partial<CacheSettings> = {}, signal?: AbortSignal, place = output()) {
   const dataset = await VideoDataset.fromList(folder.list, { root: folder.videos });
   return cacheDataset(dataset, {
-    output: output(),
+    output: place,
     listName: 'list.txt',
     settings: { ...settings, ...changed },
     signal,
@@ -70,6 +70,17 @@ test('the comparison counts clips of both sides', async () => {
   expect(videos).toBe(1);
   expect(before).toBeGreaterThan(0);
   expect(after).toBeGreaterThan(0);
+});
+
+test('a video of several pieces is copied whole', async () => {
+  const path = join(folder.videos, 'b.mov');
+  const options = { width: 960, height: 720, fps: 20, gop: 20 };
+  await videoAddon().encodeVideo(path, options, numberedFrames(19, 960, 720)); // 8 frames to a piece
+  const place = join(folder.root, 'whole');
+  await cache({ shortSide: 720 }, undefined, place);
+  using copy = await VideoReader.open(join(place, 'b.mov.mp4'));
+  const numbers = Array.from({ length: 19 }, (_, i) => i);
+  expect(numbersIn(await copy.getBatch(numbers), 960, 720)).toEqual(numbers);
 });
 
 /** Each pixel twice in both directions. */
