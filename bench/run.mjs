@@ -79,9 +79,9 @@ function cpuModel() {
 
 /** What kernels of the CUDA backend take alone, and beside them PyTorch's. */
 function kernels() {
-  const program = join(root, 'build/cuda_bench');
+  const program = join(root, 'build/gpu/cuda_bench');
   if (!existsSync(program)) {
-    console.error(`kernels: ${program} is missing; build it with: cmake --build build --target cuda_bench`);
+    console.error(`kernels: ${program} is missing; build it with: cmake -S cuda -B build/gpu && cmake --build build/gpu`);
     process.exit(1);
   }
   const folder = mkdtempSync(join(tmpdir(), 'kernels-'));
@@ -126,7 +126,7 @@ function cudaModel() {
     console.log(JSON.stringify(row));
     return row;
   });
-  const { device } = lastLine(execFileSync(join(root, 'build/cuda_bench'), ['none'], { encoding: 'utf8' }));
+  const { device } = lastLine(execFileSync(join(root, 'build/gpu/cuda_bench'), ['none'], { encoding: 'utf8' }));
   console.log(saveResult(`${slugOf(device)}-model`, { device, rows }));
 }
 
