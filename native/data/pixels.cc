@@ -1,79 +1,30 @@
 #include "pixels.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "../core/simd.h"
 
 namespace native::data {
 namespace {
 
-uint8_t luma(const uint8_t* rgb) {
-  return static_cast<uint8_t>((19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 32768) >> 16);
-}
+inline int luma(int r, int g, int b) { return (19595 * r + 38470 * g + 7471 * b + 32768) >> 16; }
 
-// Pillow's blend: away from `degenerate` by `factor`, in float, clamped, truncated.
-uint8_t blend(int degenerate, int value, float factor) {
+// Pillow's blend: away from `degenerate` by `factor`, in float, truncated, clamped.
+inline uint8_t blend(int degenerate, int value, float factor) {
   const float mixed = static_cast<float>(degenerate) + factor * static_cast<float>(value - degenerate);
-  return static_cast<uint8_t>(std::clamp(mixed, 0.0f, 255.0f));
+  return static_cast<uint8_t>(std::clamp(static_cast<int>(mixed), 0, 255));
 }
 
-// Blends every byte with one grey level: a table of 256 entries does it.
-void blend_with(int degenerate, uint8_t* rgb, size_t pixels, float factor) {
-  std::array<uint8_t, 256> table;
-  for (int value = 0; value < 256; ++value)
-    table[static_cast<size_t>(value)] = blend(degenerate, value, factor);
-  for (size_t i = 0; i < pixels * 3; ++i) rgb[i] = table[rgb[i]];
+// Blends every byte with one grey level.
+SIMD_CLONES void blend_with(int degenerate, uint8_t* bytes, size_t count, float factor) {
+  for (size_t i = 0; i < count; ++i) bytes[i] = blend(degenerate, bytes[i], factor);
 }
 
-struct Hsv {
-  uint8_t hue, saturation, value;
-};
-
-// Pillow's 8-bit HSV; single and double precision stand where its C code has them. Without branches that
-// depend on the picture: gray falls out as hue 0, saturation 0.
-Hsv to_hsv(const uint8_t* rgb) {
-  const int r = rgb[0], g = rgb[1], b = rgb[2];
-  const int high = std::max(r, std::max(g, b)), low = std::min(r, std::min(g, b));
-  const bool red = r == high, green = !red && g == high;
-  const double base = red ? 0 : green ? 2 : 4;
-  const int plus = high - (red ? b : green ? r : g), minus = high - (red ? g : green ? b : r);
-  const float range = static_cast<float>(std::max(high - low, 1));
-  const float up = static_cast<float>(plus) / range, down = static_cast<float>(minus) / range;
-  const float sextants = static_cast<float>(base + up - down);  // -1..5
-  const double turn = sextants / 6.0 + 1.0;  // 0.8..1.9, so one comparison gives its fraction
-  const float hue = static_cast<float>(turn >= 1.0 ? turn - 1.0 : turn);
-  const float saturation = static_cast<float>(high - low) / static_cast<float>(std::max(high, 1));
-  return {static_cast<uint8_t>(static_cast<int>(hue * 255.0)),
-          static_cast<uint8_t>(static_cast<int>(saturation * 255.0)), static_cast<uint8_t>(high)};
-}
-
-// What depends on one byte of hue or saturation alone.
-struct HsvTables {
-  std::array<uint8_t, 256> sextant;   // of the hue, 0..5
-  std::array<float, 256> fraction;    // of the hue within it
-  std::array<float, 256> saturation;  // 0..1
-
-  HsvTables() {
-    for (size_t i = 0; i < 256; ++i) {
-      const double position = static_cast<double>(i) * 6.0 / 255.0;
-      const int whole = static_cast<int>(position);
-      sextant[i] = static_cast<uint8_t>(whole % 6);
-      fraction[i] = static_cast<float>(position - whole);
-      saturation[i] = static_cast<float>(static_cast<double>(i) / 255.0);
-    }
-  }
-};
-
-uint8_t rounded(double value) { return static_cast<uint8_t>(static_cast<int>(value + 0.5)); }  // 0..255
-
-void from_hsv(const Hsv& color, const HsvTables& tables, uint8_t* rgb) {
-  // Which of v, p, q, t is red, green and blue in each sextant. Without saturation all four are v.
-  static constexpr uint8_t kPlaces[6][3] = {{0, 3, 1}, {2, 0, 1}, {1, 0, 3}, {1, 2, 0}, {3, 1, 0}, {0, 1, 2}};
-  const uint8_t v = color.value;
-  const float f = tables.fraction[color.hue], fs = tables.saturation[color.saturation];
-  const uint8_t levels[4] = {v, rounded(v * (1.0 - fs)), rounded(v * (1.0 - fs * f)),
-                             rounded(v * (1.0 - fs * (1.0 - f)))};
-  const uint8_t* places = kPlaces[tables.sextant[color.hue]];
-  for (int c = 0; c < 3; ++c) rgb[c] = levels[places[c]];
+SIMD_CLONES uint64_t sum_of_luma(const uint8_t* rgb, size_t pixels) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < pixels; ++i)
+    sum += static_cast<uint64_t>(luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]));
+  return sum;
 }
 
 }  // namespace
@@ -86,34 +37,27 @@ void flip_horizontal(Image& image) {
   }
 }
 
-void adjust_brightness(uint8_t* rgb, size_t pixels, float factor) { blend_with(0, rgb, pixels, factor); }
+void adjust_brightness(uint8_t* rgb, size_t pixels, float factor) { blend_with(0, rgb, 3 * pixels, factor); }
 
 void adjust_contrast(uint8_t* rgb, size_t pixels, float factor) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < pixels; ++i) sum += luma(rgb + 3 * i);
-  const double mean = static_cast<double>(sum) / static_cast<double>(pixels);
-  blend_with(static_cast<int>(mean + 0.5), rgb, pixels, factor);
+  const double mean = static_cast<double>(sum_of_luma(rgb, pixels)) / static_cast<double>(pixels);
+  blend_with(static_cast<int>(mean + 0.5), rgb, 3 * pixels, factor);
 }
 
-void adjust_saturation(uint8_t* rgb, size_t pixels, float factor) {
-  for (size_t i = 0; i < pixels; ++i, rgb += 3) {
-    const int gray = luma(rgb);
-    for (int c = 0; c < 3; ++c) rgb[c] = blend(gray, rgb[c], factor);
+SIMD_CLONES void adjust_saturation(uint8_t* rgb, size_t pixels, float factor) {
+  for (size_t i = 0; i < pixels; ++i) {
+    const int r = rgb[3 * i], g = rgb[3 * i + 1], b = rgb[3 * i + 2], gray = luma(r, g, b);
+    rgb[3 * i] = blend(gray, r, factor);
+    rgb[3 * i + 1] = blend(gray, g, factor);
+    rgb[3 * i + 2] = blend(gray, b, factor);
   }
 }
 
-void adjust_hue(uint8_t* rgb, size_t pixels, double factor) {
-  const auto shift = static_cast<uint8_t>(static_cast<int>(factor * 255));  // modulo 256
-  static const HsvTables tables;
-  for (size_t i = 0; i < pixels; ++i, rgb += 3) {
-    Hsv color = to_hsv(rgb);
-    color.hue = static_cast<uint8_t>(color.hue + shift);
-    from_hsv(color, tables, rgb);
+SIMD_CLONES void to_gray(uint8_t* rgb, size_t pixels) {
+  for (size_t i = 0; i < pixels; ++i) {
+    const auto gray = static_cast<uint8_t>(luma(rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]));
+    rgb[3 * i] = rgb[3 * i + 1] = rgb[3 * i + 2] = gray;
   }
-}
-
-void to_gray(uint8_t* rgb, size_t pixels) {
-  for (size_t i = 0; i < pixels; ++i, rgb += 3) rgb[0] = rgb[1] = rgb[2] = luma(rgb);
 }
 
 void apply(const Jitter& jitter, uint8_t* rgb, size_t pixels) {

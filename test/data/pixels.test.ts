@@ -161,6 +161,54 @@ describe('colour', () => {
     expect(results.map(sha256)).toEqual(sequences.map((sequence) => sequence.sha256));
   });
 
+  /** Pillow's way through 8-bit HSV, in its mixture of float and double. */
+  function turnHue(rgb: Uint8Array, shift: number): Uint8Array {
+    const f = Math.fround;
+    const out = new Uint8Array(rgb.length);
+    for (let i = 0; i < rgb.length; i += 3) {
+      const [r, g, b] = [rgb[i]!, rgb[i + 1]!, rgb[i + 2]!];
+      const [high, low] = [Math.max(r, g, b), Math.min(r, g, b)];
+      let [hue, saturation] = [0, 0];
+      if (high > low) {
+        const [rc, gc, bc] = [r, g, b].map((value) => f((high - value) / (high - low))) as [
+          number,
+          number,
+          number,
+        ];
+        const sextants = f(r === high ? bc - gc : g === high ? 2 + rc - bc : 4 + gc - rc);
+        hue = Math.trunc(f((sextants / 6 + 1) % 1) * 255);
+        saturation = Math.trunc(f((high - low) / high) * 255);
+      }
+      const position = (((hue + shift) & 255) * 6) / 255;
+      const fraction = f(position - Math.floor(position));
+      const fs = f(saturation / 255);
+      const level = (value: number) => Math.trunc(high * (1 - value) + 0.5);
+      const [p, q, t] = [level(fs), level(f(fs * fraction)), level(fs * (1 - fraction))];
+      const places = [
+        [high, t, p],
+        [q, high, p],
+        [p, high, t],
+        [p, q, high],
+        [t, p, high],
+        [high, p, q],
+      ];
+      out.set(places[Math.floor(position) % 6]!, i);
+    }
+    return out;
+  }
+
+  test('hue of 262,144 colours equals the formula', async () => {
+    const colours = new Uint8Array(3 * 64 ** 3);
+    for (let i = 0; i < 64 ** 3; i++)
+      for (let c = 0; c < 3; c++) colours[3 * i + c] = Math.round((((i >> (6 * c)) & 63) * 255) / 63);
+    for (const shift of [0, 1, 77, -12]) {
+      const jitter = [{ ...neutral, hue: (shift + Math.sign(shift) * 0.5) / 255, order: [3] }];
+      const plan: VideoPlan = { ...plain, crops: [[0, 0, 512, 512]], size: 512, jitter };
+      const [result] = await run(colours, 512, 512, plan);
+      expect(Buffer.compare(result!, turnHue(colours, shift))).toBe(0);
+    }
+  });
+
   test('gray', async () => {
     const [result] = await run(input, 64, 48, { ...whole, gray: true });
     expect(sha256(result!)).toBe(golden.grayscale.sha256);
