@@ -43,6 +43,13 @@ void forward_head(const AttentionArgs& a, Head head) {
   pack_rows(advance(a.k, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, values);
   transpose_rows(values, a.keys, width, keys);
   pack_rows(advance(a.v, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, values);
+  const Head next = head_after(a, head);
+  const int64_t next_q = next.sequence * a.q_batch + next.index * a.head_size,
+                next_kv = next.sequence * a.kv_batch + next.index * a.head_size;
+  RowFetcher fetcher(a.dtype, a.head_size, a.queries);
+  fetcher.add(advance(a.q, a.dtype, next_q), a.q_row, a.queries);
+  fetcher.add(advance(a.k, a.dtype, next_kv), a.kv_row, a.keys);
+  fetcher.add(advance(a.v, a.dtype, next_kv), a.kv_row, a.keys);
   const float scale = 1.0f / std::sqrt(static_cast<float>(a.head_size));
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
     const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, seen_width = pad_to_lanes(seen);
@@ -53,6 +60,7 @@ void forward_head(const AttentionArgs& a, Head head) {
     float inverse[kQueryBlock];
     for (int64_t i = 0; i < count; ++i) {
       const int64_t visible = a.causal ? std::min(a.keys, first + i + 1) : a.keys;
+      fetcher.advance(first + i);
       float largest;
       const float sum = exponentiate(weights + i * padded_keys, scale, visible, seen_width, &largest);
       a.log_sum[(head.sequence * a.heads + head.index) * a.queries + first + i] = largest + std::log(sum);

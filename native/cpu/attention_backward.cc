@@ -50,6 +50,20 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   transpose_rows(keys, a.keys, width, keys_transposed);
   std::fill(dkeys, dkeys + a.keys * width, 0.0f);
   std::fill(dvalues, dvalues + a.keys * width, 0.0f);
+  const Head next = head_after(a, head);
+  const int64_t next_q = next.sequence * a.q_batch + next.index * a.head_size,
+                next_kv = next.sequence * a.kv_batch + next.index * a.head_size,
+                next_dout = next.sequence * a.queries * dim + next.index * a.head_size;
+  RowFetcher fetcher(a.dtype, a.head_size, a.queries);
+  fetcher.add(advance(a.q, a.dtype, next_q), a.q_row, a.queries);
+  fetcher.add(advance(a.k, a.dtype, next_kv), a.kv_row, a.keys);
+  fetcher.add(advance(a.v, a.dtype, next_kv), a.kv_row, a.keys);
+  fetcher.add(advance(args.dout, a.dtype, next_dout), dim, a.queries);
+  if (!dq_sum) {
+    fetcher.add(advance(args.dq, a.dtype, head.sequence * a.q_batch + column), a.q_row, a.queries, true);
+  }
+  fetcher.add(advance(args.dk, a.dtype, kv), a.kv_row, a.keys, true);
+  fetcher.add(advance(args.dv, a.dtype, kv), a.kv_row, a.keys, true);
   const float scale = 1.0f / std::sqrt(static_cast<float>(a.head_size));
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
     const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, seen_width = pad_to_lanes(seen);
@@ -63,6 +77,7 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
                   padded_keys, false});
     for (int64_t i = 0; i < count; ++i) {
       const int64_t visible = a.causal ? std::min(a.keys, first + i + 1) : a.keys;
+      fetcher.advance(first + i);
       backward_row(weights + i * padded_keys, dlogits + i * padded_keys, scale,
                    a.log_sum[(head.sequence * a.heads + head.index) * a.queries + first + i], visible,
                    seen_width);

@@ -75,6 +75,20 @@ void transpose_rows(const float* rows, int64_t count, int64_t width, float* colu
     std::fill(columns + j * padded + whole, columns + (j + 1) * padded, 0.0f);
 }
 
+void RowFetcher::advance(int64_t part) const {
+  constexpr int64_t kLine = 64, kIntoL2 = 2;
+  for (size_t i = 0; i < used_; ++i) {
+    const Rows& rows = rows_[i];
+    const int64_t end = rows.count * (part + 1) / parts_;
+    for (int64_t row = rows.count * part / parts_; row < end; ++row) {
+      const char* x = rows.x + row * rows.stride;
+      for (int64_t at = 0; at < bytes_; at += kLine) {
+        rows.write ? __builtin_prefetch(x + at, 1, kIntoL2) : __builtin_prefetch(x + at, 0, kIntoL2);
+      }
+    }
+  }
+}
+
 float* tile_buffer(int slot, int64_t count) {
   thread_local std::array<std::vector<float>, 10> buffers;
   std::vector<float>& buffer = buffers.at(static_cast<size_t>(slot));

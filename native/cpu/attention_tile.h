@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -17,6 +18,12 @@ inline constexpr int64_t kQueryBlock = 64;  // most queries of a tile; the keys 
 struct Head {
   int64_t sequence, index;
 };
+
+// The head that a thread takes after `head`.
+inline Head head_after(const AttentionArgs& a, Head head) {
+  const int64_t next = std::min(head.sequence * a.heads + head.index + 1, a.batch * a.heads - 1);
+  return {next / a.heads, next % a.heads};
+}
 
 // `count` rows of `size` elements, `stride` apart, to float32 rows of pad_to_lanes(size), padded with zeros;
 // then zero rows up to a multiple of kRowGroup.
@@ -46,6 +53,33 @@ inline int64_t packed_size(int64_t count, int64_t size) {
 // A float buffer of the calling thread's, at least `count` long; `slot` tells its buffers apart. Contents are
 // undefined.
 float* tile_buffer(int slot, int64_t count);
+
+// Rows that the thread will soon read or write, fetched into L2 a share at a time while it computes: all at
+// once they would keep it waiting for memory.
+class RowFetcher {
+ public:
+  // Rows of `size` elements, in `parts` shares.
+  RowFetcher(DType dtype, int64_t size, int64_t parts)
+      : element_(static_cast<int64_t>(dtype_size(dtype))), bytes_(size * element_), parts_(parts) {}
+
+  // `count` rows, `stride` elements apart; at most kMost times.
+  void add(const void* x, int64_t stride, int64_t count, bool write = false) {
+    rows_.at(used_++) = {static_cast<const char*>(x), stride * element_, count, write};
+  }
+
+  void advance(int64_t part) const;
+
+ private:
+  static constexpr size_t kMost = 7;
+  struct Rows {
+    const char* x;
+    int64_t stride, count;  // stride in bytes
+    bool write;
+  };
+  int64_t element_, bytes_, parts_;
+  std::array<Rows, kMost> rows_;
+  size_t used_ = 0;
+};
 
 // Calls body(first, count) for the blocks of queries, as even as they can be.
 template <class Body>
