@@ -96,7 +96,7 @@ void edit_pictures(const PixelsArgs& a) {
   const int pixels = a.width * a.height;
   const Upload edits(*a.edits);
   const Scratch bytes(static_cast<size_t>(count) * pixels * 3);
-  const Upload sums(std::vector<unsigned long long>(count));
+  const Upload sums(std::vector<unsigned long long>(count, 0));
   const auto blocks = [&](int per_thread) {
     const int per_block = kThreads * per_thread;
     return static_cast<unsigned>((pixels + per_block - 1) / per_block);
