@@ -54,7 +54,8 @@ struct Sm90Params {
   bool accumulate;
   float* row_sum;
   bool accumulate_row_sum;
-  int* turns;  // [batch, row tiles, column tiles, 2]: how many slabs of a half tile are in C; zero at first
+  int* turns;  // [batch, row tiles, column tiles, 2]: how many slabs of a half (ping-pong: of all) of a tile
+               // are in C; 0 at first
 };
 
 struct Sm90Launch {

@@ -98,7 +98,8 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
   for (; schedule.valid(); schedule.index += (Tile::kPingPong ? 2 : 1) * schedule.stride) {
     const Sm90Work work = schedule.work();
     const int row = work.row + (Tile::kPingPong ? 0 : group * 64 * Tile::kBlocks);
-    int* turn = kFloat && params.slabs > 1 ? params.turns + 2 * work.tile + group : nullptr;
+    int* turn =
+        kFloat && params.slabs > 1 ? params.turns + 2 * work.tile + (Tile::kPingPong ? 0 : group) : nullptr;
     if (leader) {
       if (turn) {
         while (load_acquire(turn) != work.slab) {
@@ -113,7 +114,7 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
         warp_barrier();  // the leader has seen the tile's last panel, and with it the sums
         store_row_sum<Tile>(shared.weight.row_sum[group], params, row,
                             params.accumulate_row_sum || work.slab > 0);
-        warp_barrier();
+        warp_barrier();  // the sums are written
       }
       if (turn && leader) {
         bulk_wait<0>();
@@ -134,7 +135,8 @@ __device__ __forceinline__ unsigned char* fragment_address(unsigned char* slot, 
   return slot + swizzle<kRowBytes>(row * kRowBytes + chunk * 16);
 }
 
-// By one warp: a panel of 16-bit results from the accumulators v; bias points at the panel's first column.
+// By one warp: a panel of 16-bit results (ldmatrix and stmatrix are steps of the whole warp, so what one has
+// read the other may overwrite) from the accumulators v; bias points at the panel's first column.
 template <class C>
 __device__ __forceinline__ void write_panel(unsigned char* slot, const Sm90Params& params, const float* bias,
                                             int warp, float* v) {
@@ -165,7 +167,6 @@ __device__ __forceinline__ void write_panel(unsigned char* slot, const Sm90Param
 #pragma unroll
     for (int pair = 0; pair < 4; ++pair)
       load_matrix_x4(input.pairs[pair], fragment_address(slot, warp, pair));
-    warp_barrier();  // all lanes have read what is overwritten below
     const bool multiply = params.aux == Sm90Aux::multiplier;
 #pragma unroll
     for (int i = 0; i < 32; i += 2) {

@@ -11,7 +11,7 @@ using Cooperative256x192 = Sm90Tile<false, 2, 192, 3, 2>;
 using Cooperative128x128 = Sm90Tile<false, 1, 128, 6, 2>;
 
 // The named barriers of warpgroup 0; the next number is that of warpgroup 1.
-inline constexpr int kTurnBarrier = 1, kTileBarrier = 3;
+inline constexpr int kTurnBarrier = 1, kTileBarrier = 3, kBiasBarrier = 5;
 
 // By a multiplying warpgroup: all its tiles.
 template <class T, class C, class Tile, Major kA, Major kB>
@@ -69,7 +69,7 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
       for (int part = 0; part < kBiasParts; ++part) {
         if (128 * part + thread < Tile::kN) shared.bias[group][128 * part + thread] = bias[part];
       }
-      named_barrier(kTileBarrier + group, 128);
+      named_barrier(kBiasBarrier + group, 128);
     }
     write_tile<C>(shared, slot, params, group, sum, with_row_sum, row_sum);
   }

@@ -220,6 +220,9 @@ void bulk_store(const CUtensorMap& map, const void* shared, const int (&at)[3], 
   const uint32_t bytes =
       static_cast<uint32_t>(fields.box[0] * fields.box[1] * fields.box[2] * fields.strides[0]);
   const uint32_t start = shared_offset(shared, bytes, 128, what);
+  GlobalProxies& proxies = thread_state<GlobalProxies>();
+  if (proxies.acquired) fail(what, " after load_acquire without fence_async_global");
+  proxies.wrote_in_bulk = true;
   if (kind == BulkStore::add && !fields.is_float) fail(what, " of a tensor that is not float32");
   BulkGroups& groups = thread_state<BulkGroups>();
   if (!groups.open) groups.open = std::make_shared<BulkGroup>();

@@ -49,8 +49,10 @@ class Grid {
   struct Background {
     Block* user;
     std::function<void()> work;
+    bool slow;  // runs when no fiber can
   };
 
+  Warp& choose_warp();
   bool start_blocks();
   void start_block(Cluster& cluster, int rank, uint64_t linear);
   void end_thread(Fiber& fiber);
@@ -60,13 +62,15 @@ class Grid {
   void run_background();
   bool wake_polling();
   [[noreturn]] void report_deadlock();
-  static void enter(void* transfer_context, void* fiber);
   friend void enter_fiber(void* scheduler_context);
 
   const Launch& launch_;
   uint64_t random_state_;
   std::vector<uint32_t> order_;  // clusters still to start, from the back
   int capacity_, wanted_;        // clusters at once: at most, and before anything waits
+  // One in how many steps finishes a background operation, or wakes loops that poll, while others can run.
+  int background_odds_, polling_odds_;
+  bool by_priority_;
   std::vector<std::unique_ptr<Cluster>> clusters_;
   std::vector<std::unique_ptr<Block>> idle_blocks_;  // to be used again
   std::vector<Warp*> ready_;

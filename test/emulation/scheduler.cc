@@ -55,6 +55,10 @@ Grid::Grid(const Launch& launch) : launch_(launch), random_state_(launch_seed())
       kMultiprocessors * blocks_per_multiprocessor(launch.threads, launch.shared_bytes) / launch.cluster;
   wanted_ = 1 + static_cast<int>(random() % 4);
   if (wanted_ > capacity_) wanted_ = capacity_;
+  constexpr int kOdds[] = {2, 8, 32, 1 << 30};
+  background_odds_ = kOdds[random() % 4];
+  polling_odds_ = kOdds[random() % 4];
+  by_priority_ = random() % 2;
   ++g_statistics.launches;
 }
 
@@ -85,13 +89,13 @@ void Grid::run(bool previous_running) {
   if (!previous_running) previous_.wake_all();
   while (!error_) {
     if (static_cast<int>(clusters_.size()) < wanted_ && start_blocks()) continue;
-    if (!background_.empty() && (ready_.empty() || random() % 8 == 0)) {
+    if (!background_.empty() && (ready_.empty() || random() % background_odds_ == 0)) {
       run_background();
       continue;
     }
     if (!ready_.empty()) {
-      std::swap(ready_[random() % ready_.size()], ready_.back());
-      run_warp(*ready_.back());
+      if (!polling_.empty() && random() % polling_odds_ == 0) wake_polling();
+      run_warp(choose_warp());
       continue;
     }
     if (stalled_rounds_ < kPollRounds && wake_polling()) {
@@ -106,6 +110,18 @@ void Grid::run(bool previous_running) {
   }
   g_grid = nullptr;
   if (error_) native::fail("ERR_INTERNAL", "kernel ", function_name(launch_.kernel), ": ", *error_);
+}
+
+// In half of the grids any warp that can run, in the others the one with the highest priority: some warps
+// then run as far ahead as barriers let them, and some stay as far behind.
+Warp& Grid::choose_warp() {
+  if (!by_priority_) return *ready_[random() % ready_.size()];
+  Warp* best = ready_[0];
+  for (Warp* warp : ready_) {
+    if (warp->priority > best->priority) best = warp;
+  }
+  if (random() % 64 == 0) best->priority = static_cast<uint32_t>(random());
+  return *best;
 }
 
 bool Grid::start_blocks() {
@@ -134,11 +150,14 @@ void Grid::start_block(Cluster& cluster, int rank, uint64_t linear) {
   block.threads = block.alive = threads;
   block.warps.resize(threads / 32);
   block.fibers.resize(threads);
+  const bool slow_block = random() % 4 == 0;
   for (int w = 0; w < threads / 32; ++w) {
     Warp& warp = block.warps[w];
     warp = Warp{};
+    warp.slow = slow_block || random() % 8 == 0;
     warp.block = &block;
     warp.index = w;
+    warp.priority = static_cast<uint32_t>(random());
     warp.ready = warp.alive = 0xFFFFFFFFu;
     ready_.push_back(&warp);
   }
@@ -290,11 +309,13 @@ void Grid::wait_for_previous(Site site) {
 
 void Grid::add_background(Block* user, std::function<void()> work) {
   if (user) ++user->background;
-  background_.push_back({user, std::move(work)});
+  background_.push_back({user, std::move(work), random() % 8 == 0});
 }
 
 void Grid::run_background() {
-  std::swap(background_[random() % background_.size()], background_.back());
+  const size_t chosen = random() % background_.size();
+  if (background_[chosen].slow && !ready_.empty()) return;
+  std::swap(background_[chosen], background_.back());
   Background next = std::move(background_.back());
   background_.pop_back();
   try {

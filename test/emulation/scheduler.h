@@ -74,9 +74,11 @@ struct Exchange {
 
 struct Warp {
   Block* block = nullptr;
-  int index = 0;       // in the block
-  uint32_t ready = 0;  // lanes that can run
-  uint32_t alive = 0;  // lanes that have not returned
+  int index = 0;          // in the block
+  uint32_t priority = 0;  // to run, in grids that go by it
+  uint32_t ready = 0;     // lanes that can run
+  uint32_t alive = 0;     // lanes that have not returned
+  bool slow = false;      // runs seldom while others can
   Exchange exchange;
   // Lanes that wait at a block-wide barrier, and where: .aligned barriers want the whole warp at one place.
   uint32_t at_barrier = 0;
@@ -193,6 +195,12 @@ void exchange_warpgroup(const char* what, Site site, Operand& operand, Complete&
     detail::finish_exchange(exchange, fiber.thread & ~127, 128);
   }
 }
+
+// What a thread did in global memory since fence_async_global: acquired what others wrote, in bulk copies
+// wrote itself. Neither is ordered with the other kind of access without the fence.
+struct GlobalProxies {
+  bool acquired = false, wrote_in_bulk = false;
+};
 
 // Per-thread, per-block and per-cluster state of a primitive.
 template <class T>

@@ -19,16 +19,17 @@ std::string demangled(const char* symbol) {
   std::string name = status == 0 ? text : symbol;
   std::free(text);
   // void native::cuda::(anonymous namespace)::f<int>(int*) -> f<int>
-  const size_t parenthesis =
-      name.find('(', name.find("namespace)") == std::string::npos ? 0 : name.find("namespace)") + 10);
-  if (parenthesis != std::string::npos) name.resize(parenthesis);
-  size_t depth = 0, start = 0;
+  constexpr char kAnonymous[] = "(anonymous namespace)::";
+  for (size_t at; (at = name.find(kAnonymous)) != std::string::npos;) name.erase(at, sizeof kAnonymous - 1);
+  int depth = 0;
+  size_t start = 0;
   for (size_t i = 0; i < name.size(); ++i) {
-    if (name[i] == '<' || name[i] == '(') ++depth;
-    if (name[i] == '>' || name[i] == ')') --depth;
+    if (name[i] == '<') ++depth;
+    if (name[i] == '>') --depth;
     if (depth == 0 && (name[i] == ':' || name[i] == ' ')) start = i + 1;
+    if (depth == 0 && name[i] == '(') return name.substr(start, i - start);
   }
-  return name.substr(start);
+  return name;
 }
 
 }  // namespace

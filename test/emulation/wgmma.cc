@@ -21,27 +21,30 @@ struct Accumulator {
   int n;
   std::vector<float> values;           // [kRows, n]
   std::array<float*, kThreads> homes;  // each thread's registers
-  std::array<bool, kThreads> held{};   // the thread's part is here, and NaN there
   uint64_t last = 0;                   // the number of the last product on it
 };
 
+// A product that some warps of the group have issued.
 struct Product {
-  WgmmaCall call;
-  std::shared_ptr<Accumulator> sum;
+  WgmmaCall call{};
+  Site site{};
+  int warps = 0;
+  std::array<float*, kThreads> homes;
+  std::array<std::vector<float>, kThreads> taken;  // registers that were at home before
 };
 
 struct ThreadProducts {
-  bool fenced = false;          // since its registers were free for others
-  uint64_t issued = 0;          // number of its last product
-  bool open = false;            // products since the last commit
-  std::deque<uint64_t> groups;  // the last product of each committed group that was not waited for
+  bool fenced = false;              // since its registers were free for others
+  uint64_t issued = 0;              // number of its last product
+  std::deque<uint64_t> groups;      // the last product of each committed group that was not waited for
+  std::map<float*, uint64_t> away;  // registers that are NaN here: the last product on them
 };
 
 struct Group {
-  uint64_t issued = 0, done = 0;  // numbers of products
-  uint64_t committed = 0;         // those up to here may run
-  std::deque<Product> waiting;
+  uint64_t done = 0, committed = 0;  // numbers of products; those up to `committed` may run
+  std::map<uint64_t, Product> issued;
   std::map<float*, std::shared_ptr<Accumulator>> sums;  // by thread 0's registers
+  WaitQueue queue;
 };
 struct Groups {
   std::map<int, Group> by_warpgroup;
@@ -111,67 +114,79 @@ __attribute__((optimize("O3"))) void multiply(int n, const float* a, const float
   }
 }
 
+bool next_is_complete(const Group& group) {
+  return !group.issued.empty() && group.issued.begin()->second.warps == kThreads / 32;
+}
+
 void run_next(Block& block, Group& group) {
-  Product product = std::move(group.waiting.front());
-  group.waiting.pop_front();
+  const uint64_t number = group.issued.begin()->first;
+  const Product product = std::move(group.issued.begin()->second);
+  group.issued.erase(group.issued.begin());
   const WgmmaCall& call = product.call;
+  std::shared_ptr<Accumulator>& sum = group.sums[product.homes[0]];
+  if (!sum || sum->n != call.n) {
+    sum = std::make_shared<Accumulator>();
+    sum->n = call.n;
+    sum->values.resize(static_cast<size_t>(kRows * call.n));
+    sum->homes = product.homes;
+  }
+  if (sum->homes != product.homes) fail("wgmma: the accumulators of its threads do not belong together");
+  for (int t = 0; t < kThreads; ++t) {
+    const std::vector<float>& taken = product.taken[static_cast<size_t>(t)];
+    for (size_t i = 0; i < taken.size(); ++i) {
+      sum->values[static_cast<size_t>(row_of(t, static_cast<int>(i)) * call.n +
+                                      column_of(t, static_cast<int>(i)))] = taken[i];
+    }
+  }
   static std::vector<float> a, b;
   Operand(call.a, call.a_by_mn).read(block, kRows, call.half, a);
   Operand(call.b, call.b_by_mn).read(block, call.n, call.half, b);
-  if (!call.accumulate) std::fill(product.sum->values.begin(), product.sum->values.end(), 0.0f);
-  multiply(call.n, a.data(), b.data(), product.sum->values.data());
-  ++group.done;
+  if (!call.accumulate) std::fill(sum->values.begin(), sum->values.end(), 0.0f);
+  multiply(call.n, a.data(), b.data(), sum->values.data());
+  sum->last = group.done = number;
 }
 
-void take_registers(Accumulator& sum, int thread) {
-  if (sum.held[static_cast<size_t>(thread)]) return;
-  sum.held[static_cast<size_t>(thread)] = true;
-  float* home = sum.homes[static_cast<size_t>(thread)];
-  for (int i = 0; i < sum.n / 2; ++i) {
-    sum.values[static_cast<size_t>(row_of(thread, i) * sum.n + column_of(thread, i))] = home[i];
-    home[i] = std::numeric_limits<float>::quiet_NaN();
+// Adds a thread's part to a product.
+void join(Product& product, const WgmmaCall& call, const WgmmaCall& first, int thread, ThreadProducts& mine) {
+  if (call.a != first.a || call.b != first.b || call.accumulate != first.accumulate || call.n != first.n) {
+    fail("wgmma at ", product.site.file, ":", product.site.line, ": threads differ in their operands");
   }
-}
-
-void give_registers(Accumulator& sum, int thread) {
-  sum.held[static_cast<size_t>(thread)] = false;
-  float* home = sum.homes[static_cast<size_t>(thread)];
-  for (int i = 0; i < sum.n / 2; ++i) {
-    home[i] = sum.values[static_cast<size_t>(row_of(thread, i) * sum.n + column_of(thread, i))];
+  product.homes[static_cast<size_t>(thread)] = call.d;
+  if (mine.away.count(call.d) == 0) {
+    product.taken[static_cast<size_t>(thread)].assign(call.d, call.d + call.n / 2);
+    std::fill(call.d, call.d + call.n / 2, std::numeric_limits<float>::quiet_NaN());
   }
+  mine.away[call.d] = mine.issued;
 }
 
 }  // namespace
 
+// The warps of a group need not be in step: a product can run when all have issued it.
 void wgmma_issue(WgmmaCall call, Site site) {
-  ThreadProducts& mine = thread_state<ThreadProducts>();
-  if (!mine.fenced)
+  ThreadProducts& own = thread_state<ThreadProducts>();
+  if (!own.fenced)
     fail("wgmma at ", site.file, ":", site.line, " without wgmma_fence since its registers were free");
-  mine.open = true;
-  ++mine.issued;
-  exchange_warpgroup("wgmma", site, call, [&](WgmmaCall* const* threads) {
+  ++own.issued;
+  struct Part {
+    WgmmaCall* call;
+    ThreadProducts* products;
+  } part{&call, &own};
+  exchange_warp("wgmma", site, part, [&](Part* const* lanes) {
     Block& block = current_block();
     Group& group = group_of(block, current().thread / kThreads);
-    for (int t = 0; t < kThreads; ++t) {
-      if (threads[t]->a != threads[0]->a || threads[t]->b != threads[0]->b ||
-          threads[t]->accumulate != threads[0]->accumulate) {
-        fail("wgmma at ", site.file, ":", site.line, ": threads differ in their operands");
-      }
+    const bool first = group.issued.count(own.issued) == 0;
+    Product& product = group.issued[own.issued];
+    if (first) {
+      product.call = call;
+      product.site = site;
+    } else if (!same_site(product.site, site)) {
+      fail("wgmma at ", site.file, ":", site.line, " while another warp of the group is at ",
+           product.site.file, ":", product.site.line);
     }
-    std::shared_ptr<Accumulator>& sum = group.sums[threads[0]->d];
-    if (!sum || sum->n != threads[0]->n) {
-      sum = std::make_shared<Accumulator>();
-      sum->n = threads[0]->n;
-      sum->values.resize(static_cast<size_t>(kRows * sum->n));
-      for (int t = 0; t < kThreads; ++t) sum->homes[static_cast<size_t>(t)] = threads[t]->d;
-    }
-    for (int t = 0; t < kThreads; ++t) {
-      if (sum->homes[static_cast<size_t>(t)] != threads[t]->d)
-        fail("wgmma: accumulators of threads do not belong together");
-      take_registers(*sum, t);
-    }
-    sum->last = ++group.issued;
-    group.waiting.push_back({*threads[0], sum});
+    const int thread = current().thread % kThreads / 32 * 32;
+    for (int l = 0; l < 32; ++l)
+      join(product, *lanes[l]->call, product.call, thread + l, *lanes[l]->products);
+    if (++product.warps == kThreads / 32) group.queue.wake_all();
   });
 }
 
@@ -180,7 +195,6 @@ void wgmma_note_fence() { thread_state<ThreadProducts>().fenced = true; }
 void wgmma_commit_group() {
   ThreadProducts& mine = thread_state<ThreadProducts>();
   mine.groups.push_back(mine.issued);
-  mine.open = false;
   Block& block = current_block();
   const int warpgroup = current().thread / kThreads;
   Group& group = group_of(block, warpgroup);
@@ -189,23 +203,35 @@ void wgmma_commit_group() {
   // The block may have ended by then, and another may be in its place: there is nothing of its own to run.
   background(nullptr, [&block, warpgroup] {
     Group& running = group_of(block, warpgroup);
-    while (!running.waiting.empty() && running.done < running.committed && random_word() % 8)
+    while (next_is_complete(running) && running.done < running.committed && random_word() % 8)
       run_next(block, running);
   });
 }
 
-void wgmma_wait_groups(size_t pending) {
+void wgmma_wait_groups(size_t pending, Site site) {
   ThreadProducts& mine = thread_state<ThreadProducts>();
   if (mine.groups.size() <= pending) return;
   const uint64_t until = mine.groups[mine.groups.size() - 1 - pending];
   mine.groups.erase(mine.groups.begin(), mine.groups.end() - static_cast<ptrdiff_t>(pending));
   Block& block = current_block();
   Group& group = group_of(block, current().thread / kThreads);
-  while (group.done < until) run_next(block, group);
+  while (group.done < until) {
+    if (next_is_complete(group)) {
+      run_next(block, group);
+    } else {
+      group.queue.wait("wgmma_wait", site);
+    }
+  }
   mine.fenced = false;
-  for (auto& [home, sum] : group.sums) {
-    const int thread = current().thread % kThreads;
-    if (sum->held[static_cast<size_t>(thread)] && sum->last <= until) give_registers(*sum, thread);
+  const int thread = current().thread % kThreads;
+  for (auto& [first_home, sum] : group.sums) {
+    float* home = sum->homes[static_cast<size_t>(thread)];
+    const auto away = mine.away.find(home);
+    if (away == mine.away.end() || away->second > until || away->second != sum->last) continue;
+    for (int i = 0; i < sum->n / 2; ++i) {
+      home[i] = sum->values[static_cast<size_t>(row_of(thread, i) * sum->n + column_of(thread, i))];
+    }
+    mine.away.erase(away);
   }
 }
 

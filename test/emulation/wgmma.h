@@ -16,10 +16,10 @@ struct WgmmaCall {
   bool a_by_mn, b_by_mn, half;  // half: float16, else bfloat16
 };
 
-// By all 128 threads, with the same operands but d.
+// By all threads of all four warps, with the same operands but d.
 void wgmma_issue(WgmmaCall call, Site site);
 void wgmma_note_fence();
 void wgmma_commit_group();
-void wgmma_wait_groups(size_t pending);
+void wgmma_wait_groups(size_t pending, Site site);
 
 }  // namespace emulation

@@ -157,9 +157,14 @@ inline void store_streaming(V* pointer, V value) {
 // run.
 inline int load_acquire(const int* pointer, Site site = here()) {
   emulation::poll("load_acquire", site);
+  emulation::thread_state<emulation::GlobalProxies>().acquired = true;
   return *pointer;
 }
-inline void store_release(int* pointer, int value) {
+inline void store_release(int* pointer, int value, Site site = here()) {
+  if (emulation::thread_state<emulation::GlobalProxies>().wrote_in_bulk) {
+    emulation::fail("store_release at ", site.file, ":", site.line,
+                    " after bulk copies to global memory without fence_async_global");
+  }
   emulation::note_progress();
   *pointer = value;
 }

@@ -80,8 +80,10 @@ inline void bulk_wait(Site site = here()) {
 inline void fence_async_shared(Site site = here()) {
   if (!emulation::skipped("fence_async_shared", site)) emulation::fence_async_view();
 }
-// Global memory has one view here: leaving this fence out changes nothing.
-inline void fence_async_global() {}
+inline void fence_async_global(Site site = here()) {
+  if (!emulation::skipped("fence_async_global", site))
+    emulation::thread_state<emulation::GlobalProxies>() = {};
+}
 
 template <class V>
 inline void store_shared(V* shared, V value) {
@@ -141,7 +143,7 @@ inline void wgmma_commit(Site site = here()) {
 }
 template <int kPending>
 inline void wgmma_wait(Site site = here()) {
-  if (!emulation::skipped("wgmma_wait", site)) emulation::wgmma_wait_groups(kPending);
+  if (!emulation::skipped("wgmma_wait", site)) emulation::wgmma_wait_groups(kPending, site);
 }
 
 inline uint64_t shared_descriptor(const void* start, int leading, int stride, Swizzle swizzle) {
