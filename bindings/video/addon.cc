@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "convert.h"
@@ -47,9 +48,16 @@ class Video {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       check_open();
+      const AtEnd note([this] { note_damage(); });
       use(*reader_, Stop(deadline_ms, cancelled, closed_));
     }
     release_if_closed();  // when it was closed meanwhile
+  }
+
+  // Frames that decoding stumbled over so far, ascending.
+  std::vector<int32_t> damage() const {
+    const std::lock_guard<std::mutex> lock(damage_mutex_);
+    return damage_;
   }
 
   void close() {
@@ -58,6 +66,21 @@ class Video {
   }
 
  private:
+  // Calls a function at the end of a block, also when that is left by an exception.
+  template <class Call>
+  struct AtEnd {
+    explicit AtEnd(Call call) : call(std::move(call)) {}
+    ~AtEnd() { call(); }
+    Call call;
+  };
+
+  void note_damage() {
+    const std::set<int32_t>& passed = reader_->passed_damage();
+    if (passed.size() == damage_.size()) return;
+    const std::lock_guard<std::mutex> lock(damage_mutex_);
+    damage_.assign(passed.begin(), passed.end());
+  }
+
   void release_if_closed() {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock() || !*closed_ || !reader_) return;
@@ -66,6 +89,8 @@ class Video {
   }
 
   std::mutex mutex_;
+  mutable std::mutex damage_mutex_;
+  std::vector<int32_t> damage_;
   std::unique_ptr<Reader> reader_;
   native::video::Info info_;
   std::string name_;
@@ -175,6 +200,10 @@ Napi::Value read_frames(const Napi::CallbackInfo& info, Environment& environment
     });
     return [shown](Napi::Env env) { return to_int32_array(env, shown); };
   });
+}
+
+Napi::Value video_damage(const Napi::CallbackInfo& info, Environment&) {
+  return to_int32_array(info.Env(), to_video(info[0])->damage());
 }
 
 // Where a plan writes: one of the two is set.
@@ -382,6 +411,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   };
   add("openVideo", promising<open_video>);
   add("videoInfo", throwing<video_info>);
+  add("videoDamage", throwing<video_damage>);
   add("readFrames", promising<read_frames>);
   add("runPlan", promising<run_plan>);
   add("runPlanOnFrames", promising<run_plan_on_frames>);

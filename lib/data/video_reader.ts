@@ -38,6 +38,11 @@ export interface DamageReport {
   readonly skipped: number;
   /** Times that another frame took the place of one. */
   readonly replaced: number;
+  /**
+   * Frames, ascending, that could not be decoded on the way to those asked for. Pictures behind one, up to the next key
+   * frame, may show traces of it.
+   */
+  readonly passed: readonly number[];
 }
 
 /**
@@ -125,7 +130,7 @@ export class VideoReader {
 
   /** The damaged frames so far. */
   get damage(): DamageReport {
-    return this.damaged;
+    return { ...this.damaged, passed: Array.from(videoAddon().videoDamage(this.handle)) };
   }
 
   /**

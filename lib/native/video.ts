@@ -170,6 +170,11 @@ export interface VideoAddon {
     out: Float32Array | Uint8Array,
     elementOffset?: number,
   ): Promise<void>;
+  /**
+   * Frames, ascending, that the decoder rejected or had to make up on its way to others, so far. Pictures behind one, up to
+   * the next key frame, may show traces of it.
+   */
+  videoDamage(video: VideoHandle): Int32Array;
   /** Releases the video now; calls under way are stopped. Closing twice is allowed. */
   closeVideo(video: VideoHandle): void;
   /** Writes RGB frames [n, height, width, 3] as an MP4 file, which appears complete or not at all. */

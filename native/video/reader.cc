@@ -171,8 +171,18 @@ void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
   codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   // A damaged packet gives no picture, which is noticed where the picture is wanted. An empty one would mean
   // the end.
-  if (packet_->size > 0) avcodec_send_packet(codec_, packet_);
+  const int result = packet_->size > 0 ? avcodec_send_packet(codec_, packet_) : 0;
+  if (result == AVERROR_INVALIDDATA) note_damage(number, true);
   av_packet_unref(packet_);
+}
+
+// After a start in the middle pictures may lack references for that alone: then only what is `certain`, an
+// error in the bitstream, counts, and not what is shown before the start.
+void Reader::note_damage(int32_t packet, bool certain) {
+  if (packet < 0 || packet >= index_.packet_count()) return;
+  const int32_t frame = index_.packet(packet).rank;
+  if (frame < 0 || frame < index_.packet(run_start_).rank) return;
+  if (certain || run_start_ == 0) passed_damage_.insert(frame);
 }
 
 // Decodes up to the next picture, left in frame_. Returns the number of its packet, or -1 at the end.
@@ -182,12 +192,18 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
     const int result = avcodec_receive_frame(codec_, frame_);
     if (result == 0) {
       const int64_t number = frame_->pts;
-      if (number >= 0 && number < index_.packet_count()) return static_cast<int32_t>(number);
+      if (number < 0 || number >= index_.packet_count()) continue;
+      constexpr int kBitstream = FF_DECODE_ERROR_INVALID_BITSTREAM | FF_DECODE_ERROR_DECODE_SLICES;
+      if (is_damaged(*frame_))
+        note_damage(static_cast<int32_t>(number), (frame_->decode_error_flags & kBitstream) != 0);
+      return static_cast<int32_t>(number);
     } else if (result == AVERROR(EAGAIN) && !draining_) {
       feed(wanted, stop);
       errors = 0;
     } else if (result == AVERROR_EOF || ++errors > kMaxErrors) {
       ended_ = true;
+    } else if (result == AVERROR_INVALIDDATA) {
+      note_damage(next_packet_ - 1, true);
     }
   }
   return -1;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,10 @@ class Reader {
   // is not written.
   std::vector<int32_t> read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop);
 
+  // The frames, ascending, that the decoder rejected or had to make up on its way to others, so far. Pictures
+  // behind one, up to the next key frame, may show traces of it.
+  const std::set<int32_t>& passed_damage() const { return passed_damage_; }
+
  private:
   void open_codec();
   void find_frames(const Stop& stop);
@@ -71,6 +76,7 @@ class Reader {
   int32_t picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error, const Stop& stop);
   void survey(int32_t target, const Stop& stop);
   int32_t nearest_sound(int32_t target) const;
+  void note_damage(int32_t packet, bool certain);
 
   Options options_;
   Demuxer demuxer_;
@@ -91,6 +97,8 @@ class Reader {
   int32_t resume_at_ = -1;    // and the packet where decoding begins anew then
   bool ended_ = false;        // the decoder has delivered its last frame
   bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
+
+  std::set<int32_t> passed_damage_;
 
   // What `survey` found: which of the first `surveyed_` frames can be decoded.
   std::vector<bool> sound_;

@@ -1,4 +1,5 @@
 import { CodedError } from '../../base/error';
+import { warnOfDamage } from '../../data/damage_warning';
 import { testPlanner } from '../../data/plan';
 import { sampleRandom } from '../../data/random';
 import { videoAddon } from '../../native/video';
@@ -21,7 +22,7 @@ export interface Views {
 }
 
 /**
- * Decodes the frames that a test of the model would see.
+ * Decodes the frames that a test of the model would see, and warns (VIDEO_DAMAGED) when damage was met on the way.
  *
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_VIDEO_FORMAT, _EMPTY, _DECODE, _LIMIT, _TIMEOUT; ERR_ABORTED
  */
@@ -50,6 +51,7 @@ export async function readViews(path: string, geometry: Geometry, options: ViewO
     try {
       const plan = planner.plan(addon.videoInfo(video), sampleRandom(0, 0, 0));
       await addon.runPlan(video, plan, pixels, 0, undefined, cancel);
+      warnOfDamage(video, path);
     } finally {
       addon.closeVideo(video);
     }

@@ -1,8 +1,15 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { readViews } from '../../../lib/models/xclip/video_input';
 import type { XCLIP } from '../../../lib/models/xclip/xclip';
 import { native } from '../../../lib/native/load';
 import { zeros } from '../../../lib/ops';
 import { tensor } from '../../../lib/tensor/tensor';
+import { fixturePath } from '../../support/fixture';
 import { loadTiny, tinyFrames, tinyTokens } from '../../support/tiny_model';
+import { temporaryFolder } from '../../support/video';
+
+const folder = temporaryFolder();
 
 let model: XCLIP;
 beforeAll(async () => {
@@ -57,4 +64,20 @@ test('a disposed model says so', async () => {
     expect.objectContaining({ code: 'ERR_DISPOSED' }),
   );
   frames.dispose();
+});
+
+test('a video with damage among the frames that lead to the views is named in a warning', async () => {
+  const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  try {
+    const sound = fixturePath('video/h264_b_frames.mp4');
+    const damaged = join(folder, 'damaged.mp4');
+    // The length of the first unit of frame 16, to which others refer and which is no view itself.
+    writeFileSync(damaged, readFileSync(sound).fill(0xff, 1662, 1666));
+    await readViews(sound, model.geometry, {});
+    expect(warn).not.toHaveBeenCalled();
+    await readViews(damaged, model.geometry, {});
+    expect(warn.mock.calls).toEqual([[expect.stringContaining('frame 16'), { code: 'VIDEO_DAMAGED' }]]);
+  } finally {
+    warn.mockRestore();
+  }
 });

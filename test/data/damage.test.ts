@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs';
+import { warnOfDamage } from '../../lib/data/damage_warning';
+import { VideoReader } from '../../lib/data/video_reader';
+import { videoAddon } from '../../lib/native/video';
+import { fixturePath } from '../support/fixture';
+
+const sound = readFileSync(fixturePath('video/h264_b_frames.mp4')); // 40 frames, key frames 0, 12, 24, 36
+
+/** The clip with frame 16 destroyed, which the B-frames around it and the P-frames behind it refer to. */
+function damaged(): Uint8Array {
+  const bytes = Uint8Array.from(sound);
+  const start = 1662; // of its packet, with the length of its first unit
+  return bytes.fill(0xff, start, start + 4);
+}
+
+test('damage on the way to other frames is told, and what is decoded without it is not suspected', async () => {
+  using video = await VideoReader.open(damaged());
+  await video.getBatch([0, 5, 30]);
+  expect(video.damage.passed).toEqual([]);
+  await video.getBatch([20]);
+  expect(video.damage.passed).toEqual([16]);
+  await expect(video.get(16)).rejects.toMatchObject({ code: 'ERR_VIDEO_DECODE' });
+});
+
+test.each([
+  'h264_b_frames.mp4',
+  'h264_open_gop.mkv',
+  'h264_intra_refresh.m2t',
+  'hevc_open_gop.mp4',
+  'h264_edit_list.mp4',
+  'vp9_hidden_frames.webm',
+])('a start in the middle of %s is no damage', async (name) => {
+  using video = await VideoReader.open(fixturePath(`video/${name}`));
+  for (let frame = video.length - 1; frame >= 0; frame -= 3) await video.get(frame);
+  expect(video.damage.passed).toEqual([]);
+});
+
+test('the warning names the video and the frames, and there is none for a sound one', async () => {
+  const addon = videoAddon();
+  const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  try {
+    for (const data of [Uint8Array.from(sound), damaged()]) {
+      const video = await addon.openVideo({ data });
+      await addon.readFrames(video, Int32Array.of(20), new Uint8Array(68 * 48 * 3));
+      warnOfDamage(video, 'clip.mp4');
+      addon.closeVideo(video);
+    }
+    expect(warn.mock.calls).toEqual([
+      [expect.stringMatching(/^clip\.mp4: frame 16 of 40 is damaged; /), { code: 'VIDEO_DAMAGED' }],
+    ]);
+  } finally {
+    warn.mockRestore();
+  }
+});
