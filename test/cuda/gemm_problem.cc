@@ -217,7 +217,12 @@ void expect_correct(const Problem& problem, const Run& run) {
 Values result_of(const Problem& problem, const Run& run, uint64_t seed) {
   const Arrays arrays = make_arrays(problem, seed);
   run_on_device(arrays, run);
-  return arrays.c_data.read();
+  Values results = arrays.c_data.read();
+  for (const Array* other : {&arrays.slope, &arrays.row_sum}) {
+    const Values more = other->read();
+    results.insert(results.end(), more.begin(), more.end());
+  }
+  return results;
 }
 
 }  // namespace gemm_test

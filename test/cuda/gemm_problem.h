@@ -37,7 +37,7 @@ std::string find_error(const Problem& problem, const Run& run, uint64_t seed = 1
 // CHECKs that find_error finds none.
 void expect_correct(const Problem& problem, const Run& run);
 
-// C of one run as it lies in memory, to compare runs bit by bit.
+// C, the slope and the row sums of one run as they lie in memory, to compare runs bit by bit.
 Values result_of(const Problem& problem, const Run& run, uint64_t seed = 1);
 
 }  // namespace gemm_test
