@@ -57,8 +57,8 @@ class Sm80Block {
 
   __device__ __forceinline__ void run() {
     multiply();
-    block_barrier();  // the reads ahead of the last step, of which nothing is used, before the stages are
-                      // overwritten
+    copy_async_wait<0>();
+    block_barrier();  // nobody touches the stages any more: the epilogue takes their place
     if (kRowSums && sum_rows_) write_row_sums();
     write();
   }
@@ -77,20 +77,17 @@ class Sm80Block {
         gemm_.b, task_.batch + matrix, task_.column, gemm_.n, step * Shape::kDepth);
     int to_load = task_.last - task_.first;
     const auto load = [&](int stage) {
-      if (to_load > 0) {
-        a.load(stage_of_a(stage), k_left);
-        b.load(stage_of_b(stage), k_left);
-        a.advance();
-        b.advance();
-        k_left -= Shape::kDepth;
-        if (k_left <= 0) {
-          k_left = gemm_.k;
-          a.next_matrix(gemm_.a, gemm_.steps_per_matrix);
-          b.next_matrix(gemm_.b, gemm_.steps_per_matrix);
-        }
-      }
+      const int present = to_load > 0 ? k_left : 0;  // behind the last step come zeros, without a branch
+      a.load(stage_of_a(stage), present);
+      b.load(stage_of_b(stage), present);
+      copy_async_commit();
       --to_load;
-      copy_async_commit();  // also when empty: groups are counted
+      k_left -= Shape::kDepth;
+      if (k_left <= 0) {
+        k_left = gemm_.k;
+        a.next_matrix(gemm_.a, gemm_.steps_per_matrix);
+        b.next_matrix(gemm_.b, gemm_.steps_per_matrix);
+      }
     };
 
     for (int stage = 0; stage < Shape::kStages - 1; ++stage) load(stage);

@@ -49,34 +49,38 @@ class OperandLoader {
     chunk_ = chunk;
     left_ = extent - first - (kByK ? row : chunk);
     target_ = kByK ? Layout::offset(row, chunk) : Layout::offset(chunk, row);
-    pitch_ = operand.pitch;
+    row_step_ = 2 * kRowStep * operand.pitch;
     const int64_t mn = first + (kByK ? row : chunk), k = depth + (kByK ? chunk : row);
-    source_ = operand.data + batch * operand.batch_stride + (kByK ? mn * pitch_ + k : k * pitch_ + mn);
+    source_ =
+        reinterpret_cast<const unsigned char*>(operand.data + batch * operand.batch_stride +
+                                               (kByK ? mn * operand.pitch + k : k * operand.pitch + mn));
   }
 
-  // Issues the copies of the current step, which has `k_left` of k, into `stage`. Elements outside are zeros.
-  __device__ __forceinline__ void load(unsigned char* stage, int k_left) const {
+  // Issues the copies of the next step, which has `k_left` of k, into `stage`. Elements outside are zeros.
+  __device__ __forceinline__ void load(unsigned char* stage, int k_left) {
     const int along =
         kByK ? k_left - chunk_ : left_;  // elements from the chunk's first to the end of its row
     const int bytes = along >= 8 ? 16 : along > 0 ? 2 * along : 0;
     const int across = kByK ? left_ : k_left - row_;  // rows from the thread's first to the last
+    const unsigned char* source = source_;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
-      copy_async_16(stage + target_ + i * kRowStep * Layout::kRowBytes, source_ + i * kRowStep * pitch_,
+      copy_async_16(stage + target_ + i * kRowStep * Layout::kRowBytes, source,
                     i * kRowStep < across ? bytes : 0);
+      source += row_step_;
     }
+    source_ = kByK ? source_ + 2 * kDepth : source;
   }
 
-  __device__ __forceinline__ void advance() { source_ += kByK ? kDepth : kDepth * pitch_; }
   // From the end of one matrix to the start of the next.
   __device__ __forceinline__ void next_matrix(const TiledOperand<T>& operand, int steps_per_matrix) {
     const int64_t walked = static_cast<int64_t>(steps_per_matrix) * kDepth;
-    source_ += operand.batch_stride - (kByK ? walked : walked * pitch_);
+    source_ += 2 * (operand.batch_stride - (kByK ? walked : walked * operand.pitch));
   }
 
  private:
-  const T* source_;
-  int64_t pitch_;
+  const unsigned char* source_;
+  int64_t row_step_;  // bytes between the rows of a thread's copies
   int target_, row_, chunk_, left_;
 };
 

@@ -301,9 +301,10 @@ void expect_all_needed(const std::string& part, const Problem& problem, const ge
 }  // namespace
 
 TEST_CASE("gemm_sm80: every barrier and wait is needed") {
-  Problem p{64, 64, 64 * 9};
+  Problem p{64, 64,
+            64 * 8};  // the copy that is on its way at the end is into the stage that the epilogue takes
   p.bias = true;
-  // The barrier before the epilogue keeps it from overwriting fragments that are read ahead, but never used.
+  // Nobody misses the wait before the epilogue: emulated copies arrive at waits only, so without it never.
   expect_all_needed("gemm_sm80", p, tensor_cores(3), 1);
 }
 
