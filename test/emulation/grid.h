@@ -41,7 +41,7 @@ class Grid {
   void complete_barrier(Barrier& barrier);
   [[noreturn]] void fail_fiber(const std::string& text);
   void add_background(Block* user, std::function<void()> work);
-  void note_progress() { stalled_rounds_ = 0; }
+  void note_progress() { stalled_rounds_ = looks_in_vain_ = 0; }
   uint64_t random();
   std::string describe(const Fiber& fiber) const;
 
@@ -78,7 +78,7 @@ class Grid {
   std::vector<Background> background_;
   WaitQueue previous_;  // waits for the previous grid
   bool previous_running_ = false;
-  int stalled_rounds_ = 0;
+  int stalled_rounds_ = 0, looks_in_vain_ = 0;
   std::optional<std::string> error_;
   void* scheduler_context_ = nullptr;
 };

@@ -19,6 +19,7 @@ using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
 constexpr int kPollRounds = 100;  // without any progress: a deadlock
+constexpr int kVainLooks = 64;    // of polling loops while others can run; then those go first
 
 Grid* g_grid = nullptr;
 Fiber* g_fiber = nullptr;
@@ -94,7 +95,7 @@ void Grid::run(bool previous_running) {
       continue;
     }
     if (!ready_.empty()) {
-      if (!polling_.empty() && random() % polling_odds_ == 0) wake_polling();
+      if (!polling_.empty() && looks_in_vain_ < kVainLooks && random() % polling_odds_ == 0) wake_polling();
       run_warp(choose_warp());
       continue;
     }
@@ -130,7 +131,7 @@ bool Grid::start_blocks() {
   order_.pop_back();
   clusters_.push_back(std::make_unique<Cluster>());
   for (int rank = 0; rank < launch_.cluster; ++rank) start_block(*clusters_.back(), rank, first + rank);
-  stalled_rounds_ = 0;
+  note_progress();
   return true;
 }
 
@@ -150,11 +151,9 @@ void Grid::start_block(Cluster& cluster, int rank, uint64_t linear) {
   block.threads = block.alive = threads;
   block.warps.resize(threads / 32);
   block.fibers.resize(threads);
-  const bool slow_block = random() % 4 == 0;
   for (int w = 0; w < threads / 32; ++w) {
     Warp& warp = block.warps[w];
     warp = Warp{};
-    warp.slow = slow_block || random() % 8 == 0;
     warp.block = &block;
     warp.index = w;
     warp.priority = static_cast<uint32_t>(random());
@@ -216,7 +215,11 @@ void Grid::resume(Fiber& fiber) {
     fiber.stack = nullptr;
     if (!error_) end_thread(fiber);
   }
-  if (fiber.state != Fiber::State::polling) stalled_rounds_ = 0;
+  if (fiber.state == Fiber::State::polling) {
+    ++looks_in_vain_;
+  } else {
+    note_progress();
+  }
 }
 
 void Grid::suspend(Fiber::State state, const char* what, Site site) {
@@ -324,7 +327,7 @@ void Grid::run_background() {
     error_ = error.what();
   }
   if (next.user) --next.user->background;
-  stalled_rounds_ = 0;
+  note_progress();
 }
 
 void Grid::fail_fiber(const std::string& text) {

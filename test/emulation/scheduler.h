@@ -78,7 +78,6 @@ struct Warp {
   uint32_t priority = 0;  // to run, in grids that go by it
   uint32_t ready = 0;     // lanes that can run
   uint32_t alive = 0;     // lanes that have not returned
-  bool slow = false;      // runs seldom while others can
   Exchange exchange;
   // Lanes that wait at a block-wide barrier, and where: .aligned barriers want the whole warp at one place.
   uint32_t at_barrier = 0;
