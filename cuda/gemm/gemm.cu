@@ -1,9 +1,14 @@
 // Which implementation of the matrix product runs.
+#include <algorithm>
+#include <optional>
+
+#include "common/strided_copy.h"
 #include "core/error.h"
 #include "gemm/gemm.h"
 #include "gemm/gemm_sm80.h"
 #include "gemm/gemm_sm90.h"
 #include "gemm/tiled_gemm.cuh"
+#include "ops/layout.h"
 #include "runtime/context.h"
 
 namespace native::cuda {
@@ -40,14 +45,68 @@ void gemm_on_hopper(const GemmArgs& args) {
   gemm_sm90(args, choice);
 }
 
+// Tensor cores if the device's and these arguments go together; false if not.
+bool gemm_on_tensor_cores(const GemmArgs& args) {
+  const int capability = current_context().capability();
+  if (capability >= 90 && gemm_sm90_supports(args)) {
+    gemm_on_hopper(args);
+  } else if (capability >= 80 && gemm_sm80_supports(args)) {
+    gemm_sm80(args);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// A 16-bit operand with every row on 16 bytes, as tensor cores need it: as it is, or a copy in scratch.
+class AlignedOperand {
+ public:
+  AlignedOperand(const GemmArgs& args, const GemmOperand& operand, int64_t extent) : operand_(operand) {
+    if (make_operand<bfloat16>(operand).vectors) return;
+    const bool by_k = operand.major == Major::k;
+    const int64_t rows = by_k ? extent : args.k, columns = by_k ? args.k : extent;
+    const int64_t matrices = operand.batch_stride ? args.batch : 1, pitch = (columns + 7) / 8 * 8;
+    copy_.emplace(sizeof(bfloat16) * static_cast<size_t>(matrices * rows * pitch));
+    operand_.data = copy_->data<void>();
+    operand_.pitch = pitch;
+    operand_.batch_stride = operand.batch_stride ? rows * pitch : 0;
+    StridedCopyArgs copy{};
+    copy.x = operand.data;
+    copy.y = copy_->data<void>();
+    copy.numel = matrices * rows * columns;
+    copy.element_size = sizeof(bfloat16);
+    copy.loop = {3,
+                 {matrices, rows, columns},
+                 {{operand.batch_stride, operand.pitch, 1}, {operand_.batch_stride, pitch, 1}}};
+    copy_strided(copy);
+  }
+  const GemmOperand& operand() const { return operand_; }
+
+ private:
+  GemmOperand operand_;
+  std::optional<Scratch> copy_;
+};
+
+// Whether a 16-bit product that no tensor core takes as it lies is worth copies of its operands: each element
+// is then used often.
+bool worth_copies(const GemmArgs& args) {
+  return dtype_size(args.dtype) == 2 && std::min(args.m, args.n) >= 32 &&
+         static_cast<double>(args.m) * args.n * args.k * args.batch >= 1 << 22;
+}
+
 }  // namespace
 
 void gemm(const GemmArgs& args) {
   check(args);
   if (args.m == 0 || args.n == 0 || args.batch == 0) return;
-  const int capability = current_context().capability();
-  if (capability >= 90 && gemm_sm90_supports(args)) return gemm_on_hopper(args);
-  if (capability >= 80 && gemm_sm80_supports(args)) return gemm_sm80(args);
+  if (gemm_on_tensor_cores(args)) return;
+  if (worth_copies(args)) {
+    const AlignedOperand a(args, args.a, args.m), b(args, args.b, args.n);
+    GemmArgs aligned = args;
+    aligned.a = a.operand();
+    aligned.b = b.operand();
+    if (gemm_on_tensor_cores(aligned)) return;
+  }
   gemm_simt(args);
 }
 

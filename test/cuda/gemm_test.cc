@@ -248,6 +248,26 @@ TEST_CASE("gemm: takes every shape, and the same bits come out again") {
   gemm_test::find_error({0, 5, 7}, gemm);
 }
 
+TEST_CASE("gemm: large products of rows that start anywhere go through aligned copies") {
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    for (const Major major : kMajors) {
+      Problem p{67, 130, 253, dtype};
+      p.a = p.b = major;
+      p.batch = 2;
+      p.share_b = true;
+      p.offset = 1;
+      p.gap_a = 2;
+#ifdef CUDA_EMULATION
+      emulation::reset_statistics();
+#endif
+      expect_correct(p, gemm);
+#ifdef CUDA_EMULATION
+      CHECK(emulation::statistics().launches >= 3);  // two copies and the product
+#endif
+    }
+  }
+}
+
 TEST_CASE("gemm: refuses what no implementation means") {
   GemmArgs args{};
   args.m = args.n = args.k = args.batch = 1;
