@@ -4,6 +4,10 @@
 #include <functional>
 #include <queue>
 
+extern "C" {
+#include <libavcodec/avcodec.h>
+}
+
 namespace native::video {
 namespace {
 
@@ -12,6 +16,46 @@ namespace {
 bool is_hidden(AVCodecID codec, const AVPacket& packet) {
   return codec == AV_CODEC_ID_VP8 && packet.size > 0 && (packet.data[0] & 0x10) == 0;
 }
+
+// Finds the packets that complete a picture: H.264 may store even and odd rows as pictures of their own, and
+// transport streams give each a packet.
+class FieldPairs {
+ public:
+  explicit FieldPairs(const AVCodecParameters& parameters)
+      : parser_(parameters.codec_id == AV_CODEC_ID_H264 ? av_parser_init(AV_CODEC_ID_H264) : nullptr) {
+    if (parser_ == nullptr) return;
+    parser_->flags |= PARSER_FLAG_COMPLETE_FRAMES;
+    context_ = avcodec_alloc_context3(nullptr);
+    if (context_ != nullptr) avcodec_parameters_to_context(context_, &parameters);
+  }
+  ~FieldPairs() {
+    av_parser_close(parser_);
+    avcodec_free_context(&context_);
+  }
+  FieldPairs(const FieldPairs&) = delete;
+  FieldPairs& operator=(const FieldPairs&) = delete;
+
+  // Is this, of the packets in their order, the second field of a picture?
+  bool is_second(const AVPacket& packet) {
+    if (parser_ == nullptr || context_ == nullptr) return false;
+    uint8_t* data = nullptr;
+    int size = 0;
+    parser_->picture_structure = AV_PICTURE_STRUCTURE_UNKNOWN;
+    av_parser_parse2(parser_, context_, &data, &size, packet.data, packet.size, AV_NOPTS_VALUE,
+                     AV_NOPTS_VALUE, 0);
+    const auto field = parser_->picture_structure;
+    const bool paired =
+        (first_ == AV_PICTURE_STRUCTURE_TOP_FIELD && field == AV_PICTURE_STRUCTURE_BOTTOM_FIELD) ||
+        (first_ == AV_PICTURE_STRUCTURE_BOTTOM_FIELD && field == AV_PICTURE_STRUCTURE_TOP_FIELD);
+    first_ = paired ? AV_PICTURE_STRUCTURE_UNKNOWN : field;
+    return paired;
+  }
+
+ private:
+  AVCodecParserContext* parser_;
+  AVCodecContext* context_ = nullptr;
+  AVPictureStructure first_ = AV_PICTURE_STRUCTURE_UNKNOWN;  // the field that waits for its other one
+};
 
 }  // namespace
 
@@ -22,11 +66,13 @@ PacketIndex PacketIndex::scan(Demuxer& demuxer, const Stop& stop) {
                                                         [](AVPacket* p) { av_packet_free(&p); });
   CHECK(packet, "ERR_OUT_OF_MEMORY", demuxer.name(), ": no memory for a packet");
   bool positions_tell = true;
+  FieldPairs fields(*demuxer.stream()->codecpar);
   while (demuxer.read(packet.get(), stop)) {
     const int32_t number = index.packet_count();
-    const bool key = (packet->flags & AV_PKT_FLAG_KEY) != 0;
+    const bool second = fields.is_second(*packet);
+    const bool key = (packet->flags & AV_PKT_FLAG_KEY) != 0 && !second;
     const bool shown = (packet->flags & AV_PKT_FLAG_DISCARD) == 0 && !is_hidden(codec, *packet);
-    index.packets_.push_back({packet->pts, packet->dts, packet->pos, key, shown, -1});
+    index.packets_.push_back({packet->pts, packet->dts, packet->pos, key, shown, second, -1});
     if (key) index.keys_.push_back(number);
     positions_tell =
         positions_tell && packet->pos >= 0 && index.by_position_.emplace(packet->pos, number).second;
@@ -42,7 +88,7 @@ void PacketIndex::rank_by_time() {
   const int32_t first_key = keys_.empty() ? packet_count() : keys_.front();
   for (int32_t number = 0; number < packet_count(); ++number) {
     const PacketEntry& entry = packet(number);
-    if (!entry.shown) continue;
+    if (!entry.shown || entry.second_field) continue;
     by_rank_.push_back(number);
     if (entry.pts == AV_NOPTS_VALUE || number < first_key || entry.pts < packet(first_key).pts)
       times_tell_order_ = false;
@@ -63,13 +109,16 @@ void PacketIndex::set_frames(const std::vector<int32_t>& packets) {
   for (size_t rank = 0; rank < order.size(); ++rank) {
     packets_[static_cast<size_t>(order[rank])].rank = static_cast<int32_t>(rank);
   }
+  for (size_t number = 1; number < packets_.size(); ++number) {
+    if (packets_[number].second_field) packets_[number].rank = packets_[number - 1].rank;
+  }
   by_rank_ = std::move(order);
 }
 
 int PacketIndex::reorder_depth() const {
   std::vector<int64_t> times;
   for (const PacketEntry& entry : packets_) {
-    if (entry.pts != AV_NOPTS_VALUE) times.push_back(entry.pts);
+    if (entry.pts != AV_NOPTS_VALUE && !entry.second_field) times.push_back(entry.pts);
   }
   const std::vector<int64_t> decoded = times;
   std::sort(times.begin(), times.end());
@@ -81,6 +130,11 @@ int PacketIndex::reorder_depth() const {
     depth = std::max(depth, kept.size());
   }
   return static_cast<int>(depth);
+}
+
+int32_t PacketIndex::last_packet_of(int32_t frame) const {
+  const int32_t number = packet_of(frame), next = number + 1;
+  return next < packet_count() && packet(next).second_field ? next : number;
 }
 
 int32_t PacketIndex::start_for(int32_t frame) const {

@@ -14,7 +14,8 @@ struct PacketEntry {
   int64_t pts, dts, position;  // AV_NOPTS_VALUE or -1 where the container does not say
   bool key;                    // decoding can start here
   bool shown;                  // false: decoded only to refer to, or cut away by an edit list
-  int32_t rank;                // frame number, -1 when not shown
+  bool second_field;           // the other rows of the picture that the packet before began
+  int32_t rank;                // number of the frame that it is, or is part of; -1 when not shown
 };
 
 class PacketIndex {
@@ -26,6 +27,8 @@ class PacketIndex {
   int32_t frame_count() const { return static_cast<int32_t>(by_rank_.size()); }
   const PacketEntry& packet(int32_t number) const { return packets_[static_cast<size_t>(number)]; }
   int32_t packet_of(int32_t frame) const { return by_rank_[static_cast<size_t>(frame)]; }
+  // The last packet of a frame: of two fields, the second.
+  int32_t last_packet_of(int32_t frame) const;
 
   // False when times are missing, repeated, or start before the first key frame, so that only decoding the
   // whole stream tells which frames there are; then `set_frames` gives the packets of the frames in the order

@@ -213,7 +213,7 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
 // anyway, it need not decode that.
 void Reader::plan_drain(int32_t target, const std::vector<int32_t>& wanted) {
   const auto next = std::upper_bound(wanted.begin(), wanted.end(), target);
-  drain_after_ = reorders(*codec_) && next != wanted.end() ? index_.packet_of(target) : -1;
+  drain_after_ = reorders(*codec_) && next != wanted.end() ? index_.last_packet_of(target) : -1;
   resume_at_ = next == wanted.end() ? -1 : index_.start_for(*next);
 }
 
