@@ -8,7 +8,7 @@
 #include "attention.h"
 #include "common/vector.cuh"
 
-namespace native::cuda {
+namespace native::cuda::attention {
 
 inline constexpr int kScalarThreads = 256, kScalarSide = 16;
 inline constexpr int kScalarColumns = 64;  // of a tile: dimensions of a head, or keys
@@ -168,4 +168,4 @@ inline bool rows_in_fours(const AttentionArgs& a) {
   return aligned({a.q, a.k, a.v});
 }
 inline float logit_scale(const AttentionArgs& a) { return 1.0f / std::sqrt(static_cast<float>(a.head_size)); }
-}  // namespace native::cuda
+}  // namespace native::cuda::attention

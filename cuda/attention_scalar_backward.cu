@@ -14,14 +14,15 @@
 
 #include "attention_scalar.cuh"
 #include "common/dtype.h"
-#include "common/reduce.cuh"
+#include "common/team.cuh"
 
 namespace native {
 namespace {
 
 using namespace cuda;
+using namespace cuda::attention;
 
-constexpr int kQueries = 32, kKeys = 64, kPer = kQueries / kScalarSide, kTeams = kScalarThreads / kWarpSize;
+constexpr int kQueries = 32, kKeys = 64, kPer = kQueries / kScalarSide;
 
 struct BackwardShared {
   ScalarTile<kQueries> q, dout, weights, slopes;
@@ -106,7 +107,7 @@ __device__ __forceinline__ void weights_and_slopes(BackwardShared& shared, const
 template <class T>
 __global__ void attention_delta_kernel(const T* out, const T* dout, float* delta, int64_t rows, int queries,
                                        int heads, int size) {
-  const int64_t row = Team<1>::row(kTeams);  // of [batch, queries, heads]
+  const int64_t row = Team<1>::row();  // of [batch, queries, heads]
   if (row >= rows) return;
   float sum = 0;
   for (int d = lane_index(); d < size; d += kWarpSize) {
@@ -194,7 +195,7 @@ void cuda::attention_backward_scalar(const AttentionBackwardArgs& args) {
     using T = typename decltype(tag)::type;
     const int64_t rows = a.batch * a.queries * a.heads;
     const Scratch delta(static_cast<size_t>(rows) * sizeof(float));
-    launch_kernel(attention_delta_kernel<T>, {blocks_for(rows, kTeams), kScalarThreads},
+    launch_kernel(attention_delta_kernel<T>, {blocks_for(rows, kTeamWarps), kTeamThreads},
                   static_cast<const T*>(a.out), static_cast<const T*>(args.dout), delta.data<float>(), rows,
                   a.queries, a.heads, a.head_size);
 

@@ -16,6 +16,7 @@ namespace native {
 namespace {
 
 using namespace cuda;
+using namespace cuda::attention;
 
 constexpr int kQueries = 64, kKeys = 64, kPer = kQueries / kScalarSide;
 constexpr float kMasked = -std::numeric_limits<float>::infinity();

@@ -25,6 +25,7 @@ namespace native {
 namespace {
 
 using namespace cuda;
+using namespace cuda::attention;
 
 constexpr int kMaxWarps = 4, kKeyBlock = 64, kStep = 32;
 constexpr float kMasked = -std::numeric_limits<float>::infinity();

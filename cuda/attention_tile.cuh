@@ -9,7 +9,7 @@
 #include "attention.h"
 #include "common/swizzle.cuh"
 
-namespace native::cuda {
+namespace native::cuda::attention {
 
 inline constexpr int kHeadColumns = 64, kColumnSteps = kHeadColumns / 16;
 inline constexpr int kChunksPerRow = kHeadColumns / 8;  // of 16 bytes
@@ -121,4 +121,4 @@ __host__ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; 
 
 inline constexpr float kLog2E = 1.44269504088896340736f, kLn2 = 0.69314718055994530942f;
 
-}  // namespace native::cuda
+}  // namespace native::cuda::attention

@@ -1,0 +1,280 @@
+// Attention on the device against plain loops in float64: both implementations, every layout, lengths around
+// the edges of tiles, blocks and passes.
+#include "ops/attention.h"
+
+#include "attention_reference.h"
+
+#ifdef CUDA_EMULATION
+#include "emulation.h"
+#endif
+
+using namespace check;
+using namespace attention_test;
+using native::AttentionArgs;
+
+namespace {
+
+// How operands lie in memory: apart, or as rows [q, k, v] of one tensor; `unaligned`: apart, at an odd
+// element.
+enum class Layout { separate, packed, unaligned };
+
+struct Case {
+  Sizes sizes;
+  Layout layout = Layout::separate;
+  double scale = 1;  // of the random operands
+};
+
+std::string name_of(const Case& c, DType dtype) {
+  const Sizes& s = c.sizes;
+  return native::concat(native::dtype_name(dtype), " [", s.batch, " x ", s.heads, " heads, ", s.queries,
+                        " -> ", s.keys, ", ", s.head_size, "]", s.causal ? " causal" : "",
+                        s.shared_queries ? " shared queries" : "", " layout ", static_cast<int>(c.layout));
+}
+
+Operands operands_of(const Case& c, DType dtype) {
+  const Sizes& s = c.sizes;
+  const int64_t dim = s.heads * s.head_size, sets = s.shared_queries ? 1 : s.batch;
+  return {normal(sets * s.queries * dim, 1, dtype, c.scale),
+          normal(s.batch * s.keys * dim, 2, dtype, c.scale),
+          normal(s.batch * s.keys * dim, 3, dtype, c.scale),
+          normal(s.batch * s.queries * dim, 4, dtype, c.scale)};
+}
+
+// Columns column .. column + width - 1 of the first `rows` rows of every sequence of x [sequences, all rows,
+// columns].
+Values part_of(const Values& x, int64_t all_rows, int64_t columns, int64_t rows, int64_t column,
+               int64_t width) {
+  Values part;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    const int64_t c = at % columns - column;
+    if (c >= 0 && c < width && at / columns % all_rows < rows) part.push_back(x[i]);
+  }
+  return part;
+}
+
+// q, k, v of sequences side by side; rows that do not ask have the query 0.5.
+Values pack(const Sizes& s, const Operands& x) {
+  const int64_t dim = s.heads * s.head_size;
+  Values packed;
+  for (int64_t row = 0; row < s.batch * s.keys; ++row) {
+    const int64_t n = row / s.keys, i = row % s.keys;
+    const auto add = [&](const Values& values, int64_t from) {
+      packed.insert(packed.end(), values.begin() + from * dim, values.begin() + (from + 1) * dim);
+    };
+    i < s.queries ? add(x.q, n * s.queries + i) : (void)packed.insert(packed.end(), dim, 0.5);
+    add(x.k, row);
+    add(x.v, row);
+  }
+  return packed;
+}
+
+// Runs forward and backward on the device.
+Results run(const Case& c, const Operands& x, DType dtype) {
+  const Sizes& s = c.sizes;
+  const int64_t dim = s.heads * s.head_size, sets = s.shared_queries ? 1 : s.batch;
+  const bool packed = c.layout == Layout::packed;
+  const int64_t offset = c.layout == Layout::unaligned ? 3 : 0, row = packed ? 3 * dim : dim;
+  const int64_t q_rows = packed ? s.keys : s.queries;
+  const Shape q_shape = {sets, q_rows, row}, kv_shape = {s.batch, s.keys, row};
+  const Shape out_shape = {s.batch, s.queries, dim};
+  const Tensor q = to_device(packed ? pack(s, x) : x.q, q_shape, dtype, offset);
+  const Tensor k = packed ? q : to_device(x.k, kv_shape, dtype, offset);
+  const Tensor v = packed ? q : to_device(x.v, kv_shape, dtype, offset);
+  const Tensor dq = poisoned(q_shape, dtype, offset);
+  const Tensor dk = packed ? dq : poisoned(kv_shape, dtype, offset);
+  const Tensor dv = packed ? dq : poisoned(kv_shape, dtype, offset);
+  const Tensor dout = to_device(x.dout, out_shape, dtype, offset), out = poisoned(out_shape, dtype, offset);
+  const Tensor log_sum = poisoned({s.batch, s.heads, s.queries}, DType::float32);
+  const auto at = [&](const Tensor& tensor, int64_t part) -> void* {
+    return static_cast<char*>(tensor.raw()) + (packed ? part * dim * native::dtype_size(dtype) : 0);
+  };
+  const int64_t q_batch = s.shared_queries ? 0 : q_rows * row, kv_batch = s.keys * row;
+  const AttentionArgs args{
+      at(q, 0), at(k, 1), at(v, 2),  q_batch, row,         kv_batch, row,  out.raw(), log_sum.data<float>(),
+      s.batch,  s.heads,  s.queries, s.keys,  s.head_size, s.causal, dtype};
+  native::launch(native::attention_forward_kernel, args, {&q, &k, &v});
+  native::launch(native::attention_backward_kernel,
+                 native::AttentionBackwardArgs{args, dout.raw(), at(dq, 0), at(dk, 1), at(dv, 2), q_rows},
+                 {&dout, &q, &k, &v});
+  const Values all_dq = to_host(dq);
+  for (int64_t idle = 0; packed && idle < s.batch; ++idle) {
+    for (int64_t i = s.queries; i < s.keys; ++i) {
+      for (int64_t d = 0; d < dim; ++d) {
+        if (all_dq[(idle * s.keys + i) * row + d] != 0) native::fail("TEST", "dq is not 0 where nobody asks");
+      }
+    }
+  }
+  return {to_host(out), to_host(log_sum), part_of(all_dq, q_rows, row, s.queries, 0, dim),
+          part_of(to_host(dk), s.keys, row, s.keys, packed ? dim : 0, dim),
+          part_of(to_host(dv), s.keys, row, s.keys, packed ? 2 * dim : 0, dim)};
+}
+
+double largest_difference(const Values& a, const Values& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
+}
+
+// What is wrong with the device's results: empty if nothing. An error may be twice that of the plain
+// implementation in the same precision, and one rounding of the largest number where that happens to be
+// exact.
+std::string faults(const Case& c, DType dtype) {
+  const Operands x = operands_of(c, dtype);
+  const Results truth = reference<double>(c.sizes, x, [](double value) { return value; });
+  const Results plain =
+      reference<float>(c.sizes, x, [&](float value) { return static_cast<float>(rounded(value, dtype)); });
+  const Results actual = run(c, x, dtype);
+  std::string wrong;
+  const auto compare = [&](const char* name, Values Results::*member, double unit, double floor = 0) {
+    double largest = floor;
+    for (const double value : truth.*member) largest = std::max(largest, std::abs(value));
+    const double allowed = 2 * largest_difference(plain.*member, truth.*member) + unit * largest;
+    const std::string text = difference(actual.*member, truth.*member, allowed);
+    if (!text.empty()) wrong += native::concat(name, ": ", text, "; ");
+  };
+  // The backward takes weights from log_sum, which is rounded to float32.
+  double largest_sum = 1;
+  for (const double value : truth.log_sum) largest_sum = std::max(largest_sum, std::abs(value));
+  const double unit = unit_roundoff(dtype), again = unit + 0x1p-24 * largest_sum;
+  compare("out", &Results::out, unit);
+  compare("log_sum", &Results::log_sum, 0x1p-20);
+  // dq and dk may cancel to nothing: what is left then is rounding of float32 sums of numbers like these.
+  compare("dq", &Results::dq, again, 8 * c.scale);
+  compare("dk", &Results::dk, again, 8 * c.scale);
+  compare("dv", &Results::dv, again);
+  return wrong;
+}
+
+constexpr DType kHalfTypes[] = {DType::bfloat16, DType::float16};
+
+void expect_right(const Case& c, DType dtype) {
+  const std::string wrong = faults(c, dtype);
+  CHECK_MESSAGE(wrong.empty(), name_of(c, dtype) << ": " << wrong);
+}
+
+}  // namespace
+
+TEST_CASE("attention at lengths around the edges of tiles") {
+  for (const int64_t length : {1, 7, 8, 9, 16, 17, 31, 32, 33, 49, 50, 52, 64, 65}) {
+    for (const DType dtype : kFloats) expect_right({{2, 1, length, length, 64}, Layout::packed}, dtype);
+  }
+}
+
+TEST_CASE("attention at the models' lengths, a message key beside the queries") {
+  for (const int64_t keys : {51, 198, 258, 578}) {
+    expect_right({{1, keys < 258 ? 2 : 1, keys - 1, keys, 64}, Layout::packed}, DType::bfloat16);
+    if (keys < 578) expect_right({{1, 1, keys - 1, keys, 64}, Layout::packed}, DType::float16);
+    if (keys < 258) expect_right({{1, 1, keys - 1, keys, 64}, Layout::packed}, DType::float32);
+  }
+}
+
+TEST_CASE("causal attention, also with fewer queries than keys and more") {
+  for (const DType dtype : kFloats) {
+    expect_right({{1, 2, 77, 77, 64, true}, Layout::packed}, dtype);
+    expect_right({{1, 1, 20, 150, 64, true}, Layout::packed}, dtype);
+    expect_right({{1, 1, 150, 40, 64, true}}, dtype);
+    expect_right({{2, 1, 33, 33, 64, true}}, dtype);
+  }
+  expect_right({{1, 1, 300, 300, 64, true}}, DType::bfloat16);
+}
+
+TEST_CASE("cross attention, queries of their own or shared, whose gradient is the sum over the batch") {
+  for (const DType dtype : kFloats) {
+    expect_right({{2, 2, 70, 49, 64}}, dtype);
+    expect_right({{3, 2, 70, 49, 64, false, true}}, dtype);
+    expect_right({{1, 1, 9, 70, 64, false, true}}, dtype);
+    expect_right({{3, 1, 40, 70, 64, true, true}}, dtype);
+  }
+  expect_right({{2, 1, 40, 300, 64, false, true}}, DType::bfloat16);
+}
+
+TEST_CASE("attention with heads of other sizes") {
+  for (const int64_t size : {1, 5, 8, 24, 40, 65, 72, 128}) {
+    for (const DType dtype : kFloats) {
+      expect_right({{2, 2, 18, 35, size}}, dtype);
+      expect_right({{2, 2, 35, 35, size, true}, Layout::packed}, dtype);
+      expect_right({{2, 2, 18, 35, size, false, true}, Layout::unaligned}, dtype);
+    }
+  }
+}
+
+TEST_CASE("attention with more heads than thread blocks that stay resident") {
+  for (const DType dtype : kHalfTypes) {
+    expect_right({{14, 5, 20, 20, 64}, Layout::packed}, dtype);
+    expect_right({{7, 3, 33, 40, 64}}, dtype);
+    expect_right({{3, 3, 40, 140, 64, true}}, dtype);
+    expect_right({{5, 2, 10, 260, 64, false, true}}, dtype);
+  }
+}
+
+TEST_CASE("attention with logits far apart") {
+  for (const DType dtype : kFloats)
+    expect_right({{1, 1, 100, 100, 64, false, false}, Layout::separate, 6}, dtype);
+}
+
+TEST_CASE("attention gives the same bits every time and whatever else is in the batch") {
+  for (const DType dtype : kFloats) {
+    const Case c{{3, 2, 70, 130, 64}};
+    const Operands x = operands_of(c, dtype);
+    const Results first = run(c, x, dtype), second = run(c, x, dtype);
+    for (const auto member : {&Results::out, &Results::log_sum, &Results::dq, &Results::dk, &Results::dv}) {
+      CHECK(difference(second.*member, first.*member, 0) == "");
+    }
+    // The last sequence alone.
+    Case alone = c;
+    alone.sizes.batch = 1;
+    const auto last = [](const Values& values) {
+      return Values(values.end() - values.size() / 3, values.end());
+    };
+    const Results single = run(alone, {last(x.q), last(x.k), last(x.v), last(x.dout)}, dtype);
+    for (const auto member : {&Results::out, &Results::log_sum, &Results::dq, &Results::dk, &Results::dv}) {
+      CHECK(difference(single.*member, last(first.*member), 0) == "");
+    }
+  }
+}
+
+#ifdef CUDA_EMULATION
+TEST_CASE("attention's fragments meet no bank twice") {
+  for (const DType dtype : kHalfTypes) {
+    const Case c{{1, 1, 80, 140, 64}};
+    emulation::reset_statistics();
+    run(c, operands_of(c, dtype), dtype);
+    CHECK(emulation::statistics().bank_conflicts == 0);
+  }
+}
+
+// Every barrier and wait of the kernels is needed: without it some order of the threads gives a wrong result
+// or a report.
+TEST_CASE("attention without one of its barriers is found out") {
+  const Case cases[] = {{{1, 1, 70, 130, 64}}, {{2, 1, 40, 300, 64}}, {{2, 1, 40, 70, 72}}};
+  const auto is_right = [&](DType dtype, uint64_t seed) {
+    emulation::set_seed(seed);
+    try {
+      for (const Case& c : cases) {
+        if (!faults(c, dtype).empty()) return false;
+      }
+      return true;
+    } catch (const std::exception&) {
+      return false;
+    }
+  };
+  emulation::forget_sites();
+  CHECK(is_right(DType::bfloat16, 1));
+  std::vector<emulation::SiteRecord> sites;
+  for (const emulation::SiteRecord& site : emulation::sites()) {
+    // The shuffles around the warp barrier make lanes of the emulation meet, though they order no memory.
+    if (site.file.find("attention") != std::string::npos && site.what != "warp_barrier")
+      sites.push_back(site);
+  }
+  CHECK(sites.size() >= 8);
+  for (const emulation::SiteRecord& site : sites) {
+    emulation::skip(site.file, site.line);
+    bool found = false;
+    for (uint64_t seed = 1; seed <= 4 && !found; ++seed) found = !is_right(DType::bfloat16, seed);
+    emulation::skip_nothing();
+    CHECK_MESSAGE(found, site.what << " at " << site.file << ":" << site.line << " could be left out");
+  }
+  emulation::set_seed(1);
+}
+#endif
