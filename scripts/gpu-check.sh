@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The CUDA backend on a real card: build, tests, sanitizer, benchmarks, in under ten minutes. Needs nvcc, cmake and
-# ninja. What else the machine may lack (Node, the packages of the tests, doctest, oneDNN) is taken from the folder that
-# `node scripts/pack_gpu_check.mjs FOLDER` filled elsewhere.
+# ninja. What else the machine may lack (Node, the packages of the tests, doctest, oneDNN) is taken from the archive that
+# `node scripts/pack_gpu_check.mjs KIT.tar.xz` made elsewhere.
 #
-#   scripts/gpu-check.sh [--kit FOLDER] [--out FOLDER] [--peers FOLDER] [--python FILE] [--phases "build test ..."]
+#   scripts/gpu-check.sh [--kit KIT.tar.xz] [--out FOLDER] [--peers FOLDER] [--python FILE] [--phases "build test ..."]
 #
 # Phases: build test sanitize bench node. Results go to --out (default bench/results): <device>-<date>.json holds what
 # each phase said and how long it took, <device>-<date>-kernels.json and -model.json the measurements. With --peers, the
@@ -58,6 +58,11 @@ phase() {
 }
 wanted() { [[ " $phases " == *" $1 "* ]]; }
 
+if [ -n "$kit" ]; then
+  mkdir -p "$work/kit"
+  tar -xJf "$kit" -C "$work/kit" || exit 1
+  kit=$work/kit
+fi
 doctest=${kit:+$kit/include}
 [ -f "$doctest/doctest/doctest.h" ] || doctest=/usr/include
 # Only the card's own code: the other architectures are compiled wherever the package is built.
