@@ -49,12 +49,18 @@ template <int kCount>
 struct Ring {
   int index = 0;
   uint32_t phase = 0;
+  // By a divisor of kCount.
   __device__ __forceinline__ void advance(int by = 1) {
     index += by;
-    if (index >= kCount) {
-      phase ^= (index / kCount) & 1;
-      index %= kCount;
+    if (index == kCount) {
+      index = 0;
+      phase ^= 1;
     }
+  }
+  __device__ __forceinline__ void skip(int count) {
+    const int end = index + count;
+    phase ^= (end / kCount) & 1;
+    index = end % kCount;
   }
 };
 

@@ -26,8 +26,8 @@ __device__ __forceinline__ int slots_per_panel(Sm90Aux aux) { return aux == Sm90
 
 // By one thread: loads the panels of `map` (multiplier or residual) into the slots as they become free.
 template <class C, class Tile>
-__device__ __forceinline__ void load_inputs(Sm90Shared<Tile>& shared, const TensorMap& map,
-                                            const Sm90Params& params) {
+__device__ __forceinline__ void load_aux(Sm90Shared<Tile>& shared, const TensorMap& map,
+                                         const Sm90Params& params) {
   Ring<Tile::kSlots> slot, other_slot;  // of the group whose tile this is; of the other (ping-pong)
   int owner = 0;
   for (Sm90Schedule<Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
@@ -85,13 +85,13 @@ __device__ __forceinline__ void store_row_sum(const float* sums, const Sm90Param
   }
 }
 
-// By one warp: all tiles of `group`. Its first lane does what one thread can. Slabs of a tile are added in
+// By one warp: all tiles of `group`. One lane does what one thread can. Slabs of a tile are added in
 // their order, whichever is ready first.
 template <class C, class Tile>
 __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const TensorMap& c,
                                               const TensorMap& aux, const Sm90Params& params, int group) {
   constexpr bool kFloat = std::is_same_v<C, float>;
-  const bool leader = lane_index() == 0;
+  const bool leader = elect_one();
   Ring<Tile::kSlots> slot;
   Sm90Schedule<Tile> schedule(params);
   if (Tile::kPingPong) schedule.index += group * schedule.stride;

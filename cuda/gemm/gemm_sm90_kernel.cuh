@@ -26,7 +26,7 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
   Ring<Tile::kSlots> slot;
   Sm90Schedule<Tile> schedule(params);
   if (Tile::kPingPong && group == 1) {
-    stage.advance(schedule.step_count());
+    stage.skip(schedule.step_count());
     schedule.index += schedule.stride;
   }
   for (bool first = true; schedule.valid(); first = false) {
@@ -54,7 +54,7 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
     schedule.index += schedule.stride;
     if (Tile::kPingPong && schedule.valid()) {
       named_barrier_arrive(kTurnBarrier + 1 - group, 256);
-      stage.advance(schedule.step_count());
+      stage.skip(schedule.step_count());
       schedule.index += schedule.stride;
     }
     wgmma_wait<0>();
@@ -123,9 +123,9 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
   if (warp < 4) {
     register_decrease<kMoveRegisters>();
     if (warp == 0) {
-      if (lane_index() == 0) load_operands<Tile, kA, kB>(shared, a, b, params);
+      if (elect_one()) load_operands<Tile, kA, kB>(shared, a, b, params);
     } else if (warp == 3) {
-      if (reads_aux(params.aux) && lane_index() == 0) load_inputs<C>(shared, aux, params);
+      if (reads_aux(params.aux) && elect_one()) load_aux<C>(shared, aux, params);
     } else {
       store_results<C>(shared, c, aux, params, warp - 1);
     }

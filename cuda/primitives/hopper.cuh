@@ -43,11 +43,13 @@ __device__ __forceinline__ void barrier_arrive_expect(Barrier& barrier, uint32_t
                "r"(bytes)
                : "memory");
 }
-// Arrives at the barrier at the same place in the shared memory of block `rank` of the cluster.
+// Arrives at the barrier at the same place in the shared memory of block `rank` of the cluster. It says that
+// this thread, and asynchronous reads that it waited for, have done with some memory; what it wrote by
+// ordinary stores is passed on by cluster_barrier() only.
 __device__ __forceinline__ void barrier_arrive_cluster(Barrier& barrier, int rank) {
   asm volatile(
       "{\n\t.reg .b32 remote;\n\tmapa.shared::cluster.u32 remote, %0, %1;\n\t"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n\t}" ::"r"(shared_address(&barrier)),
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n\t}" ::"r"(shared_address(&barrier)),
       "r"(rank)
       : "memory");
 }
