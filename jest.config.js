@@ -1,8 +1,31 @@
 /** @type {import('jest').Config} */
-module.exports = {
+const shared = {
   testEnvironment: 'node',
-  testMatch: ['<rootDir>/test/**/*.test.ts'],
   transform: { '\\.ts$': ['ts-jest', { tsconfig: '<rootDir>/test/tsconfig.json', diagnostics: false }] },
   setupFilesAfterEnv: ['<rootDir>/test/support/collect_garbage.ts'],
+};
+
+// `cpu` is every test. `cuda` is those that compute, once more on a CUDA device: the emulated one, or with TEST_GPU=1 a
+// real one (npm run test:gpu).
+/** @type {import('jest').Config} */
+module.exports = {
   testTimeout: 60000,
+  projects: [
+    {
+      ...shared,
+      displayName: 'cpu',
+      testMatch: ['<rootDir>/test/**/*.test.ts'],
+      testPathIgnorePatterns: ['<rootDir>/test/cuda/'],
+      setupFiles: ['<rootDir>/test/support/cpu_device.ts'],
+    },
+    {
+      ...shared,
+      displayName: 'cuda',
+      testMatch: ['{ops,tensor,nn,optim,models,cuda}'].map(
+        (folders) => `<rootDir>/test/${folders}/**/*.test.ts`,
+      ),
+      setupFiles: ['<rootDir>/test/support/cuda_device.ts'],
+      setupFilesAfterEnv: [...shared.setupFilesAfterEnv, '<rootDir>/test/support/expect_cuda.ts'],
+    },
+  ],
 };

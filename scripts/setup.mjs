@@ -3,6 +3,7 @@
 //
 //   node scripts/setup.mjs            everything
 //   node scripts/setup.mjs --native   the addons only (system packages are checked, never installed)
+//   node scripts/setup.mjs --tests    everything, and the CUDA backend for the emulated device
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const nativeOnly = process.argv.includes('--native');
+const forTests = process.argv.includes('--tests');
 
 const debian = [
   'g++',
@@ -21,6 +23,7 @@ const debian = [
   'libavformat-dev',
   'libavcodec-dev',
   'libswscale-dev',
+  ...(forTests ? ['libboost-context-dev', 'doctest-dev'] : []),
 ];
 const remedies = [
   `  Debian/Ubuntu: apt-get install -y ${debian.join(' ')}`,
@@ -55,6 +58,9 @@ function missingTools() {
   }
   const probe = ['-x', 'c++', '-fsyntax-only', '-include', 'dnnl.hpp', '/dev/null'];
   if (!quiet('g++', probe) && !quiet('g++', ['-I/opt/homebrew/include', ...probe])) missing.push('oneDNN');
+  for (const header of forTests ? ['boost/context/detail/fcontext.hpp', 'doctest/doctest.h'] : []) {
+    if (!quiet('g++', ['-x', 'c++', '-fsyntax-only', '-include', header, '/dev/null'])) missing.push(header);
+  }
   return missing;
 }
 
@@ -96,11 +102,18 @@ const video = 'bindings/video/build/Release/video.node';
 
 const buildCompute = stale(compute, ['native', 'bindings', 'cuda', 'CMakeLists.txt', 'package.json']);
 const buildVideo = stale(video, ['native/core', 'native/video', 'native/data', 'bindings/video']);
-if (buildCompute || buildVideo) installSystemPackages();
+const emulated = 'build/Release/compute_emulated.node';
+const cudaTest = 'build/cuda_test';
+const kernels = ['native', 'cuda', 'test/emulation', 'CMakeLists.txt'];
+const buildEmulated = forTests && stale(emulated, [...kernels, 'bindings']);
+const buildCudaTest = forTests && stale(cudaTest, [...kernels, 'test/cuda']);
+if (buildCompute || buildVideo || buildEmulated || buildCudaTest) installSystemPackages();
 if (!nativeOnly && stale('node_modules/.package-lock.json', ['package-lock.json'])) {
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 if (buildCompute) node('build_compute.mjs');
+if (buildEmulated) node('build_compute.mjs', '--CDCUDA_EMULATION=ON', '--target', 'compute_emulated');
+if (buildCudaTest) node('build_compute.mjs', '--CDCUDA_EMULATION=ON', '--target', 'cuda_test');
 if (buildVideo) node('build_video.mjs');
 if (!nativeOnly && stale('dist/index.js', ['lib', 'tsconfig.json'])) {
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);

@@ -2,8 +2,8 @@ import { CodedError } from '../base/error';
 import { type DeviceType, type MemoryStats, native } from './load';
 
 /**
- * A device name. `auto` is CUDA when this build and machine can use it, else the CPU; `cuda:1` is the second card, for
- * the whole process.
+ * A device name. `auto` is what the environment variable NATIVE_DEVICE names, else CUDA when this build and machine can
+ * use it, else the CPU; `cuda:1` is the second card, for the whole process.
  */
 export type Device = DeviceType | 'auto' | `cuda:${number}`;
 
@@ -40,6 +40,8 @@ export function resolveDevice(device: Device = chosen): DeviceType {
   if (!type || (type !== 'cuda' && index)) {
     throw new CodedError('ERR_DEVICE', `unknown device '${device}': use 'cpu', 'cuda', 'cuda:N' or 'auto'`);
   }
+  const preferred = process.env.NATIVE_DEVICE;
+  if (type === 'auto' && preferred && preferred !== 'auto') return resolveDevice(preferred as Device);
   if (type === 'cpu') return 'cpu';
   if (index) native().selectDevice('cuda', Number(index));
   const { built, unavailable } = native().deviceReport('cuda');

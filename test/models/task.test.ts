@@ -1,7 +1,7 @@
 import { loadConfig } from '../../lib/config/load';
 import type { Config } from '../../lib/config/schema';
 import { createTask, type Task } from '../../lib/models';
-import { native } from '../../lib/native/load';
+import { memory } from '../../lib/native/device';
 import type { Mode } from '../../lib/nn/module';
 import { concat, randomNormal } from '../../lib/ops';
 import { backward, noGrad } from '../../lib/tensor/autograd';
@@ -32,7 +32,7 @@ afterEach(() => {
 });
 
 function clips(count = 4): Tensor {
-  const frames = keep(randomNormal([count, 4, 3, 32, 32], { seed: 4, device: 'cpu' }));
+  const frames = keep(randomNormal([count, 4, 3, 32, 32], { seed: 4, device: 'auto' }));
   made.push(frames);
   return frames;
 }
@@ -135,7 +135,7 @@ test('a training step in bfloat16 goes the way of the float32 one, with float32 
 });
 
 test('a fixed text tower is frozen and a disposed task leaves nothing', async () => {
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const task = await createTask(configure(), names);
   const frozen = [...task.model.namedParameters()].filter(([, p]) => !p.requiresGrad).map(([name]) => name);
   expect(frozen).toContain('token_embedding.weight');
@@ -144,11 +144,11 @@ test('a fixed text tower is frozen and a disposed task leaves nothing', async ()
   await logits(task, evaluate);
   task.dispose();
   for (const item of made.splice(0)) item.dispose();
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
 });
 
 test('what does not fit is refused before anything is made', async () => {
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   await expect(createTask(configure(), names.slice(1))).rejects.toMatchObject({
     code: 'ERR_LABELS',
     message: expect.stringMatching(/2 classes.*NUM_CLASSES is 3/),
@@ -160,5 +160,5 @@ test('what does not fit is refused before anything is made', async () => {
     '{embed_dim: 64, patch: 16, vision_width: 64, vision_layers: 1, text_width: 64, vocab_size: 100}',
   );
   await expect(createTask(small, names)).rejects.toMatchObject({ code: 'ERR_INDEX_RANGE' });
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
 });

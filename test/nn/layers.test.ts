@@ -1,4 +1,4 @@
-import { native } from '../../lib/native/load';
+import { memory } from '../../lib/native/device';
 import { Embedding } from '../../lib/nn/embedding';
 import {
   constant,
@@ -19,8 +19,8 @@ import { keep, scope } from '../../lib/tensor/scope';
 import { type Tensor, tensor, toNumbers } from '../../lib/tensor/tensor';
 import { expectClose } from '../support/check_op';
 
-const init = (seed = 3) => new Initializer({ seed, device: 'cpu' });
-const random = (shape: number[], stream = 0) => randomNormal(shape, { seed: 9, stream, device: 'cpu' });
+const init = (seed = 3) => new Initializer({ seed, device: 'auto' });
+const random = (shape: number[], stream = 0) => randomNormal(shape, { seed: 9, stream, device: 'auto' });
 const data = async (x: Tensor) => toNumbers(x.dtype, await x.data());
 
 test.each<[string, Distribution, number[], { std: number; largest?: number }]>([
@@ -44,7 +44,7 @@ test.each<[string, Distribution, number[], { std: number; largest?: number }]>([
 });
 
 test('an initializer makes weights in its dtype and vectors in float32', async () => {
-  const half = new Initializer({ device: 'cpu', weightDtype: 'bfloat16' });
+  const half = new Initializer({ device: 'auto', weightDtype: 'bfloat16' });
   const layer = new Linear(4, 2, half);
   expect([layer.weight.dtype, layer.bias!.dtype]).toEqual(['bfloat16', 'float32']);
   expect(layer.weight.requiresGrad).toBe(true);
@@ -137,12 +137,12 @@ test('a block that selects rows computes those of the whole block, gradients inc
     for (const t of [x, y, loss]) t.dispose();
     return values;
   };
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const [late, early] = [await run(false), await run(true)];
   late.forEach((values, i) => {
     expectClose(`part ${i}`, early[i]!, values, 2e-5);
   });
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
   block.dispose();
   index.dispose();
 });

@@ -1,4 +1,4 @@
-import { native } from '../../lib/native/load';
+import { memory } from '../../lib/native/device';
 import { Embedding } from '../../lib/nn/embedding';
 import { Initializer } from '../../lib/nn/init';
 import { LayerNorm } from '../../lib/nn/layer_norm';
@@ -25,7 +25,7 @@ class Toy extends Module {
 
 const made: Module[] = [];
 function toy(seed = 1): Toy {
-  const module = new Toy(new Initializer({ seed, device: 'cpu' }));
+  const module = new Toy(new Initializer({ seed, device: 'auto' }));
   made.push(module);
   return module;
 }
@@ -58,7 +58,7 @@ test('names are paths; a module names its own parameters before those of its par
 });
 
 test('names of a transformer are those of torch', () => {
-  const module = new Transformer(64, 1, 1, new Initializer({ device: 'cpu' }));
+  const module = new Transformer(64, 1, 1, new Initializer({ device: 'auto' }));
   made.push(module);
   expect([...module.stateDict().keys()]).toEqual(
     [
@@ -129,19 +129,19 @@ test('freezes what is selected', () => {
 });
 
 test('parameters outlive the scope they are made in, until they are disposed', () => {
-  const before = native().memory('cpu').liveTensors;
-  const module = scope(() => ({ embedding: new Embedding(5, 4, new Initializer({ device: 'cpu' })) }));
-  expect(native().memory('cpu').liveTensors).toBe(before + 1);
+  const before = memory().liveTensors;
+  const module = scope(() => ({ embedding: new Embedding(5, 4, new Initializer({ device: 'auto' })) }));
+  expect(memory().liveTensors).toBe(before + 1);
   module.embedding.dispose();
   module.embedding.dispose();
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
 });
 
 test('a seed decides all values, and every parameter has its own', async () => {
   const values = async (module: Toy) => (await module.heads[0]!.weight.data()).toString();
   expect(await values(toy(5))).toBe(await values(toy(5)));
   expect(await values(toy(5))).not.toBe(await values(toy(6)));
-  const same = new Initializer({ device: 'cpu' });
+  const same = new Initializer({ device: 'auto' });
   const [a, b] = [new Linear(3, 2, same), new Linear(3, 2, same)];
   made.push(a, b);
   expect((await a.weight.data()).toString()).not.toBe((await b.weight.data()).toString());

@@ -1,4 +1,4 @@
-import { native } from '../../lib/native/load';
+import { memory } from '../../lib/native/device';
 import { cast } from '../../lib/ops/copy';
 import { linear } from '../../lib/ops/linear';
 import { mlp } from '../../lib/ops/mlp';
@@ -104,9 +104,9 @@ test('gradients of the parameters add up in place, and frozen ones get none', as
   };
   pass();
   const once = await Promise.all([2, 3, 4].map((i) => numbers(inputs[i]!.grad!)));
-  const live = native().memory('cpu').liveTensors;
+  const live = memory().liveTensors;
   pass();
-  expect(native().memory('cpu').liveTensors).toBe(live);
+  expect(memory().liveTensors).toBe(live);
   expect(inputs[1]!.grad).toBeNull();
   for (const [k, i] of [2, 3, 4].entries()) {
     const twice = once[k]!.map((value) => 2 * value);
@@ -124,12 +124,12 @@ test('only the second layer has a gradient when nothing before it wants one', as
 
 test('rejects layers that do not fit', () => {
   const [x, weight1, , weight2] = operands('float32');
-  const live = native().memory('cpu').liveTensors;
+  const live = memory().liveTensors;
   expect(() => mlp(x!, { weight: weight1! }, { weight: weight1! })).toThrow(
     expect.objectContaining({ code: 'ERR_SHAPE' }),
   );
   expect(() => mlp(x!, { weight: weight2! }, { weight: weight1! })).toThrow(
     expect.objectContaining({ code: 'ERR_SHAPE' }),
   );
-  expect(native().memory('cpu').liveTensors).toBe(live);
+  expect(memory().liveTensors).toBe(live);
 });

@@ -1,4 +1,4 @@
-import { native } from '../../lib/native/load';
+import { memory } from '../../lib/native/device';
 import { patchEmbed } from '../../lib/ops/patch_embed';
 import { backward } from '../../lib/tensor/autograd';
 import { tensor } from '../../lib/tensor/tensor';
@@ -72,9 +72,9 @@ test('the gradient of the weight adds up in place over two passes', async () => 
   };
   pass();
   const once = (await weight.grad!.data()) as Float32Array;
-  const live = native().memory('cpu').liveTensors;
+  const live = memory().liveTensors;
   pass();
-  expect(native().memory('cpu').liveTensors).toBe(live);
+  expect(memory().liveTensors).toBe(live);
   expect(weight.grad!.shape).toEqual([3, 1, 2, 2]);
   expectClose(
     'sum of two',

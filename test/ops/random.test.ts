@@ -1,4 +1,5 @@
 import { Philox } from '../../lib/base/philox';
+import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { dropPath, randomNormal, randomTruncatedNormal, randomUniform } from '../../lib/ops/random';
 import { backward } from '../../lib/tensor/autograd';
@@ -89,9 +90,9 @@ test('dropPath drops whole samples by the words of the stream and scales the oth
 
 test('dropPath at rate 0 copies nothing and passes the gradient on', async () => {
   const x = tensor([1, 2], [2], { requiresGrad: true });
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const y = dropPath(x, { rate: 0, seed: 1, stream: 0, samples: 2 });
-  expect(native().memory('cpu').liveTensors).toBeLessThanOrEqual(before);
+  expect(memory().liveTensors).toBeLessThanOrEqual(before);
   backward(y, tensor([3, 4]));
   expect(await x.grad!.toArray()).toEqual([3, 4]);
 });

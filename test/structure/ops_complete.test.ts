@@ -10,13 +10,19 @@ const contracts = sources(['native/ops'], ['.h']).filter(({ text }) => text.incl
 const index = sources(['lib/ops'], ['index.ts'])[0]!;
 const wrappers = sources(['lib/ops'], ['.ts']).filter(({ path }) => path !== index.path);
 const table = sources(['bindings'], ['ops.cc'])[0]!;
+const registered = new Set(
+  sources(['cuda'], ['.cu']).flatMap(({ text }) =>
+    [...text.matchAll(/REGISTER_KERNEL\((\w+), cuda,/g)].map(([, slot]) => slot!),
+  ),
+);
 
-/** What a native op lacks: its other files, its line in the table, a kernel in each slot on the CPU. */
+/** What a native op lacks: its other files, its line in the table, a kernel in each slot on either device. */
 function missingOf({ path, text }: Source, filled: Set<string>): string[] {
   const stem = stemOf(path);
   const files = [
     `native/ops/${stem}.cc`,
     `native/cpu/${stem}.cc`,
+    `cuda/${stem}.cu`,
     `lib/ops/${stem}.ts`,
     `test/ops/${stem}.test.ts`,
   ];
@@ -25,6 +31,9 @@ function missingOf({ path, text }: Source, filled: Set<string>): string[] {
     ...files.filter((file) => !has(file)),
     ...(table.text.includes(`"ops/${stem}.h"`) ? [] : [`${stem}: no line in bindings/ops.cc`]),
     ...slots.filter((slot) => !filled.has(slot)).map((slot) => `${stem}: slot ${slot} has no CPU kernel`),
+    ...slots
+      .filter((slot) => !registered.has(slot))
+      .map((slot) => `${stem}: slot ${slot} has no CUDA kernel`),
   ];
 }
 
@@ -79,10 +88,12 @@ test('the checkers catch what is missing', () => {
   expect(missingOf(contract, new Set())).toEqual([
     'native/ops/nothing.cc',
     'native/cpu/nothing.cc',
+    'cuda/nothing.cu',
     'lib/ops/nothing.ts',
     'test/ops/nothing.test.ts',
     'nothing: no line in bindings/ops.cc',
     'nothing: slot nothing has no CPU kernel',
+    'nothing: slot nothing has no CUDA kernel',
   ]);
   const forgotten = { path: 'lib/ops/forgotten.ts', text: 'export function forgotten() {}' };
   const helper = { path: 'lib/ops/helper.ts', text: 'export function help() {}' };

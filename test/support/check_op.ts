@@ -1,5 +1,6 @@
 import { Philox } from '../../lib/base/philox';
-import { type DType, native } from '../../lib/native/load';
+import { memory } from '../../lib/native/device';
+import type { DType } from '../../lib/native/load';
 import { backward } from '../../lib/tensor/autograd';
 import { bfloat16Bits, type Tensor, tensor, toNumbers } from '../../lib/tensor/tensor';
 import { type Dense, randomDense, sizeOf } from './dense';
@@ -48,7 +49,7 @@ export function checkOp(op: OpCheck): void {
 
 /** The body of one test of {@link checkOp}; rejects when the op is wrong. */
 export async function checkCase(op: OpCheck, item: OpCase, index: number, dtype: DType): Promise<void> {
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const values = item.inputs.map((input, i) => valuesOf(input, 100 * index + i + 1));
   const inputs = item.inputs.map((input, i) => makeTensor(input, values[i]!, dtype));
   const expected = op.reference(values, index);
@@ -82,8 +83,7 @@ export async function checkCase(op: OpCheck, item: OpCase, index: number, dtype:
   }
   result.dispose();
   for (const input of inputs) input.dispose();
-  // Not more than before: leftovers of other tests may be collected meanwhile.
-  expect(native().memory('cpu').liveTensors).toBeLessThanOrEqual(before);
+  expect(memory().liveTensors).toBe(before);
 }
 
 function isFloat(dtype: DType): boolean {

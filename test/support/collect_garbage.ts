@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-const counts = /liveTensors/.test(readFileSync(expect.getState().testPath!, 'utf8'));
+const counts = /liveTensors|checkOp|checkCase/.test(readFileSync(expect.getState().testPath!, 'utf8'));
 
 if (counts) {
   setFlagsFromString('--expose-gc');

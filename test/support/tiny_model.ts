@@ -13,13 +13,13 @@ export const recorded: Recorded = readSafetensors(goldenPath('tiny_io.safetensor
 
 /** The tiny model with the recorded weights, trainable. */
 export function loadTiny(options: Parameters<typeof XCLIP.load>[1] = {}): Promise<XCLIP> {
-  return XCLIP.load(goldenPath('tiny.pth'), { device: 'cpu', trainable: true, ...options });
+  return XCLIP.load(goldenPath('tiny.pth'), { device: 'auto', trainable: true, ...options });
 }
 
 /** Recorded clips, float32 [2, 4, 3, 32, 32]. */
 export function tinyFrames(): Tensor {
   const { shape, data } = recorded.get('input.images')!;
-  return tensor(Float32Array.from(data), shape, { device: 'cpu' });
+  return tensor(Float32Array.from(data), shape, { device: 'auto' });
 }
 
 /** Recorded token ids [5, 77]. */

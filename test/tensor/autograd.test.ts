@@ -1,10 +1,11 @@
+import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { add, argmax, gatherRows, mul, square, sum } from '../../lib/ops';
 import { backward, checkpoint, noGrad, unaryOutput } from '../../lib/tensor/autograd';
 import { scope } from '../../lib/tensor/scope';
 import { Tensor, tensor } from '../../lib/tensor/tensor';
 
-const live = () => native().memory('cpu').liveTensors;
+const live = () => memory().liveTensors;
 const leaf = (values: number[]) => tensor(values, undefined, { requiresGrad: true });
 
 test('a value used twice receives the sum of both gradients', async () => {

@@ -1,8 +1,9 @@
+import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { scope } from '../../lib/tensor/scope';
 import { tensor } from '../../lib/tensor/tensor';
 
-const live = () => native().memory('cpu').liveTensors;
+const live = () => memory().liveTensors;
 
 test('typed arrays and nested arrays go in and come out', async () => {
   using a = tensor(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]);
@@ -98,7 +99,7 @@ test('host memory is copied: changing it afterwards changes nothing, also while 
 test('memory released in a loop is reused', async () => {
   for (let i = 0; i < 50; i++) tensor(new Float32Array(1 << 18)).dispose();
   await native().synchronize('cpu');
-  const before = native().memory('cpu').reservedBytes;
+  const before = memory().reservedBytes;
   for (let i = 0; i < 500; i++) tensor(new Float32Array(1 << 18)).dispose();
-  expect(native().memory('cpu').reservedBytes - before).toBeLessThan(8 << 20);
+  expect(memory().reservedBytes - before).toBeLessThan(8 << 20);
 });

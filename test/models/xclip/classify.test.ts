@@ -4,7 +4,7 @@ import { sampleRandom } from '../../../lib/data/random';
 import { tokenize } from '../../../lib/models';
 import type { Geometry } from '../../../lib/models/xclip/geometry';
 import { XCLIP } from '../../../lib/models/xclip/xclip';
-import { native } from '../../../lib/native/load';
+import { memory } from '../../../lib/native/device';
 import { videoAddon } from '../../../lib/native/video';
 import { noGrad } from '../../../lib/tensor/autograd';
 import { tensor } from '../../../lib/tensor/tensor';
@@ -37,7 +37,7 @@ const clips = ['a.mp4', 'b.mp4'].map((name) => join(folder, name));
 let model: XCLIP;
 
 beforeAll(async () => {
-  model = new XCLIP(geometry, { seed: 1, device: 'cpu', init: 'scratch' });
+  model = new XCLIP(geometry, { seed: 1, device: 'auto', init: 'scratch' });
   for (const [i, clip] of clips.entries()) {
     await videoAddon().encodeVideo(
       clip,
@@ -58,7 +58,7 @@ async function probabilities(path: string, numClips: number, numCrops: 1 | 3): P
   const pixels = new Float32Array(views * 4 * 3 * 32 * 32);
   await addon.runPlan(video, plan, pixels);
   addon.closeVideo(video);
-  const frames = tensor(pixels, [views, 4, 3, 32, 32], { device: 'cpu' });
+  const frames = tensor(pixels, [views, 4, 3, 32, 32], { device: 'auto' });
   const logits = noGrad(() => model.forward(frames, tokenize(names)));
   const rows = (await logits.toArray()) as number[][];
   frames.dispose();
@@ -117,7 +117,7 @@ test('what is asked wrongly is refused with a code', async () => {
 });
 
 test('a small vocabulary that lacks a word says which text', async () => {
-  const small = new XCLIP({ ...geometry, vocabSize: 600 }, { device: 'cpu' });
+  const small = new XCLIP({ ...geometry, vocabSize: 600 }, { device: 'auto' });
   await expect(small.embedText(['zumba'])).rejects.toMatchObject({
     code: 'ERR_INDEX_RANGE',
     message: expect.stringContaining('"zumba"'),
@@ -127,13 +127,13 @@ test('a small vocabulary that lacks a word says which text', async () => {
 
 test('nothing is left behind, also after an abort between views', async () => {
   await model.classify(clips[0]!, names);
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   await model.classify(clips, names, { clips: 2 });
   await model.embedVideo(clips[0]!);
   const controller = new AbortController();
   const aborted = model.classify(clips[0]!, names, { clips: 4, crops: 3, signal: controller.signal });
   setTimeout(() => controller.abort(), 5);
   await aborted.catch((error) => expect(error.code).toBe('ERR_ABORTED'));
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
   expect(videoAddon().counters().openVideos).toBe(0);
 });

@@ -1,5 +1,5 @@
 import type { XCLIP } from '../../../lib/models/xclip/xclip';
-import { native } from '../../../lib/native/load';
+import { memory } from '../../../lib/native/device';
 import { matmul } from '../../../lib/ops';
 import { noGrad } from '../../../lib/tensor/autograd';
 import { type Tensor, tensor } from '../../../lib/tensor/tensor';
@@ -55,7 +55,7 @@ test.each(endOnly)('%s is the recorded one at the end tokens, the only rows comp
 
 test('text features and logits are the recorded ones, also with tokens on the device', async () => {
   const { ids, shape } = tinyTokens();
-  const onDevice = tensor(BigInt64Array.from(ids, BigInt), shape, { device: 'cpu' });
+  const onDevice = tensor(BigInt64Array.from(ids, BigInt), shape, { device: 'auto' });
   const [features, logits] = noGrad(() => [model.encodeText(onDevice), model.forward(frames, onDevice)]);
   const expected = recorded.get('text.features')!.data;
   expectClose('features', (await features!.data()) as Float32Array, expected, tolerance * largest(expected));
@@ -77,11 +77,11 @@ test('texts are the same alone as in the company of longer ones', async () => {
 });
 
 test('a forward pass leaves nothing behind but its result', () => {
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const logits = noGrad(() => model.forward(frames, tinyTokens()));
-  const cached = native().memory('cpu').liveTensors;
+  const cached = memory().liveTensors;
   logits.dispose();
   // The text features stay in the cache.
-  expect(native().memory('cpu').liveTensors).toBe(cached - 1);
+  expect(memory().liveTensors).toBe(cached - 1);
   expect(cached - before).toBeLessThanOrEqual(2);
 });

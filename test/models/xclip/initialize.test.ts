@@ -25,7 +25,7 @@ const geometry: Geometry = {
 
 /** Standard deviation around 0 of each parameter's values. */
 async function spreads(init: InitialValues): Promise<Map<string, number>> {
-  const model = new XCLIP(geometry, { seed: 2, device: 'cpu', init });
+  const model = new XCLIP(geometry, { seed: 2, device: 'auto', init });
   const result = new Map<string, number>();
   for (const [name, parameter] of model.namedParameters()) {
     const values = Array.from((await parameter.data()) as Float32Array);

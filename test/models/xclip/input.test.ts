@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readViews } from '../../../lib/models/xclip/video_input';
 import type { XCLIP } from '../../../lib/models/xclip/xclip';
-import { native } from '../../../lib/native/load';
+import { memory } from '../../../lib/native/device';
 import { zeros } from '../../../lib/ops';
 import { tensor } from '../../../lib/tensor/tensor';
 import { fixturePath } from '../../support/fixture';
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => model.dispose());
 
-const cpu = { device: 'cpu' } as const;
+const cpu = { device: 'auto' } as const;
 
 test.each([
   [[1, 8, 3, 32, 32], 'ERR_FRAME_COUNT', /clips of 4 frames, got 8/],
@@ -26,10 +26,10 @@ test.each([
   [[1, 4, 1, 32, 32], 'ERR_SHAPE', /got float32\[1, 4, 1, 32, 32\]/],
 ])('frames of shape [%s] are refused before any work', (shape, code, message) => {
   const frames = zeros(shape, cpu);
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   expect(() => model.forward(frames, tinyTokens())).toThrow(expect.objectContaining({ code }));
   expect(() => model.forward(frames, tinyTokens())).toThrow(message);
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
   frames.dispose();
 });
 

@@ -11,7 +11,7 @@ import {
 import { rawStateDict } from '../../../lib/models/state_dict';
 import { loadPretrained } from '../../../lib/models/xclip/weights';
 import { XCLIP } from '../../../lib/models/xclip/xclip';
-import { native } from '../../../lib/native/load';
+import { memory } from '../../../lib/native/device';
 import { noGrad } from '../../../lib/tensor/autograd';
 import { expectClose } from '../../support/check_op';
 import { goldenPath, readGolden } from '../../support/golden';
@@ -44,7 +44,7 @@ test('names, their order and shapes are those of the official checkpoint', async
 });
 
 test('a half precision checkpoint gives the logits of its rounded weights', async () => {
-  const model = await XCLIP.load(goldenPath('tiny_fp16.pth'), { device: 'cpu' });
+  const model = await XCLIP.load(goldenPath('tiny_fp16.pth'), { device: 'auto' });
   const expected = checkpoint.logits_with_half_rounded_weights_computed_in_float32.flat();
   const actual = await logitsOf(model);
   expectClose('logits', actual, expected, 2e-5);
@@ -90,14 +90,14 @@ test('a Hugging Face folder, safetensors and what we write ourselves give the sa
   expectClose('logits', expected, logits, 2e-5);
   model.dispose();
   for (const path of [safetensors, torch, await huggingFaceFolder()]) {
-    const other = await XCLIP.load(path, { device: 'cpu' });
+    const other = await XCLIP.load(path, { device: 'auto' });
     expect([path, await logitsOf(other)]).toEqual([path, expected]);
     other.dispose();
   }
 });
 
 test('a loaded model records nothing unless it is to be trained', async () => {
-  const model = await XCLIP.load(goldenPath('tiny.pth'), { device: 'cpu' });
+  const model = await XCLIP.load(goldenPath('tiny.pth'), { device: 'auto' });
   const frames = tinyFrames();
   const result = model.forward(frames, tinyTokens());
   expect(result.requiresGrad).toBe(false);
@@ -105,9 +105,9 @@ test('a loaded model records nothing unless it is to be trained', async () => {
 });
 
 test('bfloat16 halves the weights of products and stays near the float32 logits', async () => {
-  const before = native().memory('cpu').liveBytes;
-  const model = await XCLIP.load(goldenPath('tiny.pth'), { device: 'cpu', dtype: 'bfloat16' });
-  expect(native().memory('cpu').liveBytes - before).toBeLessThan(0.6 * 4 * 1998465);
+  const before = memory().liveBytes;
+  const model = await XCLIP.load(goldenPath('tiny.pth'), { device: 'auto', dtype: 'bfloat16' });
+  expect(memory().liveBytes - before).toBeLessThan(0.6 * 4 * 1998465);
   const dtypes = (names: string[]) => names.map((name) => model.stateDict().get(name)!.dtype);
   expect(dtypes(['visual.conv1.weight', 'mit.resblocks.0.mlp.c_fc.weight', 'visual.proj'])).toEqual(
     Array(3).fill('bfloat16'),
@@ -122,7 +122,7 @@ test('bfloat16 halves the weights of products and stays near the float32 logits'
 
 test('image-text weights load, and the video parts keep their initial values', async () => {
   const tiny = await loadTiny();
-  const model = new XCLIP(tiny.geometry, { seed: 3, device: 'cpu' });
+  const model = new XCLIP(tiny.geometry, { seed: 3, device: 'auto' });
   const parameters = model.stateDict();
   const alphaBefore = await parameters.get('prompts_generator.alpha')!.toArray();
   const kept = await loadPretrained(model, goldenPath('tiny_clip_jit.pt'));
@@ -143,16 +143,16 @@ test('image-text weights load, and the video parts keep their initial values', a
 
 test('fine-tuning can start from an X-CLIP checkpoint of the same geometry', async () => {
   const tiny = await loadTiny();
-  const model = new XCLIP(tiny.geometry, { device: 'cpu' });
+  const model = new XCLIP(tiny.geometry, { device: 'auto' });
   expect(await loadPretrained(model, goldenPath('tiny.pth'))).toEqual([]);
   expect(await logitsOf(model)).toEqual(await logitsOf(tiny));
   model.dispose();
-  const longer = new XCLIP({ ...tiny.geometry, frames: 8 }, { device: 'cpu' });
+  const longer = new XCLIP({ ...tiny.geometry, frames: 8 }, { device: 'auto' });
   await expect(loadPretrained(longer, goldenPath('tiny.pth'))).rejects.toMatchObject({
     code: 'ERR_CHECKPOINT_MISMATCH',
     message: expect.stringMatching(/frames 4 .*8.*DATA\.NUM_FRAMES 4/),
   });
-  const finer = new XCLIP({ ...tiny.geometry, patch: 16 }, { device: 'cpu' });
+  const finer = new XCLIP({ ...tiny.geometry, patch: 16 }, { device: 'auto' });
   await expect(loadPretrained(finer, goldenPath('tiny_clip_jit.pt'))).rejects.toMatchObject({
     code: 'ERR_CHECKPOINT_MISMATCH',
     message: expect.stringMatching(/patch 8 .*16/),
@@ -168,12 +168,12 @@ test('image-text weights alone are no X-CLIP model', async () => {
 });
 
 test('nothing stays behind when loading fails or is aborted', async () => {
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const signal = AbortSignal.abort();
-  const aborted = XCLIP.load(goldenPath('tiny.pth'), { device: 'cpu', signal });
+  const aborted = XCLIP.load(goldenPath('tiny.pth'), { device: 'auto', signal });
   await expect(aborted).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   await expect(XCLIP.load(join(folder, 'none.pth'))).rejects.toMatchObject({ code: 'ERR_FILE_NOT_FOUND' });
-  expect(native().memory('cpu').liveTensors).toBe(before);
+  expect(memory().liveTensors).toBe(before);
 });
 
 test('what is written is what was read', async () => {

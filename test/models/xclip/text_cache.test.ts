@@ -47,7 +47,7 @@ test('other tokens are encoded anew, also when the array is the same one', async
 test('changed weights are noticed, wherever in the text tower they are', async () => {
   const first = await encode(tinyTokens());
   const bias = model.transformer.resblocks[0]!.mlp.c_fc.bias!;
-  const values = full(bias.shape, 0.5, { device: 'cpu' });
+  const values = full(bias.shape, 0.5, { device: 'auto' });
   bias.assign(values);
   values.dispose();
   const second = await encode(tinyTokens());
@@ -72,13 +72,13 @@ test('loading weights is noticed', async () => {
 
 test('changing a token tensor in place is noticed', async () => {
   const { ids, shape } = tinyTokens();
-  const tokens = tensor(ids, shape, { device: 'cpu' });
+  const tokens = tensor(ids, shape, { device: 'auto' });
   expect((await encode(tokens)).computed).toBe(true);
   expect((await encode(tokens)).computed).toBe(false);
   const changed: Tensor = tensor(
     ids.map((id) => (id === 599 ? id : (id + 7) % 590)),
     shape,
-    { device: 'cpu' },
+    { device: 'auto' },
   );
   tokens.assign(changed);
   expect((await encode(tokens)).computed).toBe(true);

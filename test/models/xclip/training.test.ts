@@ -1,6 +1,7 @@
 import type { Config } from '../../../lib/config/schema';
 import { parameterGroups, XclipTask } from '../../../lib/models/xclip/recipe';
 import type { XCLIP } from '../../../lib/models/xclip/xclip';
+import { memory } from '../../../lib/native/device';
 import { native } from '../../../lib/native/load';
 import { evaluation, type Mode } from '../../../lib/nn/module';
 import { crossEntropy, mul } from '../../../lib/ops';
@@ -56,7 +57,7 @@ afterEach(() => {
 
 function softTargets(): Tensor {
   const { data, shape } = values.get('targets.soft')!;
-  return tensor(Float32Array.from(data), shape, { device: 'cpu' });
+  return tensor(Float32Array.from(data), shape, { device: 'auto' });
 }
 
 function softLoss(mode: Mode = train): Tensor {
@@ -109,7 +110,7 @@ function recordedPart({ name, shape, row_step, rows }: Gradient, all: Float32Arr
 
 test.each([false, true])('gradients are the recorded ones, text fixed: %s', async (fixed) => {
   if (fixed) model.freeze(TEXT_SIDE);
-  const before = native().memory('cpu').liveTensors;
+  const before = memory().liveTensors;
   const loss = softLoss();
   backward(loss);
   loss.dispose();
@@ -125,7 +126,7 @@ test.each([false, true])('gradients are the recorded ones, text fixed: %s', asyn
     expect(Math.abs(Math.hypot(...all) / gradient.l2 - 1)).toBeLessThan(1e-4);
   }
   // Only the cached text features of a fixed text tower may stay.
-  expect(native().memory('cpu').liveTensors - before).toBe(fixed ? 1 : 0);
+  expect(memory().liveTensors - before).toBe(fixed ? 1 : 0);
 });
 
 test.each(['float32', 'bfloat16'] as const)('recomputing activations changes no bit, %s', async (dtype) => {
@@ -206,7 +207,7 @@ async function* replay(run: Run): AsyncGenerator<{ loss: number; learningRates: 
   const groups = parameterGroups(model, config());
   const members = groups.flatMap((group, g) => group.params.map((p) => ({ ...p, g, wd: group.weightDecay })));
   const moments = members.map(({ tensor: p }) =>
-    [0, 1].map(() => tensor(new Float32Array(p.size), p.shape, { device: 'cpu' })),
+    [0, 1].map(() => tensor(new Float32Array(p.size), p.shape, { device: 'auto' })),
   );
   for (const [update, { lr_used }] of run.steps.entries()) {
     let loss = 0;

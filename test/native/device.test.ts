@@ -1,0 +1,107 @@
+import {
+  defaultDevice,
+  emptyCache,
+  memory,
+  resolveDevice,
+  setDefaultDevice,
+  setProfiling,
+  synchronize,
+  takeProfile,
+} from '../../lib/native/device';
+import { native } from '../../lib/native/load';
+import { add, zeros } from '../../lib/ops';
+import { tensor } from '../../lib/tensor/tensor';
+
+const usable = () => native().deviceAvailable('cuda');
+
+afterEach(() => {
+  jest.restoreAllMocks();
+  setDefaultDevice('auto');
+});
+
+test('tensors are made on the default device', () => {
+  expect(zeros([2]).device).toBe(defaultDevice());
+  setDefaultDevice('cpu');
+  expect(defaultDevice()).toBe('cpu');
+  expect([zeros([2]).device, tensor([1]).device]).toEqual(['cpu', 'cpu']);
+});
+
+test('the environment says what auto is', () => {
+  const before = process.env.NATIVE_DEVICE;
+  process.env.NATIVE_DEVICE = 'cpu';
+  expect(resolveDevice('auto')).toBe('cpu');
+  process.env.NATIVE_DEVICE = 'tpu';
+  expect(() => resolveDevice('auto')).toThrow(expect.objectContaining({ code: 'ERR_DEVICE' }));
+  if (before === undefined) delete process.env.NATIVE_DEVICE;
+  else process.env.NATIVE_DEVICE = before;
+});
+
+test.each(['gpu', 'cuda:', 'cuda:x', 'cpu:0', 'auto:1', ''])('%p is no device', (name) => {
+  expect(() => resolveDevice(name as 'cpu')).toThrow(/unknown device/);
+});
+
+test('a device that cannot be used says why; auto is then the CPU, and warns once where the build has CUDA', () => {
+  const before = process.env.NATIVE_DEVICE;
+  delete process.env.NATIVE_DEVICE;
+  const report = { built: false, unavailable: 'this build has no cuda backend', facts: {} };
+  const warn = jest.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  const asked = jest.spyOn(native(), 'deviceReport').mockReturnValue(report);
+  expect(resolveDevice('auto')).toBe('cpu');
+  expect(warn).not.toHaveBeenCalled();
+  asked.mockReturnValue({ built: true, unavailable: 'no NVIDIA driver was found', facts: {} });
+  expect([resolveDevice('auto'), resolveDevice('auto')]).toEqual(['cpu', 'cpu']);
+  expect(warn.mock.calls).toEqual([
+    ['computing on the CPU: no NVIDIA driver was found', { code: 'DEVICE_FALLBACK' }],
+  ]);
+  expect(() => setDefaultDevice('cuda')).toThrow(
+    expect.objectContaining({
+      code: 'ERR_DEVICE',
+      message: "device 'cuda' cannot be used: no NVIDIA driver was found",
+    }),
+  );
+  if (before !== undefined) process.env.NATIVE_DEVICE = before;
+});
+
+test('a card that is not there is refused by its number', () => {
+  if (!usable()) {
+    expect(() => resolveDevice('cuda:0')).toThrow(/device 'cuda:0' cannot be used: .+/);
+    return;
+  }
+  expect(resolveDevice('cuda:0')).toBe('cuda');
+  zeros([1], { device: 'cuda' }).dispose();
+  expect(() => resolveDevice('cuda:1')).toThrow(/cuda:0 is in use by this process/);
+});
+
+test('memory is counted where tensors live, and given back', async () => {
+  await synchronize();
+  const before = memory();
+  const x = zeros([1000, 1000]);
+  expect(memory().liveTensors).toBe(before.liveTensors + 1);
+  expect(memory().liveBytes).toBeGreaterThanOrEqual(before.liveBytes + 4e6);
+  x.dispose();
+  expect(memory().liveBytes).toBe(before.liveBytes);
+  await synchronize();
+  emptyCache();
+  expect(memory().reservedBytes).toBeLessThanOrEqual(before.reservedBytes);
+});
+
+test('operations are timed by name', async () => {
+  const [a, b] = [zeros([64]), zeros([64])];
+  await synchronize();
+  takeProfile();
+  setProfiling(true);
+  const sum = add(a, b);
+  await sum.data();
+  setProfiling(false);
+  expect(takeProfile()).toContainEqual({ op: 'binary', calls: 1, seconds: expect.any(Number) });
+  for (const x of [a, b, sum]) x.dispose();
+});
+
+test('a copy on another device has the same values', async () => {
+  const x = tensor([1.5, -2, 3], [3], { device: 'cpu' });
+  const moved = await x.to('auto');
+  expect([moved.device, await moved.toArray()]).toEqual([defaultDevice(), [1.5, -2, 3]]);
+  const back = await moved.to('cpu');
+  expect(await back.toArray()).toEqual([1.5, -2, 3]);
+  for (const tensors of [x, moved, back]) tensors.dispose();
+});
