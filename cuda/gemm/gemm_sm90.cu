@@ -191,9 +191,7 @@ void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
 void gemm_sm90(const GemmArgs& args) { gemm_sm90(args, choose_sm90(args)); }
 
 int resident_clusters(const void* kernel, const LaunchShape& shape) {
-  Context& context = current_context();
-  if (shape.cluster == 1) return context.multiprocessors();
-  context.prepare_kernel(kernel, shape.shared_bytes);
+  current_context().prepare_kernel(kernel, shape.shared_bytes);
   cudaLaunchAttribute attribute;
   attribute.id = cudaLaunchAttributeClusterDimension;
   attribute.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};

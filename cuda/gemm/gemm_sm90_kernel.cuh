@@ -118,8 +118,14 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
       store_shared(reinterpret_cast<uint32_t*>(shared.weight.ones) + i, pack2<T>(1.0f, 1.0f));
     }
   }
+  if (warp == 0 && elect_one()) {
+    tma_prefetch(a);
+    tma_prefetch(b);
+    tma_prefetch(c);
+  }
   initialize(shared, params, kFloat);
   wait_for_previous_grid();
+  release_next_grid();  // nothing fits beside this block, so the next grid starts as blocks end
   if (warp < 4) {
     register_decrease<kMoveRegisters>();
     if (warp == 0) {
@@ -146,7 +152,12 @@ void launch_tile(const Sm90Launch& launch) {
   shape.cluster = params.cluster;
   shape.resident = params.slabs > 1;
   shape.overlap = true;
-  const int most = resident_clusters(reinterpret_cast<const void*>(kernel), shape);
+  const auto most_clusters = [&] { return resident_clusters(reinterpret_cast<const void*>(kernel), shape); };
+  int most = current_context().multiprocessors();
+  if (shape.cluster > 1) {
+    static const int pairs = most_clusters();
+    most = pairs;
+  }
   const int works = params.slabs * params.batch * params.row_tiles * params.column_tiles;
   shape.grid = dim3(static_cast<unsigned>((works < most ? works : most) * params.cluster));
   launch_kernel(kernel, shape, launch.a, launch.b, launch.c, launch.aux, params);
