@@ -48,6 +48,11 @@ struct Normalization {
 
 // Four pixels a thread: 12 bytes read, three groups of four elements written.
 template <class T>
+struct alignas(4 * sizeof(T)) PixelGroup {
+  T values[4];
+};
+
+template <class T>
 __global__ void __launch_bounds__(kThreads)
     pixels_color_kernel(const uint8_t* __restrict__ bytes, const FrameEdit* __restrict__ edits,
                         const unsigned long long* __restrict__ sums, T* __restrict__ y, int pixels,
@@ -60,34 +65,43 @@ __global__ void __launch_bounds__(kThreads)
   const uint8_t* source = bytes + (static_cast<int64_t>(blockIdx.y) * pixels + first) * 3;
   T* planes = y + static_cast<int64_t>(blockIdx.y) * 3 * pixels + first;
   const bool whole = pixels % 4 == 0;  // then every group of four is aligned
-  alignas(16) uint8_t in[12];
+  uint32_t words[3] = {};
   if (whole) {
-    for (int k = 0; k < 3; ++k) {
-      reinterpret_cast<uint32_t*>(in)[k] = reinterpret_cast<const uint32_t*>(source)[k];
-    }
+#pragma unroll
+    for (int k = 0; k < 3; ++k) words[k] = reinterpret_cast<const uint32_t*>(source)[k];
   } else {
-    for (int k = 0; k < 12; ++k) in[k] = first * 3 + k < pixels * 3 ? source[k] : 0;
+#pragma unroll
+    for (int k = 0; k < 12; ++k) {
+      if (first * 3 + k < pixels * 3) words[k / 4] |= static_cast<uint32_t>(source[k]) << (8 * (k % 4));
+    }
   }
-  struct alignas(4 * sizeof(T)) Group {
-    T values[4];
-  } group[3];
+  const auto byte = [&](int k) { return static_cast<uint8_t>(words[k / 4] >> (8 * (k % 4))); };
+  const auto normal = [&](uint8_t value, int c) {
+    const float difference = static_cast<float>(value) - normalization.mean[c];
+    return from_float<T>(static_cast<float>(difference * normalization.scale[c]));
+  };
+  PixelGroup<T> red, green, blue;
+#pragma unroll
   for (int k = 0; k < 4; ++k) {
-    Rgb p = change_colors({in[3 * k], in[3 * k + 1], in[3 * k + 2]}, e, contrast, 4, mean);
+    Rgb p = change_colors({byte(3 * k), byte(3 * k + 1), byte(3 * k + 2)}, e, contrast, 4, mean);
     if (e.gray) p.r = p.g = p.b = static_cast<uint8_t>(luma(p));
-    const uint8_t values[3] = {p.r, p.g, p.b};
-    for (int c = 0; c < 3; ++c) {
-      const float difference = static_cast<float>(values[c]) - normalization.mean[c];
-      group[c].values[k] = from_float<T>(static_cast<float>(difference * normalization.scale[c]));
-    }
+    red.values[k] = normal(p.r, 0);
+    green.values[k] = normal(p.g, 1);
+    blue.values[k] = normal(p.b, 2);
   }
-  for (int c = 0; c < 3; ++c) {
-    T* plane = planes + static_cast<int64_t>(c) * pixels;
+  const auto store = [&](const PixelGroup<T>& group, T* plane) {
     if (whole) {
-      *reinterpret_cast<Group*>(plane) = group[c];
-    } else {
-      for (int k = 0; k < 4 && first + k < pixels; ++k) plane[k] = group[c].values[k];
+      *reinterpret_cast<PixelGroup<T>*>(plane) = group;
+      return;
     }
-  }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (first + k < pixels) plane[k] = group.values[k];
+    }
+  };
+  store(red, planes);
+  store(green, planes + pixels);
+  store(blue, planes + 2 * static_cast<int64_t>(pixels));
 }
 
 void edit_pictures(const PixelsArgs& a) {

@@ -21,8 +21,9 @@ int main(int argc, char** argv) try {
       suites.insert(argv[i]);
     }
   }
-  if (!native::has_backend(native::DeviceType::cuda)) {
-    std::fprintf(stderr, "cuda_bench: no CUDA device\n");
+  const std::string unavailable = native::device_report(native::DeviceType::cuda).unavailable;
+  if (!unavailable.empty()) {
+    std::fprintf(stderr, "cuda_bench: %s\n", unavailable.c_str());
     return 1;
   }
   cudaDeviceProp device{};

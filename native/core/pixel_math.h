@@ -34,14 +34,16 @@ HOST_DEVICE inline double product(double a, double b) {
 #endif
 }
 
-// Position `index` of `to` pixels along an axis of `from`: the first of its two neighbours and their weights
-// in 1/2048. `inside` (columns) moves the neighbours into the picture and the weights with them; rows keep
-// their weights, and the neighbours (from -1 on) are clamped where they are read.
+// The distance in the source between neighbours of the result, along an axis.
+inline double axis_scale(int from, int to) { return 1.0 / (static_cast<double>(to) / from); }
+
+// A pixel of the result along an axis of `from` pixels: the first of its two neighbours and their weights in
+// 1/2048. `inside` (columns) moves the neighbours into the picture and the weights with them; rows keep their
+// weights, and the neighbours (from -1 on) are clamped where they are read.
 struct AxisWeights {
   int first, low, high;
 };
-HOST_DEVICE inline AxisWeights axis_weights(int index, int from, int to, bool inside) {
-  const double scale = 1.0 / (static_cast<double>(to) / from);
+HOST_DEVICE inline AxisWeights axis_weights(int index, int from, double scale, bool inside) {
   const float position = static_cast<float>(product(index + 0.5, scale) - 0.5);
   int first = static_cast<int>(floorf(position));
   float part = position - static_cast<float>(first);
@@ -50,29 +52,33 @@ HOST_DEVICE inline AxisWeights axis_weights(int index, int from, int to, bool in
   return {first, static_cast<int>(rintf((1.0f - part) * 2048.0f)), static_cast<int>(rintf(part * 2048.0f))};
 }
 
-// Pixel (x, y) of a picture of from_width x from_height pixels, fetch(x, y), brought to to_width x to_height.
+// A size that pictures are brought to: pixels before, and the scales of both axes.
+struct Resize {
+  int width, height;
+  double scale_x, scale_y;
+};
+
+// Pixel (x, y) of a picture fetch(x, y) that is brought to another size.
 template <class Fetch>
-HOST_DEVICE Rgb bilinear(int x, int y, int from_width, int from_height, int to_width, int to_height,
-                         const Fetch& fetch) {
-  const AxisWeights column = axis_weights(x, from_width, to_width, true);
-  const AxisWeights row = axis_weights(y, from_height, to_height, false);
-  const int right = from_width > 1 ? column.first + 1 : column.first;
-  int sums[2][3];
-  for (int i = 0; i < 2; ++i) {
-    const int line = row.first + i < 0                 ? 0
-                     : row.first + i > from_height - 1 ? from_height - 1
-                                                       : row.first + i;
-    const Rgb a = fetch(column.first, line), b = fetch(right, line);
-    sums[i][0] = (a.r * column.low + b.r * column.high) >> 4;
-    sums[i][1] = (a.g * column.low + b.g * column.high) >> 4;
-    sums[i][2] = (a.b * column.low + b.b * column.high) >> 4;
-  }
-  uint8_t result[3];
-  for (int c = 0; c < 3; ++c) {
-    const int upper = (row.low * sums[0][c]) >> 16, lower = (row.high * sums[1][c]) >> 16;
-    result[c] = static_cast<uint8_t>((upper + lower + 2) >> 2);
-  }
-  return {result[0], result[1], result[2]};
+HOST_DEVICE Rgb bilinear(int x, int y, const Resize& from, const Fetch& fetch) {
+  const AxisWeights column = axis_weights(x, from.width, from.scale_x, true);
+  const AxisWeights row = axis_weights(y, from.height, from.scale_y, false);
+  const int right = from.width > 1 ? column.first + 1 : column.first;
+  struct Sums {
+    int r, g, b;
+  };
+  const auto blended = [&](int line) -> Sums {  // two neighbours in a row
+    line = line < 0 ? 0 : line > from.height - 1 ? from.height - 1 : line;
+    const Rgb left_pixel = fetch(column.first, line), right_pixel = fetch(right, line);
+    return {(left_pixel.r * column.low + right_pixel.r * column.high) >> 4,
+            (left_pixel.g * column.low + right_pixel.g * column.high) >> 4,
+            (left_pixel.b * column.low + right_pixel.b * column.high) >> 4};
+  };
+  const Sums upper = blended(row.first), lower = blended(row.first + 1);
+  const auto mixed = [&](int above, int below) {
+    return static_cast<uint8_t>((((row.low * above) >> 16) + ((row.high * below) >> 16) + 2) >> 2);
+  };
+  return {mixed(upper.r, lower.r), mixed(upper.g, lower.g), mixed(upper.b, lower.b)};
 }
 
 HOST_DEVICE inline int luma(Rgb p) { return (19595 * p.r + 38470 * p.g + 7471 * p.b + 32768) >> 16; }
@@ -88,45 +94,37 @@ HOST_DEVICE inline Rgb blend_pixel(int degenerate, Rgb p, float factor) {
           blend_level(degenerate, p.b, factor)};
 }
 
-// Turns the hue by `shift` / 255 of a circle, modulo 256, in 8-bit HSV; single and double precision where
-// Pillow has them.
+// Turns the hue by `shift` / 255 of a circle, modulo 256, in 8-bit HSV; native/data/hue.cc says why float is
+// enough.
 HOST_DEVICE inline Rgb turn_hue(Rgb p, int shift) {
   const int r = p.r, g = p.g, b = p.b;
   const int high = r > g ? (r > b ? r : b) : (g > b ? g : b), low = r < g ? (r < b ? r : b) : (g < b ? g : b);
+  const int middle = r + g + b - high - low;
   const bool red = r == high, green = !red && g == high;
-  const double base = red ? 0 : green ? 2 : 4;
-  const int plus = high - (red ? b : green ? r : g), minus = high - (red ? g : green ? b : r);
-  const float range = static_cast<float>(high > low ? high - low : 1);
-  const float up = static_cast<float>(plus) / range, down = static_cast<float>(minus) / range;
-  const float sextants = static_cast<float>(base + up - down);  // -1 .. 5
-  const double turn = sextants / 6.0 + 1.0;                     // 0.8 .. 1.9
-  const float hue = static_cast<float>(turn >= 1.0 ? turn - 1.0 : turn);
+  const bool falling = (red ? b : green ? r : g) == low;  // the channel before the highest one
+  const float part = static_cast<float>(high - middle) / static_cast<float>(high > low ? high - low : 1);
+  const float whole = static_cast<float>((red ? 0 : green ? 2 : 4) + (falling ? 1 : -1));
+  const float sextants = falling ? whole - part : whole + part;                  // -1 .. 5
+  const double turns = product(static_cast<double>(sextants), 1.0 / 6.0) + 1.0;  // 0.8 .. 1.9
+  const float hue = static_cast<float>(turns - static_cast<int>(turns));
+  const int turned = (static_cast<int>(hue * 255.0f) + shift) & 255;
   const float saturation = static_cast<float>(high - low) / static_cast<float>(high > 1 ? high : 1);
-  const int turned = (static_cast<int>(hue * 255.0) + shift) & 255;
-  const float strength = static_cast<float>(static_cast<int>(saturation * 255.0) / 255.0);
-  const double position = turned * 6.0 / 255.0;
-  const int whole = static_cast<int>(position);
-  const float fraction = static_cast<float>(position - whole);
-  const auto level = [high](double share) {
-    return static_cast<uint8_t>(static_cast<int>(product(static_cast<double>(high), share) + 0.5));
+  const float strength = static_cast<float>(static_cast<int>(saturation * 255.0f)) / 255.0f;
+  // Back: the highest channel stays, the lowest is the bottom, the one between rises or falls within the
+  // sextant.
+  const int position = 6 * turned, sextant = position / 255;  // 0 .. 6
+  const float fraction = static_cast<float>(position - 255 * sextant) / 255.0f;
+  const float away = product(strength, sextant & 1 ? fraction : 1.0f - fraction);
+  const auto level = [high](float share) {
+    return static_cast<uint8_t>(static_cast<int>(product(static_cast<float>(high), share) + 0.5f));
   };
-  const uint8_t v = static_cast<uint8_t>(high), bottom = level(1.0 - strength),
-                falling = level(1.0 - product(strength, fraction)),
-                rising = level(1.0 - product(static_cast<double>(strength), 1.0 - fraction));
-  switch (whole % 6) {
-    case 0:
-      return {v, rising, bottom};
-    case 1:
-      return {falling, v, bottom};
-    case 2:
-      return {bottom, v, rising};
-    case 3:
-      return {bottom, falling, v};
-    case 4:
-      return {rising, bottom, v};
-    default:
-      return {v, bottom, falling};
-  }
+  const uint8_t v = static_cast<uint8_t>(high), bottom = level(1.0f - strength), between = level(1.0f - away);
+  if (sextant == 1) return {between, v, bottom};
+  if (sextant == 2) return {bottom, v, between};
+  if (sextant == 3) return {bottom, between, v};
+  if (sextant == 4) return {between, bottom, v};
+  if (sextant == 5) return {v, bottom, between};
+  return {v, between, bottom};
 }
 
 // What is done to one frame, in this order: the whole picture is brought to resized_width x resized_height, a
@@ -141,6 +139,7 @@ struct FrameEdit {
   int8_t operations[4];  // 0 brightness, 1 contrast, 2 saturation, 3 hue, in this order; -1 none
   float brightness, contrast, saturation;
   int32_t hue_shift;
+  double whole_scale[2], crop_scale[2];  // axis_scale of both resizes, x and y
 };
 
 // Pixel (x, y) of the result of `width` x `height` before any colour changes.
@@ -154,11 +153,12 @@ HOST_DEVICE inline Rgb edited_pixel(const uint8_t* frames, const FrameEdit& e, i
   const bool resized = e.resized_width != e.width || e.resized_height != e.height;
   const auto cropped = [&](int column, int line) -> Rgb {
     if (!resized) return stored(e.x + column, e.y + line);
-    return bilinear(e.x + column, e.y + line, e.width, e.height, e.resized_width, e.resized_height, stored);
+    return bilinear(e.x + column, e.y + line, {e.width, e.height, e.whole_scale[0], e.whole_scale[1]},
+                    stored);
   };
   const int column = e.flip ? width - 1 - x : x;
   if (e.crop_width == width && e.crop_height == height) return cropped(column, y);
-  return bilinear(column, y, e.crop_width, e.crop_height, width, height, cropped);
+  return bilinear(column, y, {e.crop_width, e.crop_height, e.crop_scale[0], e.crop_scale[1]}, cropped);
 }
 
 // Applies operations first .. last - 1. `mean` is the grey level that contrast moves away from.

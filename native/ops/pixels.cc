@@ -13,7 +13,7 @@ namespace {
 // Large enough for any picture, small enough that products of two sizes fit.
 constexpr int64_t kMaxSide = 1 << 15;
 
-FrameEdit edit_of(const double* numbers, int64_t picture, int64_t bytes) {
+FrameEdit edit_of(const double* numbers, int64_t picture, int64_t bytes, int width, int height) {
   const auto whole = [&](int place, double low, double high) {
     const double value = numbers[place];
     CHECK(std::trunc(value) == value && value >= low && value <= high, "ERR_ARGUMENT", "pixels: number ",
@@ -48,6 +48,10 @@ FrameEdit edit_of(const double* numbers, int64_t picture, int64_t bytes) {
   }
   e.brightness = factor(12), e.contrast = factor(13), e.saturation = factor(14);
   e.hue_shift = static_cast<int32_t>(whole(15, -255, 255));
+  e.whole_scale[0] = axis_scale(e.width, e.resized_width);
+  e.whole_scale[1] = axis_scale(e.height, e.resized_height);
+  e.crop_scale[0] = axis_scale(e.crop_width, width);
+  e.crop_scale[1] = axis_scale(e.crop_height, height);
   return e;
 }
 
@@ -66,7 +70,8 @@ Tensor pixels(const Tensor& frames, const std::vector<double>& edits, int64_t wi
         "pixels: ", edits.size(), " numbers do not make edits of ", kEditNumbers);
   auto list = std::make_shared<std::vector<FrameEdit>>();
   for (int64_t i = 0; i < pictures; ++i)
-    list->push_back(edit_of(&edits[i * kEditNumbers], i, frames.numel()));
+    list->push_back(edit_of(&edits[i * kEditNumbers], i, frames.numel(), static_cast<int>(width),
+                            static_cast<int>(height)));
   Tensor y = empty({pictures, 3, height, width}, dtype, frames.device());
   PixelsArgs args{frames.data<uint8_t>(),   list, y.raw(), static_cast<int>(width),
                   static_cast<int>(height), {},   {},      dtype};
