@@ -18,8 +18,8 @@
 #include "cpu/blocked_gemm.h"
 #include "cpu/column_sum.h"
 #include "cpu/epilogue.h"
+#include "cpu/float_rows.h"
 #include "cpu/isa.h"
-#include "cpu/simd.h"
 
 namespace native {
 namespace {
@@ -172,16 +172,6 @@ void execute(const GemmArgs& g) {
   }
 }
 
-SIMD_CLONES void widen_block(const bfloat16* x, float* y, int64_t count) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = x[i];
-}
-
-SIMD_CLONES void narrow_block(const float* x, bfloat16* y, int64_t count) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = bfloat16(x[i]);
-}
-
 // Elements from the first to the last that an operand of `batch` matrices touches.
 int64_t extent(const GemmOperand& x, int64_t batch, int64_t rows, int64_t columns) {
   return (x.batch ? x.batch * (batch - 1) : 0) + x.row * (rows - 1) + x.column * (columns - 1) + 1;
@@ -190,7 +180,7 @@ int64_t extent(const GemmOperand& x, int64_t batch, int64_t rows, int64_t column
 std::vector<float> widen(const void* data, int64_t count) {
   std::vector<float> wide(static_cast<size_t>(count));
   parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
-    widen_block(static_cast<const bfloat16*>(data) + begin, wide.data() + begin, end - begin);
+    read_floats(data, DType::bfloat16, begin, end - begin, wide.data() + begin);
   });
   return wide;
 }
@@ -231,7 +221,7 @@ void execute_widened(const GemmArgs& g) {
   if (g.residual) wide.residual = residual.data();
   execute(wide);
   parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
-    narrow_block(c.data() + begin, static_cast<bfloat16*>(g.c) + begin, end - begin);
+    write_floats(c.data() + begin, g.c, DType::bfloat16, begin, end - begin);
   });
 }
 

@@ -65,12 +65,6 @@ VECTOR_INLINE float vector_tanh(float x) {
 // *target = value, rounded to the element type. Assigning a bfloat16 as a whole (`*target = T(value)`) is a
 // struct copy, which the vectoriser refuses.
 VECTOR_INLINE void store(float* target, float value) { *target = value; }
-VECTOR_INLINE void store(bfloat16* target, float value) {
-  uint32_t word;
-  std::memcpy(&word, &value, 4);
-  const uint32_t rounded = (word + 0x7FFF + ((word >> 16) & 1)) >> 16;
-  const uint32_t quiet = (word >> 16) | 0x40;
-  target->bits = static_cast<uint16_t>((word & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded);
-}
+VECTOR_INLINE void store(bfloat16* target, float value) { target->bits = bfloat16(value).bits; }
 
 }  // namespace native
