@@ -22,10 +22,11 @@ bool is_hidden(AVCodecID codec, const AVPacket& packet) {
 class FieldPairs {
  public:
   explicit FieldPairs(const AVCodecParameters& parameters)
-      : parser_(parameters.codec_id == AV_CODEC_ID_H264 ? av_parser_init(AV_CODEC_ID_H264) : nullptr) {
-    if (parser_ == nullptr) return;
-    parser_->flags |= PARSER_FLAG_COMPLETE_FRAMES;
+      : possible_(parameters.codec_id == AV_CODEC_ID_H264) {
+    if (!possible_) return;
+    parser_ = av_parser_init(AV_CODEC_ID_H264);
     context_ = avcodec_alloc_context3(nullptr);
+    if (parser_ != nullptr) parser_->flags |= PARSER_FLAG_COMPLETE_FRAMES;
     if (context_ != nullptr) avcodec_parameters_to_context(context_, &parameters);
   }
   ~FieldPairs() {
@@ -37,7 +38,8 @@ class FieldPairs {
 
   // Is this, of the packets in their order, the second field of a picture?
   bool is_second(const AVPacket& packet) {
-    if (parser_ == nullptr || context_ == nullptr) return false;
+    if (!possible_) return false;
+    CHECK(parser_ && context_, "ERR_OUT_OF_MEMORY", "no memory for a parser");
     uint8_t* data = nullptr;
     int size = 0;
     parser_->picture_structure = AV_PICTURE_STRUCTURE_UNKNOWN;
@@ -52,7 +54,8 @@ class FieldPairs {
   }
 
  private:
-  AVCodecParserContext* parser_;
+  bool possible_;
+  AVCodecParserContext* parser_ = nullptr;
   AVCodecContext* context_ = nullptr;
   AVPictureStructure first_ = AV_PICTURE_STRUCTURE_UNKNOWN;  // the field that waits for its other one
 };
