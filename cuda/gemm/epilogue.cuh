@@ -1,5 +1,5 @@
-// What happens to a product before it is written: GemmEpilogue on a few neighbouring elements of one row, in
-// float32, with one access of up to 16 bytes per array and 8 elements where the addresses allow.
+// What happens to a product before it is written: GemmEpilogue in float32, on a vector of neighbouring
+// elements with 16-byte accesses, or on one element where addresses or the end of a row do not allow more.
 #pragma once
 
 #include <primitives/device.cuh>
@@ -45,12 +45,14 @@ Epilogue<C> make_epilogue(const GemmArgs& args) {
 
 // QuickGELU a = u s with s = sigmoid(1.702 u), and its derivative s + 1.702 a (1 - s). For bfloat16 results
 // the sigmoid is one instruction, 0.5 + 0.5 tanh(0.851 u), whose error of 2^-12 disappears in the rounding of
-// a.
+// a. For float16, whose rounding is 8 times finer, it is two.
 template <class C>
 __device__ __forceinline__ float quick_gelu(float u, float& slope) {
   float s;
   if constexpr (std::is_same_v<C, bfloat16>) {
     s = fmaf(0.5f, tanh_approx(0.851f * u), 0.5f);
+  } else if constexpr (std::is_same_v<C, float16>) {
+    s = reciprocal_approx(1.0f + exp2_approx(-1.702f * 1.44269504f * u));
   } else {
     s = 1.0f / (1.0f + expf(-1.702f * u));
   }
@@ -70,59 +72,77 @@ __device__ __forceinline__ void load_elements(const T* source, bool whole, int c
   for (int i = 0; i < kCount; ++i) values[i] = i < count ? to_float(source[i]) : 0.0f;
 }
 
-// The reverse: writes kCount elements, or the first `count`.
-template <int kCount, class T>
-__device__ __forceinline__ void store_elements(T* target, bool whole, int count,
-                                               const float (&values)[kCount]) {
-  if constexpr (kCount * sizeof(T) % 16 == 0) {
-    if (whole) return store_floats(target, values);
-  }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    if (i < count) target[i] = from_float<T>(values[i]);
-  }
+// What an epilogue reads of the matrices of C's shape. A kernel may load it well before the sums are there.
+template <int kCount, class C>
+struct EpilogueInputs {
+  Packed<C, kCount> multiplier, residual;
+};
+
+// Where element (row, column) of matrix `batch` lies in C and the matrices of its shape.
+template <class C>
+__device__ __forceinline__ int64_t element_of(const Epilogue<C>& e, int64_t batch, int row, int column) {
+  return batch * e.batch_stride + row * e.pitch + column;
 }
 
-// Applies the epilogue to elements column .. column + kCount - 1 of one row of A Bᵀ, as far as there are
-// `columns` of them, and writes them. `column` is a multiple of kCount, 4 or 8.
+// kCount elements from `at` on: one, or as many as make 16 or 32 aligned bytes (e.vectors).
 template <int kCount, class C>
-__device__ __forceinline__ void write_result(const Epilogue<C>& e, int64_t batch, int row, int column,
-                                             int columns, float (&values)[kCount]) {
-  const int count = columns - column;
-  if (count <= 0) return;
-  const bool whole = e.vectors && count >= kCount;
-  const int64_t at = batch * e.batch_stride + row * e.pitch + column;
+__device__ __forceinline__ EpilogueInputs<kCount, C> load_inputs(const Epilogue<C>& e, int64_t at) {
+  EpilogueInputs<kCount, C> inputs{};
+  if (e.multiplier) inputs.multiplier = load_packed<kCount>(e.multiplier + at);
+  if (e.residual) inputs.residual = load_packed<kCount>(e.residual + at);
+  return inputs;
+}
+
+// The bias of columns column .. column + kCount - 1, as far as there are `columns`; zeros where there is
+// none.
+template <int kCount, class C>
+__device__ __forceinline__ void load_bias(const Epilogue<C>& e, int column, int columns,
+                                          float (&bias)[kCount]) {
+  load_elements(e.bias + column, e.bias && e.vectors && column + kCount <= columns,
+                e.bias ? columns - column : 0, bias);
+}
+
+// Applies the epilogue to kCount neighbouring elements of A Bᵀ and writes them.
+template <int kCount, class C>
+__device__ __forceinline__ void write_result(const Epilogue<C>& e, int64_t at, const float (&bias)[kCount],
+                                             const EpilogueInputs<kCount, C>& inputs,
+                                             float (&values)[kCount]) {
   float other[kCount];
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) values[i] *= e.alpha;
-  if (e.bias) {
-    load_elements(e.bias + column, whole, count, other);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) values[i] += other[i];
-  }
+  for (int i = 0; i < kCount; ++i) values[i] = fmaf(e.alpha, values[i], bias[i]);
   if (e.quick_gelu) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) values[i] = quick_gelu<C>(values[i], other[i]);
-    if (e.slope) store_elements(e.slope + at, whole, count, other);
+    if (e.slope) store_floats(e.slope + at, other);
   }
   if (e.multiplier) {
-    load_elements(e.multiplier + at, whole, count, other);
+    unpack(inputs.multiplier, other);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) values[i] *= other[i];
   }
   if (e.residual) {
-    load_elements(e.residual + at, whole, count, other);
+    unpack(inputs.residual, other);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) values[i] += other[i];
   }
   if constexpr (std::is_same_v<C, float>) {
     if (e.accumulate) {
-      load_elements(e.c + at, whole, count, other);
+      load_floats(e.c + at, other);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[i] += other[i];
     }
   }
-  store_elements(e.c + at, whole, count, values);
+  store_floats(e.c + at, values);
+}
+
+// One element, wherever it lies.
+template <class C>
+__device__ __forceinline__ void write_element(const Epilogue<C>& e, int64_t batch, int row, int column,
+                                              float sum) {
+  const int64_t at = element_of(e, batch, row, column);
+  const float bias[1] = {e.bias ? e.bias[column] : 0.0f};
+  float value[1] = {sum};
+  write_result(e, at, bias, load_inputs<1>(e, at), value);
 }
 
 }  // namespace native::cuda

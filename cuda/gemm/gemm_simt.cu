@@ -83,6 +83,23 @@ __device__ __forceinline__ void load_thread_values(const float (&row)[kPitch], i
   }
 }
 
+// Four neighbouring sums of a row: to the slab's scratch, or through the epilogue to C.
+template <class T>
+__device__ __forceinline__ void write_four(const TiledGemm<T>& gemm, const BlockTask& task, int row,
+                                           int column, const float (&bias)[4], float (&values)[4]) {
+  if (gemm.sums.data) return store_sums(gemm, task, row, column, values);
+  if constexpr (std::is_same_v<T, float>) {
+    if (gemm.epilogue.vectors && column + 4 <= gemm.n) {
+      const int64_t at = element_of(gemm.epilogue, task.batch, row, column);
+      return write_result(gemm.epilogue, at, bias, load_inputs<4>(gemm.epilogue, at), values);
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < 4; ++c) {
+    if (column + c < gemm.n) write_element(gemm.epilogue, task.batch, row, column + c, values[c]);
+  }
+}
+
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 2)
     gemm_simt_kernel(const __grid_constant__ TiledGemm<T> gemm) {
@@ -147,20 +164,18 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
   }
 
 #pragma unroll
-  for (int r = 0; r < kThread; ++r) {
-    const int at_row = task.row + row + r / 4 * kRowStride + r % 4;
-    if (at_row >= gemm.m) continue;
+  for (int group = 0; group < kThread / 4; ++group) {
+    const int first = task.column + column + group * kColumnStride;
+    float bias[4] = {};
+    if (!gemm.sums.data) load_bias(gemm.epilogue, first, gemm.n, bias);
 #pragma unroll
-    for (int group = 0; group < kThread / 4; ++group) {
-      const int at_column = task.column + column + group * kColumnStride;
+    for (int r = 0; r < kThread; ++r) {
+      const int at_row = task.row + row + r / 4 * kRowStride + r % 4;
+      if (at_row >= gemm.m) continue;
       float values[4];
 #pragma unroll
       for (int c = 0; c < 4; ++c) values[c] = sums[r][4 * group + c];
-      if (gemm.sums.data) {
-        store_sums(gemm, task, at_row, at_column, values);
-      } else {
-        write_result(gemm.epilogue, task.batch, at_row, at_column, gemm.n, values);
-      }
+      write_four(gemm, task, at_row, first, bias, values);
     }
   }
   if (sum_rows && task.row + summed_row < gemm.m) {

@@ -40,6 +40,8 @@ class Sm80Block {
   using LayoutA = OperandLayout<kMajorA, Shape::kTileM, Shape::kDepth>;
   using LayoutB = OperandLayout<kMajorB, Shape::kTileN, Shape::kDepth>;
   using Rows = SumRows<Shape::kWarpN>;
+  static constexpr int kPerLane = 8, kLanes = Shape::kWarpN / kPerLane;  // of a row, in the epilogue
+  static constexpr int kRowsAtOnce = 32 / kLanes, kPasses = 16 / kRowsAtOnce;
   static_assert(Shape::kThreads / 32 * sizeof(Rows) <= Shape::kSharedBytes, "the sums reuse the stages");
 
   struct Fragments {
@@ -164,34 +166,65 @@ class Sm80Block {
     }
   }
 
-  // Each warp turns 16 rows at a time round in its own part of shared memory.
+  // Each warp turns 16 rows at a time round in its own part of shared memory; a lane then has 8 columns of
+  // kPasses of them.
   __device__ __forceinline__ void write() {
-    constexpr int kPerLane = 8, kLanes = Shape::kWarpN / kPerLane, kRowsAtOnce = 32 / kLanes;
     Rows& rows = shared_memory<Rows[Shape::kThreads / 32]>()[warp_index()];
-    const int lane = lane_index(), row = task_.row + warp_m_ * Shape::kWarpM + lane / kLanes;
-    const int local_column = lane % kLanes * kPerLane;
-    const int column = task_.column + warp_n_ * Shape::kWarpN + local_column;
+    const int lane = lane_index(), lane_row = lane / kLanes, lane_column = lane % kLanes * kPerLane;
+    const int first_row = task_.row + warp_m_ * Shape::kWarpM + lane_row;
+    const int column = task_.column + warp_n_ * Shape::kWarpN + lane_column;
+    const bool direct =
+        !kRowSums && !gemm_.sums.data;  // row sums are of float32 results, which take the way round
+    const bool vectors = direct && gemm_.epilogue.vectors && column + kPerLane <= gemm_.n;
+    float bias[kPerLane] = {};
+    if (direct) load_bias(gemm_.epilogue, column, gemm_.n, bias);
 #pragma unroll
     for (int i = 0; i < kBlocksM; ++i) {
+      const auto row_of = [&](int pass) { return first_row + i * 16 + pass * kRowsAtOnce; };
+      EpilogueInputs<kPerLane, T> inputs[kPasses];  // on their way while the sums turn round
 #pragma unroll
-      for (int j = 0; j < kBlocksN; ++j) {
-        const int at = Rows::offset(lane / 4, j * 8 + lane % 4 * 2),
-                  below = Rows::offset(lane / 4 + 8, j * 8 + lane % 4 * 2);
-        *reinterpret_cast<float2*>(rows.values + at) = {sums_[i][j][0], sums_[i][j][1]};
-        *reinterpret_cast<float2*>(rows.values + below) = {sums_[i][j][2], sums_[i][j][3]};
+      for (int pass = 0; pass < kPasses; ++pass) {
+        if (!vectors || row_of(pass) >= gemm_.m) continue;
+        inputs[pass] = load_inputs<kPerLane>(gemm_.epilogue, at(row_of(pass), column));
       }
+      put(rows, sums_[i]);
       warp_barrier();
-#pragma unroll 1
-      for (int r = 0; r < 16; r += kRowsAtOnce) {
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        if (row_of(pass) >= gemm_.m) continue;
+        const int row = pass * kRowsAtOnce + lane_row;
+        if (direct && !vectors) {
+          write_elements(rows, row, lane_column, row_of(pass), column);
+          continue;
+        }
         float values[kPerLane];
-        read_row(rows, r + lane / kLanes, local_column, values);
-        if (row + i * 16 + r < gemm_.m) write_values(row + i * 16 + r, column, values);
+        get(rows, row, lane_column, values);
+        if (direct) {
+          write_result(gemm_.epilogue, at(row_of(pass), column), bias, inputs[pass], values);
+        } else {
+          store_sums(gemm_, task_, row_of(pass), column, values);
+        }
       }
       warp_barrier();
     }
   }
 
-  static __device__ __forceinline__ void read_row(const Rows& rows, int row, int column, float (&values)[8]) {
+  __device__ __forceinline__ int64_t at(int row, int column) const {
+    return element_of(gemm_.epilogue, task_.batch, row, column);
+  }
+
+  static __device__ __forceinline__ void put(Rows& rows, const float (&sums)[kBlocksN][4]) {
+    const int row = lane_index() / 4, column = lane_index() % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < kBlocksN; ++j) {
+      *reinterpret_cast<float2*>(rows.values + Rows::offset(row, j * 8 + column)) = {sums[j][0], sums[j][1]};
+      *reinterpret_cast<float2*>(rows.values + Rows::offset(row + 8, j * 8 + column)) = {sums[j][2],
+                                                                                         sums[j][3]};
+    }
+  }
+
+  static __device__ __forceinline__ void get(const Rows& rows, int row, int column,
+                                             float (&values)[kPerLane]) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float four[4];
@@ -201,11 +234,13 @@ class Sm80Block {
     }
   }
 
-  __device__ __forceinline__ void write_values(int row, int column, float (&values)[8]) {
-    if (gemm_.sums.data) {
-      store_sums(gemm_, task_, row, column, values);
-    } else {
-      write_result(gemm_.epilogue, task_.batch, row, column, gemm_.n, values);
+  // A lane's columns one by one, where C's rows do not start on 16 bytes or end within them.
+  __device__ __forceinline__ void write_elements(const Rows& rows, int row, int column, int c_row,
+                                                 int c_column) const {
+#pragma unroll 1
+    for (int c = 0; c < kPerLane && c_column + c < gemm_.n; ++c) {
+      write_element(gemm_.epilogue, task_.batch, c_row, c_column + c,
+                    rows.values[Rows::offset(row, column + c)]);
     }
   }
 

@@ -39,7 +39,20 @@ __global__ void __launch_bounds__(kThreads)
   const int column = static_cast<int>(index - row * chunks) * kColumns;
   const float* source = r.sums.data + (batch * r.sums.slabs * r.m + row_in_matrix) * r.sums.pitch + column;
   const int64_t slab_stride = r.m * r.sums.pitch;
-  float values[kColumns] = {};
+  if (column == 0 && r.row_sum) reduce_row_sum(r, row);
+  const int columns = static_cast<int>(r.n), row_of_c = static_cast<int>(row_in_matrix);
+  if (!epilogue.vectors || column + kColumns > columns) {
+    for (int c = 0; c < kColumns && column + c < columns; ++c) {
+      float sum = 0;
+      for (int slab = 0; slab < r.sums.slabs; ++slab) sum += source[slab * slab_stride + c];
+      write_element(epilogue, batch, row_of_c, column + c, sum);
+    }
+    return;
+  }
+  const int64_t at = element_of(epilogue, batch, row_of_c, column);
+  const auto inputs = load_inputs<kColumns>(epilogue, at);
+  float values[kColumns] = {}, bias[kColumns];
+  load_bias(epilogue, column, columns, bias);
 #pragma unroll 4
   for (int slab = 0; slab < r.sums.slabs; ++slab) {
     float part[kColumns];
@@ -47,8 +60,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int i = 0; i < kColumns; ++i) values[i] += part[i];
   }
-  if (column == 0 && r.row_sum) reduce_row_sum(r, row);
-  write_result(epilogue, batch, static_cast<int>(row_in_matrix), column, static_cast<int>(r.n), values);
+  write_result(epilogue, at, bias, inputs, values);
 }
 
 }  // namespace
