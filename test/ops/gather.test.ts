@@ -56,7 +56,7 @@ test('an index out of range rejects at the next await', async () => {
   const table = tensor(new Float32Array(8), [4, 2]);
   await expect(embedding(tensor(new Int32Array([0, 4])), table).data()).rejects.toMatchObject({
     code: 'ERR_INDEX_RANGE',
-    message: expect.stringMatching(/index 1 is 4.*4 rows/),
+    message: expect.stringMatching(/index 1 is 4.*4 rows|index 4 is outside 0 \.\. 3/),
   });
   const x = tensor(new Float32Array(8), [2, 2, 2]);
   await expect(gatherRows(x, tensor(new BigInt64Array([0n, -1n]))).data()).rejects.toMatchObject({
