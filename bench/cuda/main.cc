@@ -1,6 +1,6 @@
-// cuda_bench [--quick] [matmul] [attention] [memory]: times the kernels of the CUDA backend without Node, one
-// JSON line per measurement after one about the device. --quick takes small shapes: it shows that everything
-// runs.
+// cuda_bench [--quick] [matmul] [attention] [memory] [sweep]: times the kernels of the CUDA backend without
+// Node, one JSON line per measurement after one about the device. --quick takes small shapes: it shows that
+// everything runs. `sweep` (all tiles of the matrix product) runs only when it is named.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -43,6 +43,7 @@ int main(int argc, char** argv) try {
     bench::memory_suite(quick);  // first: it measures the copy that floors are computed with
   if (wanted("matmul")) bench::matmul_suite(quick);
   if (wanted("attention")) bench::attention_suite(quick);
+  if (suites.count("sweep")) bench::gemm_sweep_suite(quick);
   return 0;
 } catch (const native::Error& error) {
   std::fprintf(stderr, "cuda_bench: %s: %s\n", error.code().c_str(), error.what());

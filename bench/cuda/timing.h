@@ -45,5 +45,6 @@ void report(const Row& row);  // one JSON line on stdout, with the floors and th
 void matmul_suite(bool quick);
 void attention_suite(bool quick);
 void memory_suite(bool quick);
+void gemm_sweep_suite(bool quick);
 
 }  // namespace bench

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "gemm/gemm_sm90.h"
+#include "gemm/gemm_sm90_launch.h"
 #include "gemm/tile_table.h"
 #include "runtime/context.h"
 #include "runtime/tensor_map.h"

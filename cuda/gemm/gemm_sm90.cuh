@@ -11,7 +11,7 @@
 
 #include <primitives/wgmma.cuh>
 
-#include "gemm/gemm_sm90.h"
+#include "gemm/gemm_sm90_launch.h"
 
 namespace native::cuda {
 
