@@ -16,10 +16,10 @@ thread_local cudaError_t g_last = cudaSuccess;
 thread_local std::string g_text;  // of the last launch failure this thread was told
 
 std::mutex g_mutex;
-std::map<uintptr_t, size_t> g_allocations;  // device memory
+auto& g_allocations = *new std::map<uintptr_t, size_t>;  // device memory; never destroyed
 std::map<std::string, void*>& driver_functions() {
-  static std::map<std::string, void*> functions;
-  return functions;
+  static auto* functions = new std::map<std::string, void*>;
+  return *functions;
 }
 size_t g_limit = size_t{4} << 30, g_used = 0;
 

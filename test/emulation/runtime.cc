@@ -11,8 +11,8 @@ using namespace emulation;
 namespace {
 
 std::mutex g_mutex;
-std::set<cudaStream_t> g_streams;
-std::map<const void*, size_t> g_shared_limits;  // by kernel, where raised
+auto& g_streams = *new std::set<cudaStream_t>;  // never destroyed: streams run until the process ends
+auto& g_shared_limits = *new std::map<const void*, size_t>;  // by kernel, where raised
 
 cudaStream_t default_stream() {
   static cudaStream_t stream = [] {

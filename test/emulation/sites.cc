@@ -17,8 +17,8 @@ struct Record {
 };
 
 std::mutex g_mutex;  // held by grids only when they meet a site for the first time
-std::vector<std::pair<std::string, int>> g_skipped;
-std::map<std::pair<const char*, int>, Record> g_records;
+auto& g_skipped = *new std::vector<std::pair<std::string, int>>;  // never destroyed: grids may outlive main
+auto& g_records = *new std::map<std::pair<const char*, int>, Record>;
 std::atomic<uint64_t> g_version{1};  // of the settings: cached records of an older one are void
 std::atomic<Plant> g_plant{Plant::nothing};
 

@@ -20,8 +20,9 @@ unsigned char* map_guarded(size_t bytes) {
   return start;
 }
 
-std::vector<unsigned char*> g_stacks;
-std::map<size_t, std::vector<unsigned char*>> g_shared;
+// Never destroyed, like everything here that grids use: they may still run when the process ends.
+auto& g_stacks = *new std::vector<unsigned char*>;
+auto& g_shared = *new std::map<size_t, std::vector<unsigned char*>>;
 
 unsigned char* take(std::vector<unsigned char*>& pool, size_t bytes) {
   if (pool.empty()) return map_guarded(bytes);

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <map>
 
 #include "grid.h"
 
@@ -32,9 +33,7 @@ std::string demangled(const char* symbol) {
   return name;
 }
 
-}  // namespace
-
-std::string function_name(const void* function) {
+std::string look_up(const void* function) {
   Dl_info info{};
   if (!dladdr(function, &info) || !info.dli_fname) return "(unknown)";
   std::ifstream file(info.dli_fname, std::ios::binary);
@@ -53,6 +52,15 @@ std::string function_name(const void* function) {
     }
   }
   return "(unknown)";
+}
+
+}  // namespace
+
+std::string function_name(const void* function) {
+  static auto& names = *new std::map<const void*, std::string>;  // grids run one at a time
+  std::string& name = names[function];
+  if (name.empty()) name = look_up(function);
+  return name;
 }
 
 }  // namespace emulation
