@@ -16,7 +16,7 @@ const { scope } = require(join(root, 'dist/tensor/scope'));
 const { tensor } = require(join(root, 'dist/tensor/tensor'));
 const { crossEntropy } = require(join(root, 'dist/ops'));
 const { AdamW } = require(join(root, 'dist/optim'));
-const { memory, resetPeakMemory, setDefaultDevice, synchronize } = require(join(root, 'dist/native/device'));
+const { memory, setDefaultDevice, synchronize } = require(join(root, 'dist/native/device'));
 const { Philox } = require(join(root, 'dist/base/philox'));
 
 const [mode, arch, frameCount, batchSize, precision, classCount = '400', repeatCount = '5', device = 'cpu'] =

@@ -81,7 +81,9 @@ function cpuModel() {
 function kernels() {
   const program = join(root, 'build/gpu/cuda_bench');
   if (!existsSync(program)) {
-    console.error(`kernels: ${program} is missing; build it with: cmake -S cuda -B build/gpu && cmake --build build/gpu`);
+    console.error(
+      `kernels: ${program} is missing; build it with: cmake -S cuda -B build/gpu && cmake --build build/gpu`,
+    );
     process.exit(1);
   }
   const folder = mkdtempSync(join(tmpdir(), 'kernels-'));
@@ -126,7 +128,9 @@ function cudaModel() {
     console.log(JSON.stringify(row));
     return row;
   });
-  const { device } = lastLine(execFileSync(join(root, 'build/gpu/cuda_bench'), ['none'], { encoding: 'utf8' }));
+  const { device } = lastLine(
+    execFileSync(join(root, 'build/gpu/cuda_bench'), ['none'], { encoding: 'utf8' }),
+  );
   console.log(saveResult(`${slugOf(device)}-model`, { device, rows }));
 }
 

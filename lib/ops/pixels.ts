@@ -22,16 +22,28 @@ export interface ClipFrames {
  * @param frames uint8, the bytes of the frames of all clips
  * @param clips where each clip is and its plan; at least one
  * @param dtype of the result; default float32
- * @returns [clips x crops x T, 3, H, W]: clip by clip, crop-major within a clip
+ * @returns [N, 3, H, W] with N = crops times T, summed over the clips: clip by clip, crop-major within a clip
  * @throws ERR_ARGUMENT when a clip reaches outside `frames`, a crop outside its picture, or plans disagree; ERR_DTYPE
  *
  * @example
  * const frames = tensor(new Uint8Array(2 * 4 * 6 * 3), [144]); // two frames of 6 x 4
- * const plan: VideoPlan = {
- *   frames: [0, 1], resize: null, crops: [[1, 0, 4, 4]], size: 2, flip: true, jitter: null, gray: false,
- *   mean: [0, 0, 0], std: [255, 255, 255],
+ * const clip: ClipFrames = {
+ *   offset: 0,
+ *   width: 6,
+ *   height: 4,
+ *   plan: {
+ *     frames: [0, 1],
+ *     resize: null,
+ *     crops: [[1, 0, 4, 4]],
+ *     size: 2,
+ *     flip: true,
+ *     jitter: null,
+ *     gray: false,
+ *     mean: [0, 0, 0],
+ *     std: [255, 255, 255],
+ *   },
  * };
- * const x = pixels(frames, [{ offset: 0, width: 6, height: 4, plan }]); // shape [2, 3, 2, 2]
+ * const x = pixels(frames, [clip]); // shape [2, 3, 2, 2]
  */
 export function pixels(frames: Tensor, clips: readonly ClipFrames[], dtype: DType = 'float32'): Tensor {
   const first = clips[0]?.plan;
