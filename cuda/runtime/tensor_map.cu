@@ -1,9 +1,8 @@
-#include "runtime/tensor_map.h"
-
 #include <cuda.h>
 #include <cudaTypedefs.h>
 
 #include "runtime/context.h"
+#include "runtime/tensor_map.h"
 
 namespace native::cuda {
 namespace {

@@ -4,7 +4,7 @@ import { packageRoot } from '../../lib/native/load';
 
 // The jest project "cuda": tests compute on a CUDA device. On a real one where TEST_GPU=1 says so; else on the emulated
 // one, the same kernels run by the CPU. Never on the CPU device instead.
-const emulated = join(packageRoot(), 'build/Release/compute_emulated.node');
+const emulated = join(packageRoot(), 'build/emulation/Release/compute_emulated.node');
 
 if (process.env.TEST_GPU !== '1') {
   process.env.NATIVE_COMPUTE_PATH ??= emulated;
