@@ -201,7 +201,7 @@ __device__ __forceinline__ void visit_queries(Keys& keys, const QueryStage<T>& s
     as_left<T>(left_slopes[t], slopes[t][0], slopes[t][1]);
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-      T* chunk = chunk_of<kBlock>(dlogits, 16 * t + lane / 4 + 8 * (word & 1), row / 8 + word / 2);
+      T* chunk = chunk_of<kBlock>(dlogits + (16 * t + 8 * (word & 1)) * kBlock, lane / 4, row / 8 + word / 2);
       reinterpret_cast<uint32_t*>(chunk)[lane % 4] = left_slopes[t][word];
     }
   }

@@ -49,8 +49,7 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
 #pragma unroll 2
     for (int key = 0; key < count; key += 16) {
       uint32_t left[4];
-      load_matrix_x4_transposed(left, chunk_of<kBlock>(dlogits, key + (lane & 7) + ((lane >> 4) << 3),
-                                                       row / 8 + ((lane >> 3) & 1)));
+      load_left_transposed(left, dlogits + key * kBlock, row);
       const RightPair right = load_right(keys, key, column_step);
       mma<T>(dq[0], left, right.first);
       mma<T>(dq[1], left, right.second);
@@ -106,18 +105,18 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
   const AttentionArgs& a = args.forward;
   const Shared<T> shared(plan);
   const int warp = warp_index(), tile_rows = plan.warps * kWarpKeys;
-  const float c = plan.scale * kLog2E;
   const bool ahead = plan.slots == 2;  // a step's keys arrive during the step before
   int slot = 0, stage = 0;
 
   Step step{static_cast<int>(blockIdx.x), 0};
   copy_queries(args, step, step.first_block(a, plan), shared.stage[stage]);
   copy_keys(a, plan, step, shared.keys, 0, step.padded_keys(a, plan));
-  float log_sum = load_log_sum(a, step, step.first_block(a, plan));
+  if (warp == 0)
+    shared.facts[stage].values[lane_index()][0] = load_log_sum(a, step, step.first_block(a, plan));
   for (Step next = step.next(plan); step.exists(plan); step = next, next = step.next(plan)) {
     T* keys = shared.keys + slot * 2 * tile_rows * kHeadColumns;
     slot ^= plan.slots - 1;
-    T* next_keys = shared.keys + slot * 2 * tile_rows * kHeadColumns;
+    const auto next_keys = [&] { return shared.keys + slot * 2 * tile_rows * kHeadColumns; };
     if (step.pass == 0) clear_idle_rows<T>(args, step);
 
     const int first_block = step.first_block(a, plan);
@@ -127,20 +126,20 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
       copy_async_commit();
       copy_async_wait<0>();
       find_deltas(shared.stage[stage], shared.facts[stage]);
-      if (warp == 0) shared.facts[stage].values[lane_index()][0] = log_sum;
       block_barrier();
       // What the other stage held, the block before, is done with, but for its dsᵀ.
+      float next_log_sum = 0;
       if (block + 1 < plan.blocks || next.exists(plan)) {
         const bool same = block + 1 < plan.blocks;
         const Step following = same ? step : next;
         const int following_block = same ? block + 1 : next.first_block(a, plan);
         copy_queries(args, following, following_block, shared.stage[stage ^ 1]);
-        log_sum = load_log_sum(a, following, following_block);
+        if (warp == 0) next_log_sum = load_log_sum(a, following, following_block);
       }
       if (ahead && next.exists(plan)) {  // an even share of the rows, in eights
         const int eights = next.padded_keys(a, plan) / 8;
         const int blocks = plan.blocks - first_block, done = block - first_block;
-        copy_keys(a, plan, next, next_keys, eights * done / blocks * 8, eights * (done + 1) / blocks * 8);
+        copy_keys(a, plan, next, next_keys(), eights * done / blocks * 8, eights * (done + 1) / blocks * 8);
       }
 
       if (block > first_block) {
@@ -157,12 +156,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
           }
         }
       }
+      if (warp == 0) shared.facts[stage ^ 1].values[lane_index()][0] = next_log_sum;
       if (key < key_end && !(a.causal && block * kBlock + kBlock <= key)) {
         T* dlogits = shared.dlogits + (block % 2 * tile_rows + warp * kWarpKeys) * kBlock;
 #pragma unroll 1
         for (int row = 0; row < kBlock; row += 16) {
           visit_queries(own, shared.stage[stage], shared.facts[stage], dlogits, row, block * kBlock + row,
-                        key, key_end, a.causal, c);
+                        key, key_end, a.causal, plan.scale * kLog2E);
         }
       }
     }
@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
                     shared.dlogits + (plan.blocks - 1) % 2 * tile_rows * kBlock, keys, warp);
     if (!ahead && next.exists(plan)) {
       block_barrier();  // all warps are done with these keys
-      copy_keys(a, plan, next, next_keys, 0, next.padded_keys(a, plan));
+      copy_keys(a, plan, next, next_keys(), 0, next.padded_keys(a, plan));
     }
     if (key >= key_end) continue;
 

@@ -128,7 +128,7 @@ __device__ __forceinline__ void attend(Rows<kTiles>& rows, const T* k, const T* 
 
 // Grid: query blocks x heads x batch, flattened.
 template <class T, int kTiles>
-__global__ void __launch_bounds__(kMaxWarps* kWarpSize, kTiles == 2 ? 3 : 4)
+__global__ void __launch_bounds__(kTiles == 2 ? kMaxWarps * kWarpSize : kWarpSize, kTiles == 2 ? 3 : 12)
     attention_forward_kernel(AttentionArgs a, float scale, int query_blocks) {
   Stage<T>* stages = &shared_memory<Stage<T>>();
   T* q_tile = reinterpret_cast<T*>(stages + stages_for(a.keys));

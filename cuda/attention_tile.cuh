@@ -26,7 +26,7 @@ __device__ __forceinline__ T* chunk_of(T* tile, int row, int chunk) {
 template <class T>
 __device__ __forceinline__ void copy_rows_async(T* tile, const T* source, int64_t stride, int rows,
                                                 int padded, int head_chunks, int thread, int threads) {
-#pragma unroll 2
+#pragma unroll 1
   for (int i = thread; i < padded * kChunksPerRow; i += threads) {
     const int row = i / kChunksPerRow, chunk = i % kChunksPerRow;
     const bool exists = row < rows && chunk < head_chunks;
@@ -35,11 +35,30 @@ __device__ __forceinline__ void copy_rows_async(T* tile, const T* source, int64_
   }
 }
 
+// In what follows `row` is a multiple of 8, which the permutation of chunks does not see: a lane's place
+// relative to it is the same everywhere, and 16 columns further on is one exclusive or in the address.
+// (Written so, because the compiler would keep a register per step of every operand otherwise.)
+
+// A lane's chunk when the lane gives row `lane_row` of 16 and half `half` of 16 columns to a matrix load.
+template <class T>
+__device__ __forceinline__ const T* lane_chunk(const T* tile, int row, int step, int lane_row, int half) {
+  const T* first = chunk_of(tile + row * kHeadColumns, lane_row, half);
+  return reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(first) ^ static_cast<uintptr_t>(step << 5));
+}
+
 // Fragment of a left operand: rows row .. row + 15 of the tile, columns 16 step .. 16 step + 15.
 template <class T>
-__device__ __forceinline__ void load_left(uint32_t (&a)[4], T* tile, int row, int step) {
+__device__ __forceinline__ void load_left(uint32_t (&a)[4], const T* tile, int row, int step) {
   const int lane = lane_index();
-  load_matrix_x4(a, chunk_of(tile, row + (lane & 15), 2 * step + (lane >> 4)));
+  load_matrix_x4(a, lane_chunk(tile, row, step, lane & 15, lane >> 4));
+}
+
+// The same of tileᵀ, a tile of 32 columns: its columns column .. column + 15, of the first 16 rows.
+template <class T>
+__device__ __forceinline__ void load_left_transposed(uint32_t (&a)[4], const T* tile, int column) {
+  const int lane = lane_index();
+  load_matrix_x4_transposed(
+      a, chunk_of<32>(tile, (lane & 7) + ((lane >> 4) << 3), column / 8 + ((lane >> 3) & 1)));
 }
 
 // Fragments of two right operands of 8 columns, side by side.
@@ -49,18 +68,18 @@ struct RightPair {
 
 // Right operand = tileᵀ: its columns are rows row .. row + 15 of the tile, summed over are columns 16 step ..
 template <class T>
-__device__ __forceinline__ RightPair load_right_transposed(T* tile, int row, int step) {
+__device__ __forceinline__ RightPair load_right_transposed(const T* tile, int row, int step) {
   const int lane = lane_index();
   uint32_t r[4];
-  load_matrix_x4(r, chunk_of(tile, row + (lane & 7) + ((lane >> 4) << 3), 2 * step + ((lane >> 3) & 1)));
+  load_matrix_x4(r, lane_chunk(tile, row, step, (lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1));
   return {{r[0], r[1]}, {r[2], r[3]}};
 }
 // Right operand = tile: its columns are 16 step .. of the tile, summed over are rows row .. row + 15.
 template <class T>
-__device__ __forceinline__ RightPair load_right(T* tile, int row, int step) {
+__device__ __forceinline__ RightPair load_right(const T* tile, int row, int step) {
   const int lane = lane_index();
   uint32_t r[4];
-  load_matrix_x4_transposed(r, chunk_of(tile, row + (lane & 15), 2 * step + (lane >> 4)));
+  load_matrix_x4_transposed(r, lane_chunk(tile, row, step, lane & 15, lane >> 4));
   return {{r[0], r[1]}, {r[2], r[3]}};
 }
 
