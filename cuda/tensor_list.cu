@@ -58,12 +58,13 @@ __device__ __forceinline__ void map_elements(T* data, int64_t count, F f) {
 
 template <bool writes, class F>
 __device__ __forceinline__ void map_chunk(const ListChunk& chunk, F f) {
+  void* data = global_pointer(chunk.data);
   if (chunk.dtype == DType::float32) {
-    map_elements<writes>(static_cast<float*>(chunk.data), chunk.count, f);
+    map_elements<writes>(static_cast<float*>(data), chunk.count, f);
   } else if (chunk.dtype == DType::bfloat16) {
-    map_elements<writes>(static_cast<bfloat16*>(chunk.data), chunk.count, f);
+    map_elements<writes>(static_cast<bfloat16*>(data), chunk.count, f);
   } else {
-    map_elements<writes>(static_cast<float16*>(chunk.data), chunk.count, f);
+    map_elements<writes>(static_cast<float16*>(data), chunk.count, f);
   }
 }
 
@@ -166,7 +167,11 @@ __device__ __forceinline__ void adamw_chunk(const AdamwChunk& chunk, const Adamw
 
 __global__ void __launch_bounds__(kTeamThreads)
     adamw_chunks_kernel(const AdamwChunk* __restrict__ chunks, const AdamwRates rates) {
-  const AdamwChunk chunk = chunks[blockIdx.x];
+  AdamwChunk chunk = chunks[blockIdx.x];
+  chunk.param = global_pointer(chunk.param);
+  chunk.grad = global_pointer(chunk.grad);
+  chunk.exp_avg = global_pointer(chunk.exp_avg);
+  chunk.exp_avg_sq = global_pointer(chunk.exp_avg_sq);
   if (chunk.grad_dtype == DType::float32) {
     adamw_chunk<float>(chunk, rates);
   } else if (chunk.grad_dtype == DType::bfloat16) {

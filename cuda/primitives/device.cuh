@@ -135,6 +135,14 @@ __device__ __forceinline__ float2 unpack2(uint32_t pair) {
   return {to_float(low), to_float(high)};
 }
 
+// The same pointer, known to the compiler to be of global memory. Kernels' own pointer parameters are; one
+// that a kernel reads from a table is not, and would be accessed through the slower generic instructions.
+template <class T>
+__device__ __forceinline__ T* global_pointer(T* pointer) {
+  __builtin_assume(__isGlobal(pointer));
+  return pointer;
+}
+
 // Accesses of 4, 8 or 16 bytes to data that is used once: they pass by the caches' reserved part.
 template <class V>
 __device__ __forceinline__ V load_streaming(const V* pointer) {

@@ -144,6 +144,11 @@ inline float2 unpack2(uint32_t pair) {
   return {to_float(low), to_float(high)};
 }
 
+template <class T>
+inline T* global_pointer(T* pointer) {
+  return pointer;
+}
+
 template <class V>
 inline V load_streaming(const V* pointer) {
   return *pointer;
