@@ -117,7 +117,7 @@ __device__ __forceinline__ void load_operand(unsigned char* shared, const Tensor
   if (kMajor == Major::k) {
     tma_load(shared, map, full, k, row, batch);
   } else {
-#pragma unroll
+#pragma unroll 1  // the loading thread has few registers, and time
     for (int panel = 0; panel < kRows / 64; ++panel) {
       tma_load(shared + panel * kPanelBytes, map, full, row + 64 * panel, k, batch);
     }
@@ -133,7 +133,7 @@ __device__ __forceinline__ void load_operand_half(unsigned char* shared, const T
     tma_load_multicast(shared + rank * (kRows / 2) * kRowBytes, map, full, k, row + rank * (kRows / 2), batch,
                        kBoth);
   } else {
-#pragma unroll
+#pragma unroll 1  // the loading thread has few registers, and time
     for (int panel = 0; panel < kRows / 64; ++panel) {
       tma_load_multicast(shared + panel * kPanelBytes + rank * (kPanelBytes / 2), map, full, row + 64 * panel,
                          k + rank * (kStepK / 2), batch, kBoth);
@@ -149,23 +149,22 @@ __device__ __forceinline__ void load_operands(Sm90Shared<Tile>& shared, const Te
   Ring<Tile::kStages> stage;
   for (Sm90Schedule<Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
     const Sm90Work work = schedule.work();
-    int matrix = work.begin / params.steps, step = work.begin - matrix * params.steps;
-    for (int i = work.begin; i < work.end; ++i) {
-      const int batch = matrix + work.batch;  // one of them is 0
+    int matrix = work.begin / params.steps;
+    int k = (work.begin - matrix * params.steps) * kStepK;
+    matrix += work.batch;  // one of them is 0
+    for (int left = work.end - work.begin; left > 0; --left, stage.advance()) {
       barrier_wait_cluster(shared.empty[stage.index], stage.phase ^ 1);
       Barrier& full = shared.full[stage.index];
       barrier_arrive_expect(full, kStageBytes);
-      load_operand<Tile::kM, kA>(shared.a[stage.index], a, full, work.row, step * kStepK,
-                                 batch * params.batched_a);
+      load_operand<Tile::kM, kA>(shared.a[stage.index], a, full, work.row, k, matrix * params.batched_a);
       if (params.cluster > 1) {
-        load_operand_half<Tile::kN, kB>(shared.b[stage.index], b, full, work.column, step * kStepK,
-                                        batch * params.batched_b, schedule.rank);
+        load_operand_half<Tile::kN, kB>(shared.b[stage.index], b, full, work.column, k,
+                                        matrix * params.batched_b, schedule.rank);
       } else {
-        load_operand<Tile::kN, kB>(shared.b[stage.index], b, full, work.column, step * kStepK,
-                                   batch * params.batched_b);
+        load_operand<Tile::kN, kB>(shared.b[stage.index], b, full, work.column, k, matrix * params.batched_b);
       }
-      stage.advance();
-      if (++step == params.steps) step = 0, ++matrix;
+      k += kStepK;
+      if (k == params.steps * kStepK) k = 0, ++matrix;
     }
   }
   // The other block of the cluster may still arrive here: stay until it has left all stages.

@@ -118,11 +118,6 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
       store_shared(reinterpret_cast<uint32_t*>(shared.weight.ones) + i, pack2<T>(1.0f, 1.0f));
     }
   }
-  if (warp == 0 && elect_one()) {
-    tma_prefetch(a);
-    tma_prefetch(b);
-    tma_prefetch(c);
-  }
   initialize(shared, params, kFloat);
   wait_for_previous_grid();
   release_next_grid();  // nothing fits beside this block, so the next grid starts as blocks end
