@@ -21,9 +21,11 @@ module.exports = {
     {
       ...shared,
       displayName: 'cuda',
-      testMatch: ['{ops,tensor,nn,optim,models,cuda}'].map(
-        (folders) => `<rootDir>/test/${folders}/**/*.test.ts`,
-      ),
+      testMatch: [
+        '<rootDir>/test/{cuda,models,nn,ops,optim,tensor}/**/*.test.ts',
+        '<rootDir>/test/native/device.test.ts',
+      ],
+      testPathIgnorePatterns: ['instruction_sets', 'thread_count'], // of the CPU
       setupFiles: ['<rootDir>/test/support/cuda_device.ts'],
       setupFilesAfterEnv: [...shared.setupFilesAfterEnv, '<rootDir>/test/support/expect_cuda.ts'],
     },

@@ -32,6 +32,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
     }
   }
   export_tensor_async(env, exports);
+  export_recording(env, exports);
   exports.Set("signatures", signatures);
   exports.Set("setErrorClass", Napi::Function::New(env, set_error_class, "setErrorClass"));
   return exports;

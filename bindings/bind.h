@@ -200,6 +200,17 @@ struct Bound<function> {
 std::vector<Binding> op_bindings();                             // bindings/ops.cc
 std::vector<Binding> tensor_bindings();                         // bindings/tensor.cc
 void export_tensor_async(Napi::Env env, Napi::Object exports);  // bindings/tensor.cc
+void export_recording(Napi::Env env, Napi::Object exports);     // bindings/recording.cc
+
+// Runs a body that may throw native::Error and turns that into a JavaScript error.
+template <class Body>
+Napi::Value guarded(const Napi::CallbackInfo& info, Body&& body) {
+  try {
+    return body();
+  } catch (const native::Error& error) {
+    throw_js(info.Env(), error);
+  }
+}
 
 }  // namespace bindings
 

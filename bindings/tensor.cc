@@ -77,16 +77,6 @@ Bytes bytes_of(const Napi::Value& value) {
   return {buffer.Data(), buffer.ByteLength()};
 }
 
-// Runs a body that may throw native::Error and turns that into a JavaScript error.
-template <class Body>
-Napi::Value guarded(const Napi::CallbackInfo& info, Body&& body) {
-  try {
-    return body();
-  } catch (const native::Error& error) {
-    throw_js(info.Env(), error);
-  }
-}
-
 // tensorFromHost(data, shape, dtype, device): copies host bytes into a new tensor.
 Napi::Value tensor_from_host(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {

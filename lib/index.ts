@@ -36,6 +36,7 @@ export * as nn from './nn';
 export * from './ops';
 export * as optim from './optim';
 export { backward, checkpoint, enableGrad, isRecording, noGrad } from './tensor/autograd';
+export { captureGraph, type Graph } from './tensor/graph';
 export { type Disposable, keep, scope } from './tensor/scope';
 export {
   type NestedNumbers,

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "runtime/probe.h"
+#include "runtime/recording.h"
 
 namespace native::cuda {
 namespace {
@@ -37,6 +38,8 @@ CudaBackend::CudaBackend(int device)
   poison_ = is_set("NATIVE_CUDA_POISON");
 }
 
+CudaBackend::~CudaBackend() = default;
+
 // The runtime's current device is a property of the thread.
 void CudaBackend::use_device() const {
   static thread_local int current = -1;
@@ -48,7 +51,7 @@ void CudaBackend::use_device() const {
 void* CudaBackend::allocate(size_t bytes, bool host_writes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   use_device();
-  if (host_writes) return uploads_->allocate(bytes);
+  if (host_writes && !recording_) return uploads_->allocate(bytes);
   void* data = memory_.allocate(bytes);
   if (poison_) check_cuda(cudaMemsetAsync(data, 0xFF, bytes, context_.stream()), "device memory");
   return data;
@@ -57,7 +60,11 @@ void* CudaBackend::allocate(size_t bytes, bool host_writes) {
 void CudaBackend::release(void* data, size_t) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   use_device();
-  if (!uploads_->release(data)) memory_.release(data);
+  if (recording_ && uploads_->owns(data)) {
+    released_meanwhile_.push_back(data);  // its event would be recorded too
+  } else if (!uploads_->release(data)) {
+    memory_.release(data);
+  }
 }
 
 MemoryStats CudaBackend::memory() const {
@@ -86,7 +93,7 @@ void CudaBackend::submit(OpSite site, std::function<void()> work) {
     run(site, work);
     context_.site_ = 0;
   }
-  if (!synchronous_) return;
+  if (!synchronous_ || recording_) return;
   if (auto error = wait()) throw *error;
 }
 
@@ -97,7 +104,7 @@ void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
   try {
     use_device();
     context_.site_ = sites_.add(site);
-    if (!profiling_) {
+    if (!profiling_ || recording_) {
       work();
       return;
     }
@@ -117,6 +124,11 @@ void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
 
 void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
   std::unique_lock<std::recursive_mutex> lock(mutex_);
+  if (recording_) {
+    lock.unlock();
+    done(Error("ERR_DEVICE", "nothing can be read or waited for while work is being recorded"));
+    return;
+  }
   PendingFence fence;
   try {
     use_device();
@@ -150,6 +162,7 @@ void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
 
 void CudaBackend::copy_to_host(void* host, const void* device, size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
+  if (recording_) return;  // the fence that follows says why
   run({"copy_to_host", {}}, [&] {
     copies_.push_back({pinned_.take(bytes), host, bytes});
     check_cuda(
@@ -161,13 +174,46 @@ void CudaBackend::copy_to_host(void* host, const void* device, size_t bytes) {
 void CudaBackend::copy_from_host(void* device, const void* host, size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   use_device();
-  uploads_->copy(device, host, bytes);
+  if (recording_) {
+    uploads_->record(device, host, bytes, recording_->staged());
+  } else {
+    uploads_->copy(device, host, bytes);
+  }
 }
 
 std::optional<Error> CudaBackend::wait() {
   std::promise<std::optional<Error>> promise;
   fence([&promise](std::optional<Error> error) { promise.set_value(std::move(error)); });
   return promise.get_future().get();
+}
+
+void CudaBackend::begin_recording() {
+  mutex_.lock();  // until end_recording
+  try {
+    use_device();
+    CHECK(!recording_, "ERR_DEVICE", "work is being recorded already");
+    recording_ = std::make_unique<CudaRecording>(*this);
+  } catch (...) {
+    mutex_.unlock();
+    throw;
+  }
+}
+
+std::unique_ptr<Recording> CudaBackend::end_recording() {
+  CHECK(recording_, "ERR_INTERNAL", "no work is being recorded");
+  std::unique_ptr<CudaRecording> recording = std::move(recording_);
+  std::optional<Error> failed = std::move(error_);
+  error_.reset();
+  try {
+    recording->finish();
+  } catch (const Error& error) {
+    if (!failed) failed = error;
+  }
+  for (void* data : released_meanwhile_) uploads_->release(data);
+  released_meanwhile_.clear();
+  mutex_.unlock();
+  if (failed) throw *failed;
+  return recording;
 }
 
 void CudaBackend::drain() {

@@ -21,6 +21,7 @@ namespace native::cuda {
 class CudaBackend final : public DeviceBackend {
  public:
   explicit CudaBackend(int device);
+  ~CudaBackend() override;
 
   bool computes(DType dtype) const override { return dtype <= DType::float16; }
 
@@ -35,6 +36,9 @@ class CudaBackend final : public DeviceBackend {
   void copy_to_host(void* host, const void* device, size_t bytes) override;
   void copy_from_host(void* device, const void* host, size_t bytes) override;
 
+  void begin_recording() override;
+  std::unique_ptr<Recording> end_recording() override;
+
   void drain() override;
   void set_synchronous(bool on) override { synchronous_ = on; }
   void set_profiling(bool on) override { profiling_ = on; }
@@ -43,6 +47,7 @@ class CudaBackend final : public DeviceBackend {
   Context& context() { return context_; }
 
  private:
+  friend class CudaRecording;
   void use_device() const;
   void run(const OpSite& site, const std::function<void()>& work);
   std::optional<Error> wait();
@@ -59,6 +64,8 @@ class CudaBackend final : public DeviceBackend {
   std::unique_ptr<Completion> completion_;
   std::atomic<bool> synchronous_{false}, profiling_{false};
   bool poison_ = false;
+  std::unique_ptr<class CudaRecording> recording_;  // while work is being recorded
+  std::vector<void*> released_meanwhile_;
   // Since the last fence:
   std::optional<Error> error_;
   std::vector<HostCopy> copies_;

@@ -14,8 +14,22 @@ int SiteTable::add(OpSite site) {
 OpSite SiteTable::find(int number) const {
   std::lock_guard<std::mutex> lock(mutex_);
   const int64_t index = int64_t{number} - first_;
-  if (index < 0 || index >= static_cast<int64_t>(sites_.size())) return {"an operation", {}};
-  return sites_[static_cast<size_t>(index)];
+  if (index >= 0 && index < static_cast<int64_t>(sites_.size())) return sites_[static_cast<size_t>(index)];
+  const auto found = retained_.find(number);
+  return found == retained_.end() ? OpSite{"an operation", {}} : found->second;
+}
+
+void SiteTable::retain(int first, int last) {
+  for (int number = first; number < last; ++number) {
+    OpSite site = find(number);
+    std::lock_guard<std::mutex> lock(mutex_);
+    retained_[number] = std::move(site);
+  }
+}
+
+void SiteTable::drop(int first, int last) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  retained_.erase(retained_.lower_bound(first), retained_.lower_bound(last));
 }
 
 void SiteTable::forget_before(int number) {

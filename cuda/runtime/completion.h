@@ -27,12 +27,16 @@ class SiteTable {
   int add(OpSite site);  // numbers count up from 1
   OpSite find(int number) const;
   void forget_before(int number);
+  // Operations first .. last - 1 are recorded and may run again: they stay known until dropped.
+  void retain(int first, int last);
+  void drop(int first, int last);
   int next() const;
 
  private:
   mutable std::mutex mutex_;
   int first_ = 1;
   std::deque<OpSite> sites_;
+  std::map<int, OpSite> retained_;
 };
 
 // A copy from the device that lies in page-locked memory once its fence is reached.

@@ -86,6 +86,14 @@ void Uploads::record(void* device, const void* host, size_t bytes, std::vector<P
              "copy to the device");
 }
 
+void Uploads::retire_later(const std::vector<PinnedMemory::Block>& blocks) {
+  for (const PinnedMemory::Block& block : blocks) {
+    staged_.push_back({block, events_.take()});
+    staged_bytes_ += block.size;
+    check_cuda(cudaEventRecord(staged_.back().copied, compute_), "event");
+  }
+}
+
 // Takes back what has been copied; with `wait` at least the oldest.
 void Uploads::retire(bool wait) {
   while (!staged_.empty()) {

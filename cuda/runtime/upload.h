@@ -23,6 +23,7 @@ class Uploads {
 
   // A block that the next `copy` into it fills.
   void* allocate(size_t bytes);
+  bool owns(void* data) const { return live_.count(data) > 0; }
   // False when the block is not from here.
   bool release(void* data);
   // Copies `bytes` to any device address, in stream order; beside queued work when it is the first copy into
@@ -30,6 +31,9 @@ class Uploads {
   void copy(void* device, const void* host, size_t bytes);
   // The same as part of what `compute` is recording: the staged bytes stay in `kept`, which must outlive it.
   void record(void* device, const void* host, size_t bytes, std::vector<PinnedMemory::Block>& kept);
+
+  // Takes back staged bytes once everything queued so far has run.
+  void retire_later(const std::vector<PinnedMemory::Block>& blocks);
 
   void empty_cache();  // gives idle blocks back to the device memory
   size_t idle_blocks() const { return idle_.size(); }

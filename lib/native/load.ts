@@ -26,6 +26,13 @@ export interface DeviceReport {
   facts: Record<string, string>;
 }
 
+declare const nativeRecording: unique symbol;
+
+/** An opaque handle of work that was recorded. */
+export interface NativeRecording {
+  readonly [nativeRecording]: true;
+}
+
 /** The compute addon: the generated table and the calls that deal in JavaScript values. */
 export interface NativeAddon extends NativeOps {
   /** Copies host bytes (a typed array or ArrayBuffer of exactly the right size) into a new tensor. */
@@ -44,6 +51,14 @@ export interface NativeAddon extends NativeOps {
   /** Settles once everything queued on the device has run; rejects with the queue's first error. */
   synchronize(device: DeviceType): Promise<void>;
   memory(device: DeviceType): MemoryStats;
+  /** From here to `endRecording` operations on the device are recorded and do not run. */
+  beginRecording(device: DeviceType): void;
+  /** Throws the first error of what was recorded; recording has ended in any case. */
+  endRecording(device: DeviceType): NativeRecording;
+  /** Queues the recorded work. */
+  replay(recording: NativeRecording): void;
+  /** Idempotent. */
+  releaseRecording(recording: NativeRecording): void;
   /** The class of the errors that the addon throws and rejects with: `new errorClass(code, message)`. */
   setErrorClass(errorClass: typeof CodedError): void;
   /** `[op, calls, seconds]` on the device since `setProfiling` or the last call, by name. */

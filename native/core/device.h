@@ -45,6 +45,13 @@ struct OpTime {
   double seconds = 0;
 };
 
+// Work that was recorded instead of run, to be queued again as a whole; see DeviceBackend::begin_recording.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
+};
+
 // Memory is reused in queue order: a block released after an operation was queued may be handed at once to
 // one queued later.
 class DeviceBackend {
@@ -71,6 +78,14 @@ class DeviceBackend {
   // Queues a copy from host memory, whose bytes are taken before this returns. Into a block allocated with
   // `host_writes`, and before anything else uses that block.
   virtual void copy_from_host(void* device, const void* host, size_t bytes) = 0;
+
+  // From here to end_recording, on this thread, what is submitted is recorded and not run; other threads
+  // wait. Recorded work keeps its addresses: tensors made meanwhile get memory that only the recording uses,
+  // and those from before must live as long as it does. Nothing can be read meanwhile. Throws ERR_DEVICE
+  // where the device does not record.
+  virtual void begin_recording() { fail("ERR_DEVICE", "this device does not record work; cuda does"); }
+  // Throws the first error of what was submitted meanwhile.
+  virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
 
   // Waits until everything queued so far has run (blocks the caller; for shutdown).
   virtual void drain() = 0;

@@ -220,3 +220,75 @@ TEST_CASE("float types of the device") {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) CHECK(device().computes(dtype));
   for (const DType dtype : {DType::int64, DType::int32, DType::uint8}) CHECK_FALSE(device().computes(dtype));
 }
+
+TEST_CASE("recorded work runs at each replay, on the values that its inputs have then") {
+  const Tensor x = uploaded(ramp(300, 0));
+  REQUIRE(!fence());
+  const MemoryStats before = device().memory();
+  {
+    device().begin_recording();
+    Tensor y = cast(x, DType::float32);
+    increment(y, 3);
+    const Tensor constant = uploaded(ramp(300, 1000));
+    accumulate(y, constant);
+    {
+      const Tensor passing = cast(y, DType::bfloat16);
+      copy_into(passing, y);
+    }
+    const std::unique_ptr<Recording> recording = device().end_recording();
+    for (int i = 0; i < 4; ++i) {
+      copy_into(x, uploaded(ramp(300, static_cast<float>(10 * i))));
+      recording->replay();
+      // Other work takes and leaves memory between replays.
+      const Tensor other = full({300}, -5, DType::float32, DeviceType::cuda);
+      std::vector<float> expected = ramp(300, static_cast<float>(10 * i + 3 + 1000));
+      for (size_t k = 0; k < expected.size(); ++k) expected[k] += static_cast<float>(k);
+      CHECK(read(y) == expected);
+      CHECK(read(other) == std::vector<float>(300, -5));
+    }
+  }
+  CHECK_EQ(device().memory().live_tensors, before.live_tensors);
+}
+
+TEST_CASE("while work is recorded nothing runs, and nothing can be read") {
+  const Tensor x = uploaded(ramp(8, 0));
+  REQUIRE(!fence());
+  device().begin_recording();
+  increment(x, 1);
+  const auto refused = fence();
+  const std::unique_ptr<Recording> recording = device().end_recording();
+  REQUIRE(refused);
+  CHECK_EQ(refused->code(), "ERR_DEVICE");
+  CHECK_EQ(read(x), ramp(8, 0));
+  recording->replay();
+  recording->replay();
+  CHECK_EQ(read(x), ramp(8, 2));
+}
+
+TEST_CASE("an operation that fails while it is recorded fails the recording, and the device goes on") {
+  const Tensor x = uploaded(ramp(8, 0));
+  device().begin_recording();
+  device().submit({"broken", {}}, [] { fail("ERR_SHAPE", "does not fit"); });
+  std::string code;
+  try {
+    device().end_recording();
+  } catch (const Error& error) {
+    code = error.code();
+  }
+  CHECK_EQ(code, "ERR_SHAPE");
+  increment(x, 1);
+  CHECK_EQ(read(x), ramp(8, 1));
+}
+
+TEST_CASE("a fault in recorded work names its operation at every replay") {
+  device().begin_recording();
+  find_fault(42);
+  const std::unique_ptr<Recording> recording = device().end_recording();
+  CHECK_FALSE(fence());
+  for (int i = 0; i < 2; ++i) {
+    recording->replay();
+    const auto error = fence();
+    REQUIRE(error);
+    CHECK_NE(std::string(error->what()).find("look_up: index 42"), std::string::npos);
+  }
+}

@@ -1,0 +1,44 @@
+#include "runtime/recording.h"
+
+namespace native::cuda {
+
+CudaRecording::CudaRecording(CudaBackend& backend) : backend_(backend) {
+  // Relaxed: taking memory from the driver is allowed, the recording's own pool has to grow.
+  check_cuda(cudaStreamBeginCapture(backend_.context_.stream(), cudaStreamCaptureModeRelaxed), "recording");
+  pool_ = backend_.memory_.begin_pool();
+  first_site_ = backend_.sites_.next();
+}
+
+void CudaRecording::finish() {
+  capturing_ = false;
+  backend_.memory_.end_pool();
+  last_site_ = backend_.sites_.next();
+  backend_.sites_.retain(first_site_, last_site_);
+  cudaGraph_t graph = nullptr;
+  check_cuda(cudaStreamEndCapture(backend_.context_.stream(), &graph), "recording");
+  const cudaError_t status = cudaGraphInstantiate(&graph_, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(status, "recording");
+}
+
+void CudaRecording::replay() {
+  backend_.submit({"replay", {}}, [this] {
+    check_cuda(cudaGraphLaunch(graph_, backend_.context_.stream()), "launch of recorded work");
+  });
+}
+
+// What is in flight still runs to its end; memory and staged bytes are reused after it, in stream order.
+CudaRecording::~CudaRecording() {
+  std::lock_guard<std::recursive_mutex> lock(backend_.mutex_);
+  if (capturing_) return;
+  if (graph_) cudaGraphExecDestroy(graph_);
+  backend_.memory_.dissolve_pool(pool_);
+  backend_.sites_.drop(first_site_, last_site_);
+  try {
+    backend_.uploads_->retire_later(staged_);
+  } catch (const Error&) {
+    // The device is lost; so are a few pages.
+  }
+}
+
+}  // namespace native::cuda

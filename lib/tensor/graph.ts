@@ -1,0 +1,93 @@
+import { CodedError } from '../base/error';
+import { type Device, resolveDevice, synchronize } from '../native/device';
+import { type DeviceType, type NativeRecording, native } from '../native/load';
+import { noGrad } from './autograd';
+import { type Disposable, keep, scope } from './scope';
+
+/**
+ * A computation that was recorded once and is queued again, whole, by one call: a step of hundreds of kernels then costs
+ * the host microseconds. Made by {@link captureGraph}.
+ */
+export class Graph<T> implements Disposable {
+  private recording: NativeRecording | null;
+
+  /** @internal */
+  constructor(
+    recording: NativeRecording,
+    /** What the function returned. Its tensors have new values after each replay; they belong to the graph. */
+    readonly outputs: T,
+    private readonly owned: readonly Disposable[],
+  ) {
+    this.recording = recording;
+    keep(this);
+  }
+
+  /** Queues the computation, on the values that the tensors it uses have when it runs. @throws ERR_DISPOSED */
+  replay(): T {
+    if (this.recording === null) throw new CodedError('ERR_DISPOSED', 'a graph was replayed after dispose');
+    native().replay(this.recording);
+    return this.outputs;
+  }
+
+  /** Releases the outputs and the memory of the recording. Idempotent. */
+  dispose(): void {
+    if (this.recording === null) return;
+    for (const tensor of this.owned) tensor.dispose();
+    native().releaseRecording(this.recording);
+    this.recording = null;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/**
+ * Records what `body` queues on a CUDA device. It runs twice: once as always, so that everything is loaded and cached,
+ * and once recorded. Nothing is differentiated. Tensors from outside that it uses must live as long as the graph and are
+ * read at each replay: give them new values with `assign`. Values that it takes from the host (numbers, `tensor(…)`) are
+ * those of the recording for ever.
+ *
+ * @param body synchronous; returns a tensor, or tensors in arrays and plain objects
+ * @throws ERR_DEVICE on a device that does not record (the CPU), or when `body` reads a tensor
+ *
+ * @example
+ * const graph = await captureGraph(() => model.forward(frames, tokens));
+ * frames.assign(next);
+ * const scores = await graph.replay().data();
+ */
+export async function captureGraph<T>(body: () => T, options: { device?: Device } = {}): Promise<Graph<T>> {
+  const device = resolveDevice(options.device);
+  const run = () => noGrad(() => scope(body));
+  scope(() => {
+    run();
+  });
+  await synchronize(device);
+  const { recording, outputs } = record(run, device);
+  const owned: Disposable[] = [];
+  collect(outputs, owned);
+  for (const tensor of owned) keep(tensor);
+  return new Graph(recording, outputs, owned);
+}
+
+function record<T>(run: () => T, device: DeviceType): { recording: NativeRecording; outputs: T } {
+  native().beginRecording(device);
+  let outputs: T;
+  try {
+    outputs = run();
+  } catch (error) {
+    try {
+      native().releaseRecording(native().endRecording(device));
+    } catch {
+      // The error of the body came first.
+    }
+    throw error;
+  }
+  return { recording: native().endRecording(device), outputs };
+}
+
+function collect(value: unknown, into: Disposable[]): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (typeof (value as Partial<Disposable>).dispose === 'function') into.push(value as Disposable);
+  else for (const item of Object.values(value)) collect(item, into);
+}
