@@ -163,7 +163,8 @@ test('convert keeps every weight', async () => {
 test('doctor shows what there is, and what to install when an addon is missing', async () => {
   const healthy = await succeed(['doctor']);
   expect(healthy).toMatch(/^node +v\d+/m);
-  expect(healthy).toMatch(/compute addon.*devices: cpu/);
+  expect(healthy).toMatch(/compute addon.*; \d+ kernels/);
+  expect(healthy).toMatch(/^cuda +\S/m);
   expect(healthy).toMatch(/^libavcodec +\//m);
   const { status, stdout } = await runCli(['doctor'], { env: { VIDEO_ADDON_PATH: '/nowhere.node' } });
   expect(status).toBe(1);

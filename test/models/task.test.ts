@@ -15,7 +15,7 @@ const names = ['red square', 'blue circle', 'green star'];
 function configure(...opts: string[]): Config {
   const custom =
     '{embed_dim: 64, patch: 16, vision_width: 64, vision_layers: 3, text_width: 64, text_layers: 1, prompt_layers: 1}';
-  const defaults = { 'MODEL.ARCH': 'custom', 'MODEL.CUSTOM': custom, 'MODEL.DEVICE': 'cpu' };
+  const defaults = { 'MODEL.ARCH': 'custom', 'MODEL.CUSTOM': custom, 'MODEL.DEVICE': 'auto' };
   const data = { 'DATA.INPUT_SIZE': '32', 'DATA.NUM_FRAMES': '4', 'DATA.NUM_CLASSES': '3' };
   const train = { 'TRAIN.OPT_LEVEL': 'O0' };
   return loadConfig({ opts: [...Object.entries({ ...defaults, ...data, ...train }).flat(), ...opts] });
