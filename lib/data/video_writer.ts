@@ -1,3 +1,4 @@
+import { CodedError } from '../base/error';
 import {
   type EncodeOptions,
   type EncodeResult,
@@ -17,6 +18,9 @@ import { abortable } from './abortable';
  * await video.finish();
  */
 export class VideoWriter {
+  /** A call has not settled. The addon knows only whether one still runs, which is over earlier. */
+  private pending = false;
+
   private constructor(
     private readonly handle: EncoderHandle,
     private readonly addon: VideoAddon,
@@ -34,12 +38,14 @@ export class VideoWriter {
    * @throws CodedError ERR_ARGUMENT (also: not awaited), ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED, ERR_DISPOSED
    */
   async write(frames: Uint8Array, { signal }: { signal?: AbortSignal } = {}): Promise<void> {
-    await abortable(signal, (cancel) => this.addon.writeFrames(this.handle, frames, cancel));
+    await this.alone(() =>
+      abortable(signal, (cancel) => this.addon.writeFrames(this.handle, frames, cancel)),
+    );
   }
 
   /** Completes the file. @throws CodedError ERR_ARGUMENT without frames, ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_DISPOSED */
   finish(): Promise<EncodeResult> {
-    return this.addon.finishEncoder(this.handle);
+    return this.alone(() => this.addon.finishEncoder(this.handle));
   }
 
   /** Gives up a file that is not finished, and the call under way with ERR_DISPOSED. Closing twice is allowed. */
@@ -49,5 +55,17 @@ export class VideoWriter {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  private async alone<T>(call: () => Promise<T>): Promise<T> {
+    if (this.pending) {
+      throw new CodedError('ERR_ARGUMENT', 'the call before has not settled: await it before the next one');
+    }
+    this.pending = true;
+    try {
+      return await call();
+    } finally {
+      this.pending = false;
+    }
   }
 }
