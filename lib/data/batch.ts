@@ -21,6 +21,7 @@ export interface SampleFailure {
 export class Batch {
   private released = false;
 
+  /** @internal */
   constructor(
     /** Number of this batch within its epoch, from 0. */
     readonly index: number,
