@@ -52,8 +52,8 @@ export class Graph<T> implements Disposable {
  * @throws ERR_DEVICE on a device that does not record (the CPU), or when `body` reads a tensor
  *
  * @example
- * const graph = await captureGraph(() => model.forward(frames, tokens));
- * frames.assign(next);
+ * const graph = await captureGraph(() => softmax(mul(x, 2)), { device: 'cuda' });
+ * x.assign(y);
  * const scores = await graph.replay().data();
  */
 export async function captureGraph<T>(body: () => T, options: { device?: Device } = {}): Promise<Graph<T>> {
