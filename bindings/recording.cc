@@ -20,10 +20,16 @@ Handle& handle_of(const Napi::Value& value) {
   return *static_cast<Handle*>(data);
 }
 
-// beginRecording(device)
+// beginRecording(device, beside?)
 Napi::Value begin_recording(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
-    native::backend(Convert<native::DeviceType>::from(info[0], "device")).begin_recording();
+    const auto device = Convert<native::DeviceType>::from(info[0], "device");
+    native::Recording* beside = nullptr;
+    if (info[1].IsExternal()) {
+      beside = handle_of(info[1]).get();
+      CHECK(beside, "ERR_DISPOSED", "beside is a recording that was disposed");
+    }
+    native::backend(device).begin_recording(beside);
     return info.Env().Undefined();
   });
 }

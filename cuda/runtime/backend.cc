@@ -187,12 +187,12 @@ std::optional<Error> CudaBackend::wait() {
   return promise.get_future().get();
 }
 
-void CudaBackend::begin_recording() {
+void CudaBackend::begin_recording(Recording* beside) {
   mutex_.lock();  // until end_recording
   try {
     use_device();
     CHECK(!recording_, "ERR_DEVICE", "work is being recorded already");
-    recording_ = std::make_unique<CudaRecording>(*this);
+    recording_ = std::make_unique<CudaRecording>(*this, static_cast<CudaRecording*>(beside));
   } catch (...) {
     mutex_.unlock();
     throw;

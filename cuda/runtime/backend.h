@@ -36,7 +36,7 @@ class CudaBackend final : public DeviceBackend {
   void copy_to_host(void* host, const void* device, size_t bytes) override;
   void copy_from_host(void* device, const void* host, size_t bytes) override;
 
-  void begin_recording() override;
+  void begin_recording(Recording* beside) override;
   std::unique_ptr<Recording> end_recording() override;
 
   void drain() override;

@@ -157,8 +157,6 @@ void DeviceMemory::trim(size_t keep_bytes) {
 
 void DeviceMemory::empty_cache() { trim(0); }
 
-int DeviceMemory::begin_pool() { return pool_ = ++pools_; }
-
 void DeviceMemory::end_pool() { pool_ = 0; }
 
 void DeviceMemory::dissolve_pool(int pool) {

@@ -27,10 +27,11 @@ class DeviceMemory {
   void* allocate(size_t bytes);
   void release(void* data);
 
-  // From begin to end all blocks come from a new pool of their own; nothing else is handed out of it until
-  // it is dissolved, even where its blocks are free. For work that is replayed: its addresses must stay.
-  // While a pool is open nothing waits and nothing goes back to the driver.
-  int begin_pool();
+  // From begin to end all blocks come from a pool of their own; nothing else is handed out of it until it is
+  // dissolved, even where its blocks are free. For work that is replayed: its addresses must stay. While a
+  // pool is open nothing waits and nothing goes back to the driver.
+  int new_pool() { return ++pools_; }
+  void begin_pool(int pool) { pool_ = pool; }
   void end_pool();
   void dissolve_pool(int pool);
 

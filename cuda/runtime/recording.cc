@@ -2,10 +2,16 @@
 
 namespace native::cuda {
 
-CudaRecording::CudaRecording(CudaBackend& backend) : backend_(backend) {
+CudaRecording::CudaRecording(CudaBackend& backend, const CudaRecording* beside) : backend_(backend) {
   // Relaxed: taking memory from the driver is allowed, the recording's own pool has to grow.
   check_cuda(cudaStreamBeginCapture(backend_.context_.stream(), cudaStreamCaptureModeRelaxed), "recording");
-  pool_ = backend_.memory_.begin_pool();
+  DeviceMemory& memory = backend_.memory_;
+  pool_ = beside ? beside->pool_
+                 : std::shared_ptr<const int>(new int(memory.new_pool()), [&memory](const int* pool) {
+                     memory.dissolve_pool(*pool);
+                     delete pool;
+                   });
+  memory.begin_pool(*pool_);
   first_site_ = backend_.sites_.next();
 }
 
@@ -32,7 +38,7 @@ CudaRecording::~CudaRecording() {
   std::lock_guard<std::recursive_mutex> lock(backend_.mutex_);
   if (capturing_) return;
   if (graph_) cudaGraphExecDestroy(graph_);
-  backend_.memory_.dissolve_pool(pool_);
+  pool_.reset();
   backend_.sites_.drop(first_site_, last_site_);
   try {
     backend_.uploads_->retire_later(staged_);

@@ -2,6 +2,7 @@
 // kernels it has.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "runtime/backend.h"
@@ -10,8 +11,9 @@ namespace native::cuda {
 
 class CudaRecording final : public Recording {
  public:
-  // Begins the capture; finish() ends it. The backend's lock is held from one to the other.
-  explicit CudaRecording(CudaBackend& backend);
+  // Begins the capture; finish() ends it. The backend's lock is held from one to the other. `beside` (or
+  // null) shares its memory with this recording.
+  CudaRecording(CudaBackend& backend, const CudaRecording* beside);
   ~CudaRecording() override;
 
   void finish();
@@ -24,7 +26,7 @@ class CudaRecording final : public Recording {
   CudaBackend& backend_;
   cudaGraphExec_t graph_ = nullptr;
   bool capturing_ = true;
-  int pool_ = 0;
+  std::shared_ptr<const int> pool_;  // dissolved with the last recording that has it
   int first_site_ = 0, last_site_ = 0;
   std::vector<PinnedMemory::Block> staged_;
 };

@@ -51,8 +51,8 @@ export interface NativeAddon extends NativeOps {
   /** Settles once everything queued on the device has run; rejects with the queue's first error. */
   synchronize(device: DeviceType): Promise<void>;
   memory(device: DeviceType): MemoryStats;
-  /** From here to `endRecording` operations on the device are recorded and do not run. */
-  beginRecording(device: DeviceType): void;
+  /** From here to `endRecording` operations on the device are recorded and do not run; `beside` shares its memory. */
+  beginRecording(device: DeviceType, beside?: NativeRecording): void;
   /** Throws the first error of what was recorded; recording has ended in any case. */
   endRecording(device: DeviceType): NativeRecording;
   /** Queues the recorded work. */

@@ -11,6 +11,12 @@ import { type Disposable, keep, scope } from './scope';
 export class Graph<T> implements Disposable {
   private recording: NativeRecording | null;
 
+  /** The addon's handle. @throws ERR_DISPOSED @internal */
+  get handle(): NativeRecording {
+    if (this.recording === null) throw new CodedError('ERR_DISPOSED', 'a graph was used after dispose');
+    return this.recording;
+  }
+
   /** @internal */
   constructor(
     recording: NativeRecording,
@@ -24,8 +30,7 @@ export class Graph<T> implements Disposable {
 
   /** Queues the computation, on the values that the tensors it uses have when it runs. @throws ERR_DISPOSED */
   replay(): T {
-    if (this.recording === null) throw new CodedError('ERR_DISPOSED', 'a graph was replayed after dispose');
-    native().replay(this.recording);
+    native().replay(this.handle);
     return this.outputs;
   }
 
@@ -63,18 +68,23 @@ export async function captureGraph<T>(body: () => T, options: { device?: Device 
     run();
   });
   await synchronize(device);
-  const { recording, outputs } = record(run, device);
-  const owned: Disposable[] = [];
-  collect(outputs, owned);
-  for (const tensor of owned) keep(tensor);
-  return new Graph(recording, outputs, owned);
+  return recordGraph(run, device);
 }
 
-function record<T>(run: () => T, device: DeviceType): { recording: NativeRecording; outputs: T } {
-  native().beginRecording(device);
+/**
+ * {@link captureGraph} without the first run: all that `body` loads, caches or waits for must have happened, and it may
+ * differentiate.
+ *
+ * @param body what it returns belongs to the graph
+ * @param beside a graph that shares its memory with the new one. What one of the two leaves for the other is held by a
+ *   tensor until both are recorded; all else of theirs holds until the other's next replay only
+ * @internal
+ */
+export function recordGraph<T>(body: () => T, device: DeviceType, beside?: Graph<unknown>): Graph<T> {
+  native().beginRecording(device, beside?.handle);
   let outputs: T;
   try {
-    outputs = run();
+    outputs = scope(body);
   } catch (error) {
     try {
       native().releaseRecording(native().endRecording(device));
@@ -83,7 +93,11 @@ function record<T>(run: () => T, device: DeviceType): { recording: NativeRecordi
     }
     throw error;
   }
-  return { recording: native().endRecording(device), outputs };
+  const recording = native().endRecording(device);
+  const owned: Disposable[] = [];
+  collect(outputs, owned);
+  for (const tensor of owned) keep(tensor);
+  return new Graph(recording, outputs, owned);
 }
 
 function collect(value: unknown, into: Disposable[]): void {

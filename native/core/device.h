@@ -81,9 +81,14 @@ class DeviceBackend {
 
   // From here to end_recording, on this thread, what is submitted is recorded and not run; other threads
   // wait. Recorded work keeps its addresses: tensors made meanwhile get memory that only the recording uses,
-  // and those from before must live as long as it does. Nothing can be read meanwhile. Throws ERR_DEVICE
-  // where the device does not record.
-  virtual void begin_recording() { fail("ERR_DEVICE", "this device does not record work; cuda does"); }
+  // and those from before must live as long as it does. Nothing can be read meanwhile. `beside`, an earlier
+  // recording of this device, shares its memory with the new one: what either leaves for the other must be
+  // held by a tensor until both are recorded, all else may be overwritten. Throws ERR_DEVICE where the device
+  // does not record.
+  virtual void begin_recording(Recording* beside) {
+    (void)beside;
+    fail("ERR_DEVICE", "this device does not record work; cuda does");
+  }
   // Throws the first error of what was submitted meanwhile.
   virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
 

@@ -124,7 +124,8 @@ TEST_CASE_FIXTURE(Fixture, "a full device gives the cache back, then says what i
 TEST_CASE_FIXTURE(Fixture, "a pool keeps its blocks to itself until it is dissolved") {
   void* before = memory.allocate(30 * kMiB);
   memory.release(before);
-  const int pool = memory.begin_pool();
+  const int pool = memory.new_pool();
+  memory.begin_pool(pool);
   void* own = memory.allocate(30 * kMiB);
   CHECK_NE(own, before);
   memory.release(own);
@@ -134,6 +135,10 @@ TEST_CASE_FIXTURE(Fixture, "a pool keeps its blocks to itself until it is dissol
   CHECK_EQ(memory.allocate(30 * kMiB), before);
   void* other = memory.allocate(30 * kMiB);
   CHECK_NE(other, own);
+  memory.begin_pool(pool);  // a second time
+  CHECK_EQ(memory.allocate(30 * kMiB), own);
+  memory.release(own);
+  memory.end_pool();
   memory.release(other);
   memory.release(before);
   memory.empty_cache();

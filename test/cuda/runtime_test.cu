@@ -226,7 +226,7 @@ TEST_CASE("recorded work runs at each replay, on the values that its inputs have
   REQUIRE(!fence());
   const MemoryStats before = device().memory();
   {
-    device().begin_recording();
+    device().begin_recording(nullptr);
     Tensor y = cast(x, DType::float32);
     increment(y, 3);
     const Tensor constant = uploaded(ramp(300, 1000));
@@ -250,10 +250,44 @@ TEST_CASE("recorded work runs at each replay, on the values that its inputs have
   CHECK_EQ(device().memory().live_tensors, before.live_tensors);
 }
 
+TEST_CASE("recordings beside each other share memory, and what one leaves for the other is kept") {
+  const int64_t large = 40 << 20;  // bytes
+  const Tensor x = uploaded(ramp(8, 0)), sum = uploaded(ramp(8, 0));
+  REQUIRE(!fence());
+  device().empty_cache();
+  const uint64_t before = device().memory().reserved_bytes;
+  const auto overwrite_free_memory = [&] { full({large}, 255, DType::uint8, DeviceType::cuda); };
+  device().begin_recording(nullptr);
+  Tensor left = cast(x, DType::float32);
+  overwrite_free_memory();
+  std::unique_ptr<Recording> first = device().end_recording();
+  device().begin_recording(first.get());
+  overwrite_free_memory();
+  accumulate(sum, left);
+  std::unique_ptr<Recording> second = device().end_recording();
+  // One large block and one small segment: the second recording took nothing.
+  CHECK_EQ(device().memory().reserved_bytes - before, large + (2 << 20));
+  first->replay();
+  second->replay();
+  second->replay();
+  std::vector<float> expected = ramp(8, 0);
+  for (float& value : expected) value *= 3;
+  CHECK(read(sum) == expected);
+  // The memory is given up with the last of the two.
+  first.reset();
+  second->replay();
+  for (float& value : expected) value *= 4.0f / 3.0f;
+  CHECK(read(sum) == expected);
+  second.reset();
+  left = Tensor();
+  device().empty_cache();
+  CHECK_EQ(device().memory().reserved_bytes, before);
+}
+
 TEST_CASE("while work is recorded nothing runs, and nothing can be read") {
   const Tensor x = uploaded(ramp(8, 0));
   REQUIRE(!fence());
-  device().begin_recording();
+  device().begin_recording(nullptr);
   increment(x, 1);
   const auto refused = fence();
   const std::unique_ptr<Recording> recording = device().end_recording();
@@ -267,7 +301,7 @@ TEST_CASE("while work is recorded nothing runs, and nothing can be read") {
 
 TEST_CASE("an operation that fails while it is recorded fails the recording, and the device goes on") {
   const Tensor x = uploaded(ramp(8, 0));
-  device().begin_recording();
+  device().begin_recording(nullptr);
   device().submit({"broken", {}}, [] { fail("ERR_SHAPE", "does not fit"); });
   std::string code;
   try {
@@ -281,7 +315,7 @@ TEST_CASE("an operation that fails while it is recorded fails the recording, and
 }
 
 TEST_CASE("a fault in recorded work names its operation at every replay") {
-  device().begin_recording();
+  device().begin_recording(nullptr);
   find_fault(42);
   const std::unique_ptr<Recording> recording = device().end_recording();
   CHECK_FALSE(fence());
