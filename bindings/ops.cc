@@ -58,7 +58,7 @@ std::vector<Binding> op_bindings() {
       BIND(random_uniform, "shape", "low", "high", "seed", "stream", "device"),
       BIND(random_normal, "shape", "mean", "deviation", "seed", "stream", "device"),
       BIND(random_truncated_normal, "shape", "mean", "deviation", "low", "high", "seed", "stream", "device"),
-      BIND(drop_path, "x", "rate", "samples", "seed", "stream"),
+      BIND(drop_path, "x", "rate", "samples", "seed", "stream", "offset"),
       BIND(reduce, "op", "x", "axes", "dtype"),
       BIND(sum_to, "x", "shape", "dtype"),
       BIND(argmax, "x", "axis"),

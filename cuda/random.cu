@@ -127,9 +127,10 @@ __global__ void __launch_bounds__(kThreads)
 template <class T, int width>
 __global__ void __launch_bounds__(kThreads)
     drop_samples_kernel(const T* __restrict__ x, T* __restrict__ y, int64_t vectors, Divisor sample_vectors,
-                        uint64_t seed, uint64_t stream, float rate) {
+                        uint64_t seed, uint64_t stream, const int64_t* __restrict__ offset, float rate) {
   const int64_t vector = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (vector >= vectors) return;
+  if (offset) stream += static_cast<uint64_t>(*offset);
   const int64_t sample = sample_vectors.quotient(vector);
   const uint32_t word =
       philox(seed, stream, static_cast<uint64_t>(sample / 4)).select(static_cast<int>(sample % 4));
@@ -176,7 +177,7 @@ void drop_path(const DropPathArgs& a) {
       const int64_t vectors = a.samples * a.size / width;
       launch_kernel(drop_samples_kernel<T, width>, LaunchShape{blocks_for(vectors, kThreads), kThreads},
                     static_cast<const T*>(a.x), static_cast<T*>(a.y), vectors, Divisor(a.size / width),
-                    a.seed, a.stream, a.rate);
+                    a.seed, a.stream, a.offset, a.rate);
     });
   });
 }

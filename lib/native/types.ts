@@ -60,7 +60,14 @@ export interface NativeOps {
   ): [NativeTensor, NativeTensor | null];
   deviceAvailable(device: DeviceType): boolean;
   deviceComputes(device: DeviceType, dtype: DType): boolean;
-  dropPath(x: NativeTensor, rate: number, samples: number, seed: number, stream: number): NativeTensor;
+  dropPath(
+    x: NativeTensor,
+    rate: number,
+    samples: number,
+    seed: number,
+    stream: number,
+    offset: NativeTensor | null,
+  ): NativeTensor;
   embeddingBackward(
     dy: NativeTensor,
     ids: NativeTensor,

@@ -9,6 +9,11 @@ export interface Mode {
   seed: number;
   /** Number of the forward pass: the same (seed, step) draws the same numbers. */
   step: number;
+  /**
+   * `streamOf(step, 0)` as int64 [] on the device, for a forward pass that is recorded: draws then come from what it holds
+   * when they run, and `step` is 0.
+   */
+  stream?: Tensor;
   /** Recompute the activations of large blocks in the backward pass instead of keeping them. Default false. */
   checkpoint?: boolean;
   /** Shown intermediates under their names as they are computed; `keep(t.detach())` one to have it afterwards. */

@@ -1,4 +1,4 @@
-import { native } from '../native/load';
+import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { type Device, resolveDevice, Tensor } from '../tensor/tensor';
 
@@ -65,6 +65,8 @@ export interface DropPathOptions {
   rate: number;
   seed: number;
   stream: number;
+  /** int64 [], added to `stream` on the device: recorded work then draws anew at each replay. */
+  offset?: Tensor | null;
   /** How many samples dimension 0 holds: it is cut into so many equal runs of rows. */
   samples: number;
 }
@@ -75,18 +77,21 @@ export interface DropPathOptions {
  *
  * @param x float32 or bfloat16; a multiple of `samples` rows
  * @returns as x
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_ARGUMENT; ERR_DEVICE for an offset elsewhere
  *
  * @example
  * const y = dropPath(ones([4, 2]), { rate: 0.5, seed: 1, stream: 0, samples: 4 }); // rows of 0 or of 2
  */
-export function dropPath(x: Tensor, { rate, seed, stream, samples }: DropPathOptions): Tensor {
-  const drop = (handle: Tensor['handle']) =>
-    rate === 0 ? native().retain(handle) : native().dropPath(handle, rate, samples, seed, stream);
+export function dropPath(x: Tensor, { rate, seed, stream, offset, samples }: DropPathOptions): Tensor {
+  const drop = (handle: NativeTensor, by: NativeTensor | null) =>
+    rate === 0 ? native().retain(handle) : native().dropPath(handle, rate, samples, seed, stream, by);
   return unaryOutput(
     'drop_path',
-    [x],
-    () => drop(x.handle),
-    ([dy]) => [drop(dy!)],
+    [x, offset],
+    (context) => {
+      if (offset) context.save(offset.handle);
+      return drop(x.handle, offset?.handle ?? null);
+    },
+    ([dy], [by]) => [drop(dy!, by ?? null), null],
   );
 }

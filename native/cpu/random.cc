@@ -110,7 +110,7 @@ SIMD_CLONES void scale_run(const float* x, float* y, float scale, int64_t count)
 }
 
 void drop_path(const DropPathArgs& a) {
-  const Philox philox{a.seed, a.stream};
+  const Philox philox{a.seed, a.stream + static_cast<uint64_t>(a.offset ? *a.offset : 0)};
   const float kept_scale = 1.0f / (1.0f - a.rate);
   const int64_t blocks = (a.size + kFloatBlock - 1) / kFloatBlock;
   parallel_for(a.samples * blocks, 16, [&](int64_t begin, int64_t end) {

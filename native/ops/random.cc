@@ -47,16 +47,23 @@ Tensor random_truncated_normal(const Shape& shape, double mean, double deviation
                   high, seed, stream, device);
 }
 
-Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream) {
+Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream,
+                 const std::optional<Tensor>& offset) {
   check_key("drop_path", seed, stream);
   check_float("drop_path", "x", x);
   CHECK(rate >= 0 && rate < 1, "ERR_ARGUMENT", "drop_path: rate must be in [0, 1), got ", rate);
   CHECK(x.ndim() >= 1 && samples > 0 && x.size(0) % samples == 0, "ERR_SHAPE", "drop_path: ", x.describe(),
         " cannot be cut into ", samples, " equal samples");
+  if (offset) {
+    CHECK(offset->dtype() == DType::int64 && offset->numel() == 1, "ERR_SHAPE",
+          "drop_path: the offset must be one int64 number, got ", offset->describe());
+    common_device("drop_path", {&x, &*offset});
+  }
   Tensor y = empty_like(x);
   launch(drop_path_kernel,
          DropPathArgs{x.raw(), y.raw(), samples, x.numel() / samples, static_cast<uint64_t>(seed),
-                      static_cast<uint64_t>(stream), static_cast<float>(rate), x.dtype()},
+                      static_cast<uint64_t>(stream), offset ? offset->data<int64_t>() : nullptr,
+                      static_cast<float>(rate), x.dtype()},
          {&x});
   return y;
 }

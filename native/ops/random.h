@@ -2,6 +2,8 @@
 // (seed, stream, i) alone.
 #pragma once
 
+#include <optional>
+
 #include "core/kernel.h"
 
 namespace native {
@@ -22,6 +24,7 @@ struct DropPathArgs {
   void* y;        // [samples, size]
   int64_t samples, size;
   uint64_t seed, stream;
+  const int64_t* offset;  // [] or null, added to stream
   float rate;
   DType dtype;  // a floating type
 };
@@ -43,7 +46,9 @@ Tensor random_truncated_normal(const Shape& shape, double mean, double deviation
 
 // x in `samples` equal groups along dimension 0: each group becomes zero with probability `rate` and is
 // multiplied by 1 / (1 - rate) otherwise. Group g uses word g % 4 of block g / 4. The derivative is the same
-// function of dy.
-Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream);
+// function of dy. `offset`, int64 [], is added to the stream when the kernel runs: recorded work then draws
+// anew at each replay.
+Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream,
+                 const std::optional<Tensor>& offset);
 
 }  // namespace native

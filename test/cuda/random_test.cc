@@ -107,7 +107,7 @@ TEST_CASE("drop_path drops the samples that the CPU drops, bit for bit") {
         native::launch(
             native::drop_path_kernel,
             native::DropPathArgs{operand.raw(), y.raw(), samples, size, static_cast<uint64_t>(kSeed),
-                                 static_cast<uint64_t>(kStream), rate, dtype},
+                                 static_cast<uint64_t>(kStream), nullptr, rate, dtype},
             {&operand});
         expect_equal(native::concat(native::dtype_name(dtype), " samples of ", size, " at ", offset), y,
                      expected);
@@ -116,9 +116,18 @@ TEST_CASE("drop_path drops the samples that the CPU drops, bit for bit") {
   }
 }
 
+TEST_CASE("drop_path adds the offset on the device to the stream") {
+  const Tensor x = to_device(normal(64, 1), {32, 2}, DType::float32);
+  const int64_t offset = int64_t{5} << 26;
+  const Tensor dropped = native::drop_path(x, 0.5, 32, kSeed, 3 + offset, std::nullopt);
+  const Tensor added =
+      native::drop_path(x, 0.5, 32, kSeed, 3, to_device({static_cast<double>(offset)}, {}, DType::int64));
+  expect_equal("by offset", added, to_host(dropped));
+}
+
 TEST_CASE("a dropped sample is zero even where it was NaN") {
   const Tensor x = to_device(Values(8, std::nan("")), {8, 1}, DType::float32);
-  const Values y = to_host(native::drop_path(x, 0.5, 8, 3, 4));
+  const Values y = to_host(native::drop_path(x, 0.5, 8, 3, 4, std::nullopt));
   int64_t zeros = 0;
   for (double value : y) zeros += value == 0;
   CHECK(zeros > 0);

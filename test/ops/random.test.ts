@@ -3,7 +3,7 @@ import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { dropPath, randomNormal, randomTruncatedNormal, randomUniform } from '../../lib/ops/random';
 import { backward } from '../../lib/tensor/autograd';
-import { tensor, toNumbers } from '../../lib/tensor/tensor';
+import { type Tensor, tensor, toNumbers } from '../../lib/tensor/tensor';
 import { expectClose } from '../support/check_op';
 
 const numbers = async (x: { dtype: 'float32' | string; data(): Promise<ArrayLike<number | bigint>> }) =>
@@ -86,6 +86,21 @@ test('dropPath drops whole samples by the words of the stream and scales the oth
     expectClose('gradient', toNumbers(dtype, await ones.grad!.data()), expected, tolerance);
   }
   expect(new Set(expected).size).toBe(2);
+});
+
+test('dropPath adds the offset on the device to the stream, forward and backward', async () => {
+  const offset = tensor(BigInt64Array.of(2n ** 40n + 5n), []);
+  const draw = async (key: { stream: number; offset?: Tensor }) => {
+    const ones = tensor(Array(64).fill(1), [32, 2], { requiresGrad: true });
+    const y = dropPath(ones, { rate: 0.5, seed: 5, samples: 32, ...key });
+    backward(y, tensor(Array(64).fill(1), [32, 2]));
+    return [await y.toArray(), await ones.grad!.toArray()];
+  };
+  expect(await draw({ stream: 4, offset })).toEqual(await draw({ stream: 2 ** 40 + 9 }));
+  const bad = tensor([1], []);
+  expect(() => dropPath(tensor([1, 2]), { rate: 0.5, seed: 1, stream: 0, samples: 2, offset: bad })).toThrow(
+    expect.objectContaining({ code: 'ERR_SHAPE' }),
+  );
 });
 
 test('dropPath at rate 0 copies nothing and passes the gradient on', async () => {

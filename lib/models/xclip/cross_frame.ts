@@ -85,6 +85,7 @@ export class CrossFrameBlock extends Module {
     const rate = mode.training ? this.options.dropPathRate : 0;
     if (rate === 0) return scope(() => body(x));
     const stream = streamOf(mode.step, 3 * this.options.layer + branch);
-    return scope(() => add(x, dropPath(body(null), { rate, seed: mode.seed, stream, samples })));
+    const draw = { rate, seed: mode.seed, stream, offset: mode.stream, samples };
+    return scope(() => add(x, dropPath(body(null), draw)));
   }
 }
