@@ -67,8 +67,8 @@ std::vector<Binding> op_bindings() {
       BIND(grad_norm, "list"),
       BIND(scale_in_place, "list", "factor"),
       BIND(all_finite, "list"),
-      BIND(adamw_step, "params", "grads", "exp_avg", "exp_avg_sq", "lr", "weight_decay", "beta1", "beta2",
-           "eps", "step"),
+      BIND(adamw_step, "params", "grads", "exp_avg", "exp_avg_sq", "rows", "steps", "rates", "beta1", "beta2",
+           "eps", "when"),
       BIND(unary_forward, "op", "x"),
       BIND(unary_backward, "op", "dy", "saved"),
   };

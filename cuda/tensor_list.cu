@@ -111,14 +111,29 @@ __global__ void __launch_bounds__(kTeamThreads)
 }
 
 struct AdamwRates {
-  float first, beta2, second, eps, root_correction;
+  float first, beta2, second, eps;
 };
+
+// factors[i] and the step of tensor i of the list; in float64 as on the CPU, where only pow may differ in its
+// last bit.
+__global__ void __launch_bounds__(kTeamThreads)
+    adamw_factors_kernel(const int64_t* __restrict__ rows, int64_t count, int64_t* __restrict__ steps,
+                         const double* __restrict__ rates, const int32_t* __restrict__ when, double beta1,
+                         double beta2, AdamwFactors* __restrict__ factors) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kTeamThreads + threadIdx.x;
+  if (i >= count || (when && *when == 0)) return;
+  const int64_t row = rows[i];
+  const double step = static_cast<double>(++steps[row]), rate = rates[2 * row];
+  factors[i] = {static_cast<float>(1 - rounded_product(rate, rates[2 * row + 1])),
+                static_cast<float>(rate / (1 - pow(beta1, step))),
+                static_cast<float>(sqrt(1 - pow(beta2, step)))};
+}
 
 // In the order of native/cpu/tensor_list.cc. Four elements at a time (2 vectors of each operand in flight),
 // or one.
 template <class T, int width>
-__device__ __forceinline__ void adamw_run(const AdamwChunk& chunk, const AdamwRates& rates, int64_t begin,
-                                          int64_t end) {
+__device__ __forceinline__ void adamw_run(const AdamwChunk& chunk, const AdamwRates& rates,
+                                          const AdamwFactors& factors, int64_t begin, int64_t end) {
   constexpr int64_t kStep = kTeamThreads * width;
   constexpr int kPairs = 2;
   for (int64_t start = begin + threadIdx.x * width; start < end; start += kPairs * kStep) {
@@ -145,8 +160,8 @@ __device__ __forceinline__ void adamw_run(const AdamwChunk& chunk, const AdamwRa
       for (int i = 0; i < width; ++i) {
         m[i] += (g[i] - m[i]) * rates.first;
         v[i] = v[i] * rates.beta2 + g[i] * g[i] * rates.second;
-        p[i] =
-            p[i] * chunk.decay - chunk.step_size * (m[i] / (sqrtf(v[i]) / rates.root_correction + rates.eps));
+        p[i] = p[i] * factors.decay -
+               factors.step_size * (m[i] / (sqrtf(v[i]) / factors.root_correction + rates.eps));
       }
       store_floats(chunk.param + start + k * kStep, p);
       store_floats(chunk.exp_avg + start + k * kStep, m);
@@ -156,28 +171,32 @@ __device__ __forceinline__ void adamw_run(const AdamwChunk& chunk, const AdamwRa
 }
 
 template <class T>
-__device__ __forceinline__ void adamw_chunk(const AdamwChunk& chunk, const AdamwRates& rates) {
+__device__ __forceinline__ void adamw_chunk(const AdamwChunk& chunk, const AdamwRates& rates,
+                                            const AdamwFactors& factors) {
   const bool vectors = starts_word(chunk.param) && starts_word(chunk.exp_avg) &&
                        starts_word(chunk.exp_avg_sq) &&
                        reinterpret_cast<uintptr_t>(chunk.grad) % (4 * sizeof(T)) == 0;
   const int64_t whole = vectors ? chunk.count / 4 * 4 : 0;
-  adamw_run<T, 4>(chunk, rates, 0, whole);
-  adamw_run<T, 1>(chunk, rates, whole, chunk.count);
+  adamw_run<T, 4>(chunk, rates, factors, 0, whole);
+  adamw_run<T, 1>(chunk, rates, factors, whole, chunk.count);
 }
 
 __global__ void __launch_bounds__(kTeamThreads)
-    adamw_chunks_kernel(const AdamwChunk* __restrict__ chunks, const AdamwRates rates) {
+    adamw_chunks_kernel(const AdamwChunk* __restrict__ chunks, const AdamwFactors* __restrict__ list,
+                        const int32_t* __restrict__ when, const AdamwRates rates) {
+  if (when && *when == 0) return;
   AdamwChunk chunk = chunks[blockIdx.x];
+  const AdamwFactors factors = list[chunk.tensor];
   chunk.param = global_pointer(chunk.param);
   chunk.grad = global_pointer(chunk.grad);
   chunk.exp_avg = global_pointer(chunk.exp_avg);
   chunk.exp_avg_sq = global_pointer(chunk.exp_avg_sq);
   if (chunk.grad_dtype == DType::float32) {
-    adamw_chunk<float>(chunk, rates);
+    adamw_chunk<float>(chunk, rates, factors);
   } else if (chunk.grad_dtype == DType::bfloat16) {
-    adamw_chunk<bfloat16>(chunk, rates);
+    adamw_chunk<bfloat16>(chunk, rates, factors);
   } else {
-    adamw_chunk<float16>(chunk, rates);
+    adamw_chunk<float16>(chunk, rates, factors);
   }
 }
 
@@ -205,10 +224,16 @@ void scale_in_place(const TensorListArgs& a) {
 }
 
 void adamw_step(const AdamwArgs& a) {
-  const Upload chunks(*a.chunks);
+  const Upload chunks(*a.chunks), rows(*a.rows);
+  const int64_t count = static_cast<int64_t>(a.rows->size());
+  const Scratch factors(a.rows->size() * sizeof(AdamwFactors));
+  launch_kernel(adamw_factors_kernel, LaunchShape{blocks_for(count, kTeamThreads), kTeamThreads},
+                rows.data<int64_t>(), count, a.steps, a.rates, a.when, a.beta1, a.beta2,
+                factors.data<AdamwFactors>());
   launch_kernel(adamw_chunks_kernel, team_launch(static_cast<int64_t>(a.chunks->size()), kTeamWarps),
-                chunks.data<AdamwChunk>(),
-                AdamwRates{a.first_rate, a.beta2, a.second_rate, a.eps, a.root_correction});
+                chunks.data<AdamwChunk>(), factors.data<AdamwFactors>(), a.when,
+                AdamwRates{static_cast<float>(1 - a.beta1), static_cast<float>(a.beta2),
+                           static_cast<float>(1 - a.beta2), a.eps});
 }
 
 REGISTER_KERNEL(grad_norm, cuda, grad_norm);

@@ -66,10 +66,13 @@ void adamw(int64_t total, int tensors) {
       list->push_back(normal({total / tensors}, DType::float32, list == &second ? 0 : 1));
     }
   }
-  const std::vector<double> lr(params.size(), 1e-5), decay(params.size(), 1e-3);
+  std::vector<int64_t> rows;
+  for (int i = 0; i < tensors; ++i) rows.push_back(i);
+  const Tensor steps = native::full({tensors}, 9, DType::int64, native::DeviceType::cuda);
+  const Tensor rates = native::full({tensors, 2}, 0, DType::int64, native::DeviceType::cuda);
   report(
       {"memory", "adamw", {{"parameters", total}}, DType::float32, 0, 28.0 * total, microseconds(1, [&](int) {
-         native::adamw_step(params, grads, first, second, lr, decay, 0.9, 0.98, 1e-8, 10);
+         native::adamw_step(params, grads, first, second, rows, steps, rates, 0.9, 0.98, 1e-8, std::nullopt);
        })});
 }
 

@@ -44,9 +44,9 @@ export async function saveCheckpoint(
 ): Promise<void> {
   await writeTorch(path, {
     model: rawStateDict(task.model),
-    optimizer: optimizer.stateDict(),
+    optimizer: await optimizer.stateDict(),
     lr_scheduler: schedule.stateDict(),
-    ...(scaler ? { scaler: scaler.stateDict() } : {}),
+    ...(scaler ? { scaler: await scaler.stateDict() } : {}),
     max_accuracy: new PyFloat(position.maxAccuracy),
     epoch: position.batch === null ? position.epoch : position.epoch - 1,
     config,

@@ -35,14 +35,19 @@ export async function train(
   begin: () => Promise<void>,
 ): Promise<{ evaluation: ViewEvaluation; maxAccuracy: number }> {
   const { config, task } = context;
-  const optimizer = new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS });
+  const device = resolveDevice(config.MODEL.DEVICE as Device);
+  const tools: Tools = {
+    device,
+    optimizer: new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS }),
+    scaler: task.computeDtype === 'float16' ? new LossScaler({ device }) : null,
+  };
   try {
-    const start = await prepare(context, dataset, optimizer);
+    const start = await prepare(context, dataset, tools);
     await begin();
     announce(start, context.checkpoint);
     return await trainEpochs(context, start);
   } finally {
-    optimizer.dispose();
+    for (const own of [tools.scaler, tools.optimizer]) own?.dispose();
   }
 }
 
@@ -112,35 +117,25 @@ interface Start {
   lastSaved: string | null;
 }
 
+/** What training makes and releases. */
+type Tools = Pick<Training, 'device' | 'optimizer' | 'scaler'>;
+
 async function prepare(
   { config, task, checkpoint, emit, signal }: RunContext,
   dataset: VideoDataset,
-  optimizer: AdamW,
+  tools: Tools,
 ): Promise<Start> {
   const fresh: VideoLoader = trainLoader(config, dataset, config.SEED, signal);
   const stepsPerEpoch = fresh.batchesPerEpoch;
   const position = checkpoint && readPosition(checkpoint, { seed: config.SEED, stepsPerEpoch });
   const seed = position?.seed ?? config.SEED;
-  const schedule = new CosineSchedule(optimizer, {
+  const schedule = new CosineSchedule(tools.optimizer, {
     totalSteps: config.TRAIN.EPOCHS * stepsPerEpoch,
     warmupSteps: Math.floor(config.TRAIN.WARMUP_EPOCHS * stepsPerEpoch),
     minLr: config.TRAIN.LR / 100,
   });
   const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal);
-  const device = resolveDevice(config.MODEL.DEVICE as Device);
-  const scaler = task.computeDtype === 'float16' ? new LossScaler() : null;
-  const training: Training = {
-    config,
-    task,
-    dataset,
-    loader,
-    optimizer,
-    schedule,
-    device,
-    scaler,
-    seed,
-    emit,
-  };
+  const training: Training = { config, task, dataset, loader, schedule, seed, emit, ...tools };
   if (checkpoint) await restore(checkpoint, training);
   return {
     training,

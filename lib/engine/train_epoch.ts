@@ -3,7 +3,7 @@ import type { Config } from '../config/schema';
 import type { Batch } from '../data/batch';
 import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
-import type { Targets, Task } from '../models/task';
+import type { Task } from '../models/task';
 import { type DeviceType, native } from '../native/load';
 import { div, mul } from '../ops/binary';
 import type { AdamW } from '../optim/adamw';
@@ -12,7 +12,7 @@ import type { LossScaler } from '../optim/loss_scale';
 import type { CosineSchedule } from '../optim/schedule';
 import { backward } from '../tensor/autograd';
 import { scope } from '../tensor/scope';
-import type { Tensor } from '../tensor/tensor';
+import { type Tensor, tensor } from '../tensor/tensor';
 import type { Listener } from './events';
 import { AverageMeter } from './meters';
 
@@ -118,7 +118,6 @@ async function accumulate(
     batch.release();
     return undefined;
   }
-  const targets: Targets = batch.targets ? { soft: batch.targets } : { labels: batch.labels };
   const mode = {
     training: true,
     seed,
@@ -128,7 +127,7 @@ async function accumulate(
   let value: Promise<number> | undefined;
   scope(() => {
     const frames = batch.tensor(device);
-    const loss: Tensor = task.loss(task.forward(frames, mode), targets, config);
+    const loss = task.loss(task.forward(frames, mode), targetsOf(batch, device), config);
     // The read waits for what is queued so far, so the loss arrives while the backward pass runs.
     value = loss.item();
     value.catch(() => {}); // it is awaited below; a failure of backward comes first
@@ -146,15 +145,25 @@ async function update(
   microBatch: number,
 ): Promise<void> {
   const parameters = optimizer.parameters();
-  if (scaler === null || (await scaler.unscale(parameters))) {
-    if (config.TRAIN.CLIP_GRAD > 0) clipGradNorm(parameters, config.TRAIN.CLIP_GRAD)?.dispose();
-    optimizer.step();
-  } else {
-    const text = `gradients overflowed float16: an update was left out, the loss scale is now ${scaler.scale}`;
-    emit({ kind: 'message', text, warning: true });
-  }
+  const finite = scaler?.unscale(parameters) ?? null;
+  if (config.TRAIN.CLIP_GRAD > 0) clipGradNorm(parameters, config.TRAIN.CLIP_GRAD)?.dispose();
+  optimizer.step({ when: finite });
   optimizer.zeroGrad();
   schedule.stepUpdate(microBatch);
+  if (!scaler || !finite) return;
+  if ((await finite.item()) === 0) {
+    const scale = await scaler.value();
+    const text = `gradients overflowed float16: an update was left out, the loss scale is now ${scale}`;
+    emit({ kind: 'message', text, warning: true });
+  }
+  finite.dispose();
+}
+
+/** What a batch is compared with: class numbers, int32 [B], or soft targets, float32 [B, K]. */
+function targetsOf(batch: Batch, device: DeviceType): Tensor {
+  if (!batch.targets) return tensor(batch.labels, undefined, { device });
+  const count = batch.labels.length;
+  return tensor(batch.targets, [count, batch.targets.length / count], { device });
 }
 
 function notFinite({ dataset }: Training, epoch: number, batch: Batch, loss: number): CodedError {

@@ -4,7 +4,7 @@ export { tokenize } from './clip/tokenizer';
 export { createTask } from './create_task';
 export type { ComputeDtype } from './dtype';
 export { rawStateDict } from './state_dict';
-export type { ParameterGroup, Targets, Task, TaskOptions } from './task';
+export type { ParameterGroup, Task, TaskOptions } from './task';
 export type { Classification, ClassifyOptions } from './xclip/classify';
 export type { Geometry } from './xclip/geometry';
 export type { InitialValues } from './xclip/initialize';

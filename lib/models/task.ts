@@ -3,13 +3,6 @@ import type { Mode, Module } from '../nn/module';
 import type { Device, Tensor } from '../tensor/tensor';
 import type { ComputeDtype } from './dtype';
 
-/** What a batch is compared with. */
-export type Targets =
-  /** [B], class numbers. */
-  | { labels: Int32Array }
-  /** float32 [B, K], rows sum to 1. */
-  | { soft: Float32Array };
-
 /** Parameters that share a learning rate and a weight decay. */
 export interface ParameterGroup {
   name: string;
@@ -42,8 +35,12 @@ export interface Task {
   readonly computeDtype: ComputeDtype;
   /** float32 frames [B, T, 3, H, W] to float32 logits [B, K] over `classNames`. */
   forward(frames: Tensor, mode: Mode): Tensor;
-  /** Mean loss of a batch, a float32 scalar. */
-  loss(logits: Tensor, targets: Targets, config: Config): Tensor;
+  /**
+   * Mean loss of a batch, a float32 scalar.
+   *
+   * @param targets class numbers, int32 [B], or soft targets whose rows sum to 1, float32 [B, K]
+   */
+  loss(logits: Tensor, targets: Tensor, config: Config): Tensor;
   /** Trainable parameters in the order that an optimizer numbers them. */
   parameterGroups(config: Config): ParameterGroup[];
   /**

@@ -21,12 +21,13 @@ export interface NativeOps {
     grads: readonly NativeTensor[],
     expAvg: readonly NativeTensor[],
     expAvgSq: readonly NativeTensor[],
-    lr: readonly number[],
-    weightDecay: readonly number[],
+    rows: readonly number[],
+    steps: NativeTensor,
+    rates: NativeTensor,
     beta1: number,
     beta2: number,
     eps: number,
-    step: number,
+    when: NativeTensor | null,
   ): void;
   add(a: NativeTensor, b: NativeTensor): NativeTensor;
   allFinite(list: readonly NativeTensor[]): NativeTensor;

@@ -1,8 +1,9 @@
 import { CodedError } from '../base/error';
 import { PyFloat, RawTensor, Tuple } from '../io';
-import { native } from '../native/load';
-import { keep } from '../tensor/scope';
-import { describe, Tensor } from '../tensor/tensor';
+import { type DeviceType, native } from '../native/load';
+import { keep, scope } from '../tensor/scope';
+import { describe, Tensor, tensor } from '../tensor/tensor';
+import { field, mismatch, moment, raw } from './adamw_state';
 
 /** Parameters that share a learning rate and a weight decay. */
 export interface ParameterGroupOptions {
@@ -38,15 +39,23 @@ export interface AdamWOptions {
   eps?: number;
 }
 
-interface State {
-  step: number;
+interface Moments {
   expAvg: Tensor;
   expAvgSq: Tensor;
 }
 
+/** What an update reads on the device besides parameters, gradients and moments; a row per parameter, by its number. */
+interface Tables {
+  /** int64 [R], updates so far */
+  steps: Tensor;
+  /** int64 [R, 2], the bits of the float64 learning rate and weight decay */
+  rates: Tensor;
+}
+
 /**
  * Adam with decoupled weight decay (Loshchilov and Hutter, 2019). All parameters of a step are updated by one queued
- * task; moments are made at a parameter's first step.
+ * task; moments are made at a parameter's first step. Step counts and rates lie on the device, where the update reads
+ * them, so a recorded update can be replayed and an update can be left out without the host knowing.
  *
  * @example
  * const optimizer = new AdamW([{ params: net.namedParameters(), lr: 1e-3, weightDecay: 0.01 }]);
@@ -58,7 +67,8 @@ export class AdamW {
   readonly groups: readonly OptimizerGroup[];
   private readonly betas: readonly [number, number];
   private readonly eps: number;
-  private readonly state = new Map<Tensor, State>();
+  private readonly moments = new Map<Tensor, Moments>();
+  private tables: Tables | null = null;
 
   /** @throws ERR_ARGUMENT for rates out of range or a parameter given twice, ERR_DTYPE for one that is not float32 */
   constructor(groups: Iterable<ParameterGroupOptions>, options: AdamWOptions = {}) {
@@ -93,34 +103,62 @@ export class AdamW {
     return this.groups.flatMap((group) => group.params.map(({ tensor }) => tensor));
   }
 
-  /** Updates every parameter that has a gradient. */
-  step(): void {
-    // Parameters that began later (a first gradient after a resume, say) have a step count of their own.
-    const byStep = new Map<number, { tensor: Tensor; state: State; group: OptimizerGroup }[]>();
-    for (const group of this.groups) {
-      for (const { tensor } of group.params) {
-        if (!tensor.grad) continue;
-        const state = this.stateOf(tensor);
-        state.step++;
-        const peers = byStep.get(state.step);
-        if (peers) peers.push({ tensor, state, group });
-        else byStep.set(state.step, [{ tensor, state, group }]);
-      }
+  /**
+   * Updates every parameter that has a gradient.
+   *
+   * @param options.when int32 []: where it is 0 once the update runs, nothing changes, not even the step counts
+   * @throws ERR_SHAPE, ERR_DEVICE
+   */
+  step(options: { when?: Tensor | null } = {}): void {
+    this.prepare();
+    this.apply(options);
+  }
+
+  /**
+   * The host's part of a step: moments of new parameters, and the present rates on their way to the device.
+   * @internal
+   */
+  prepare(): void {
+    const stepped = this.parameters().filter((parameter) => parameter.grad);
+    if (!stepped[0]) return;
+    const { device } = stepped[0];
+    for (const parameter of stepped) {
+      if (this.moments.has(parameter)) continue;
+      const zeros = () => keep(new Tensor(native().full(parameter.shape, 0, 'float32', device)));
+      this.moments.set(parameter, { expAvg: zeros(), expAvgSq: zeros() });
     }
-    for (const [step, items] of byStep) {
-      native().adamwStep(
-        items.map(({ tensor }) => tensor.handle),
-        items.map(({ tensor }) => tensor.grad!.handle),
-        items.map(({ state }) => state.expAvg.handle),
-        items.map(({ state }) => state.expAvgSq.handle),
-        items.map(({ group }) => group.lr),
-        items.map(({ group }) => group.weightDecay),
-        ...this.betas,
-        this.eps,
-        step,
-      );
-      for (const { tensor } of items) tensor.version++;
-    }
+    const count = this.parameters().length;
+    this.tables ??= makeTables(new BigInt64Array(count), device);
+    const { rates } = this.tables;
+    const numbers = this.groups.flatMap(({ params, lr, weightDecay }) =>
+      params.flatMap(() => [lr, weightDecay]),
+    );
+    const bits = new BigInt64Array(Float64Array.from(numbers).buffer);
+    scope(() => rates.assign(tensor(bits, [count, 2], { device })));
+  }
+
+  /**
+   * The device's part of a step, after {@link prepare}: it takes no number from the host, so it may be recorded.
+   * @internal
+   */
+  apply({ when = null }: { when?: Tensor | null } = {}): void {
+    const stepped = [...this.parameters().entries()].filter(([, parameter]) => parameter.grad);
+    if (stepped.length === 0) return;
+    const moments = stepped.map(([, parameter]) => this.moments.get(parameter)!);
+    const { steps, rates } = this.tables!;
+    native().adamwStep(
+      stepped.map(([, parameter]) => parameter.handle),
+      stepped.map(([, parameter]) => parameter.grad!.handle),
+      moments.map(({ expAvg }) => expAvg.handle),
+      moments.map(({ expAvgSq }) => expAvgSq.handle),
+      stepped.map(([number]) => number),
+      steps.handle,
+      rates.handle,
+      ...this.betas,
+      this.eps,
+      when?.handle ?? null,
+    );
+    for (const [, parameter] of stepped) parameter.version++;
   }
 
   /** Drops all gradients. */
@@ -133,20 +171,22 @@ export class AdamW {
 
   /**
    * The state in the layout of a torch optimizer: `{state: {number: {step, exp_avg, exp_avg_sq}}, param_groups}`, for
-   * `writeTorch`. Tensors are read when they are written: do not step meanwhile.
+   * `writeTorch`. Moments are read when they are written: do not step meanwhile.
    */
-  stateDict(): Map<string, unknown> {
+  async stateDict(): Promise<Map<string, unknown>> {
     const state = new Map<number, unknown>();
-    for (const [number, tensor] of this.parameters().entries()) {
-      const own = this.state.get(tensor);
-      if (!own) continue;
-      const { step, expAvg, expAvgSq } = own;
+    const steps = (await this.tables?.steps.data()) as BigInt64Array | undefined;
+    for (const [number, parameter] of this.parameters().entries()) {
+      const own = this.moments.get(parameter);
+      const step = Number(steps?.[number] ?? 0);
+      // A parameter whose updates were all left out has learnt nothing yet.
+      if (!own || step === 0) continue;
       state.set(
         number,
         new Map<string, unknown>([
           ['step', step],
-          ['exp_avg', raw(expAvg)],
-          ['exp_avg_sq', raw(expAvgSq)],
+          ['exp_avg', raw(own.expAvg)],
+          ['exp_avg_sq', raw(own.expAvgSq)],
         ]),
       );
     }
@@ -189,74 +229,48 @@ export class AdamW {
       );
     }
     const parameters = this.groups.flatMap((group) => group.params);
-    const loaded: [Tensor, State][] = [];
+    const loaded: [Tensor, Moments][] = [];
+    const steps = new BigInt64Array(parameters.length);
     for (const [number, entry] of state) {
       const parameter = parameters[number as number];
       if (!parameter)
         throw mismatch(source, `it numbers a parameter ${String(number)} of ${parameters.length}`);
       const step = field(entry, 'step');
+      steps[number as number] = BigInt(step instanceof RawTensor ? await step.item() : Number(step));
       loaded.push([
         parameter.tensor,
         {
-          step: step instanceof RawTensor ? await step.item() : Number(step),
           expAvg: await moment(source, parameter, field(entry, 'exp_avg')),
           expAvgSq: await moment(source, parameter, field(entry, 'exp_avg_sq')),
         },
       ]);
     }
     this.dispose();
-    for (const [tensor, own] of loaded) this.state.set(tensor, own);
+    for (const [parameter, own] of loaded) this.moments.set(parameter, own);
+    if (loaded[0]) this.tables = makeTables(steps, loaded[0][0].device);
     this.groups.forEach((group, i) => {
       group.lr = Number(field(groups[i], 'lr'));
     });
   }
 
-  /** Releases the moments. */
+  /** Releases the moments and step counts. */
   dispose(): void {
-    for (const { expAvg, expAvgSq } of this.state.values()) {
+    for (const { expAvg, expAvgSq } of this.moments.values()) {
       expAvg.dispose();
       expAvgSq.dispose();
     }
-    this.state.clear();
-  }
-
-  private stateOf(tensor: Tensor): State {
-    let state = this.state.get(tensor);
-    if (!state) {
-      const zeros = () => keep(new Tensor(native().full(tensor.shape, 0, 'float32', tensor.device)));
-      state = { step: 0, expAvg: zeros(), expAvgSq: zeros() };
-      this.state.set(tensor, state);
-    }
-    return state;
+    this.moments.clear();
+    this.tables?.steps.dispose();
+    this.tables?.rates.dispose();
+    this.tables = null;
   }
 }
 
-function raw(tensor: Tensor): RawTensor {
-  return new RawTensor('float32', tensor.shape, async () => {
-    const data = await tensor.data();
-    return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  });
-}
-
-async function moment(
-  source: string,
-  { name, tensor }: { name: string; tensor: Tensor },
-  value: unknown,
-): Promise<Tensor> {
-  if (!(value instanceof RawTensor) || String(value.shape) !== String(tensor.shape)) {
-    const found = value instanceof RawTensor ? `[${value.shape}]` : 'missing';
-    throw mismatch(source, `a moment of ${name} is ${found}, not [${tensor.shape}]`);
-  }
-  const values = await value.float32();
-  return keep(new Tensor(native().tensorFromHost(values, tensor.shape, 'float32', tensor.device)));
-}
-
-function field(value: unknown, key: string): unknown {
-  return value instanceof Map ? value.get(key) : undefined;
-}
-
-function mismatch(source: string, what: string): CodedError {
-  return new CodedError('ERR_CHECKPOINT_MISMATCH', `${source}: the optimizer state does not fit: ${what}`);
+function makeTables(steps: BigInt64Array, device: DeviceType): Tables {
+  return {
+    steps: keep(tensor(steps, undefined, { device })),
+    rates: keep(new Tensor(native().full([steps.length, 2], 0, 'int64', device))),
+  };
 }
 
 function checkRange(what: string, value: number, low: number, high: number): void {

@@ -1,73 +1,100 @@
 import { CodedError } from '../base/error';
 import { PyFloat } from '../io';
+import { add, cast, div, full, maximum, minimum, mul, relu, sub } from '../ops';
 import { allFinite, scaleInPlace } from '../ops/tensor_list';
-import type { Tensor } from '../tensor/tensor';
+import { noGrad } from '../tensor/autograd';
+import { type Disposable, keep, scope } from '../tensor/scope';
+import { type Device, resolveDevice, type Tensor, tensor } from '../tensor/tensor';
 
 /** A loss scale below this means that the gradients are not finite for another reason. */
 const SMALLEST = 2 ** -14;
+/** The scale does not grow beyond this. */
+const LARGEST = 2 ** 24;
+
+export interface LossScalerOptions {
+  /** At the start; a power of two (default 65536). */
+  scale?: number;
+  /** Good updates in a row after which the scale doubles (default 2000). */
+  growthInterval?: number;
+  device?: Device;
+}
 
 /**
  * Dynamic loss scaling (Micikevicius et al., "Mixed Precision Training", 2018): a float16 gradient below 6e-8 is zero, so
  * the loss is multiplied by a large factor before the backward pass and the gradients divided by it after. The factor
- * halves when a gradient overflowed, and that update is left out; it doubles after `growthInterval` good updates.
+ * halves when a gradient overflowed, and that update is left out; it doubles after `growthInterval` good updates. All of
+ * it is decided on the device: nothing waits, and recorded work can be replayed.
  *
  * @example
  * const scaler = new LossScaler();
  * backward(mul(loss, scaler.scale));
- * if (await scaler.unscale(optimizer.parameters())) optimizer.step();
+ * const finite = scaler.unscale(optimizer.parameters());
+ * optimizer.step({ when: finite });
  * optimizer.zeroGrad();
+ * finite.dispose();
  */
-export class LossScaler {
-  /** What the loss is multiplied by; a power of two, so that it rounds nothing. */
-  scale: number;
-  private goodSteps = 0;
+export class LossScaler implements Disposable {
+  /** What the loss is multiplied by, float32 []; a power of two, so that it rounds nothing. */
+  readonly scale: Tensor;
+  /** Good updates since the scale last changed, float32 []. */
+  private readonly good: Tensor;
   private readonly growthInterval: number;
 
-  constructor(options: { scale?: number; growthInterval?: number } = {}) {
-    this.scale = options.scale ?? 65536;
-    this.growthInterval = options.growthInterval ?? 2000;
+  constructor({ scale = 65536, growthInterval = 2000, device }: LossScalerOptions = {}) {
+    this.growthInterval = growthInterval;
+    this.scale = keep(full([], scale, { device: resolveDevice(device) }));
+    this.good = keep(full([], 0, { device: this.scale.device }));
   }
 
   /**
-   * Divides the gradients by the scale; waits for them to know whether they are finite.
+   * Divides the gradients by the scale, and changes the scale by whether they are finite.
    *
-   * @returns false when one is not: drop them and go on
-   * @throws ERR_NOT_FINITE when no scale helps
+   * @param also further tensors that must be finite for the update to be made
+   * @returns int32 [], 1 when all are finite, else 0: for `AdamW.step`. The gradients are of no use where it is 0
    */
-  async unscale(parameters: readonly Tensor[]): Promise<boolean> {
+  unscale(parameters: readonly Tensor[], also: readonly Tensor[] = []): Tensor {
     const gradients = parameters.flatMap(({ grad }) => (grad ? [grad] : []));
-    if (gradients.length === 0) return true;
-    const flag = allFinite(gradients);
-    const finite = (await flag.item()) === 1;
-    flag.dispose();
-    if (finite) {
-      scaleInPlace(gradients, 1 / this.scale);
-      if (++this.goodSteps === this.growthInterval) {
-        this.goodSteps = 0;
-        this.scale = Math.min(this.scale * 2, 2 ** 24);
-      }
-      return true;
-    }
-    this.goodSteps = 0;
-    this.scale /= 2;
-    if (this.scale < SMALLEST) {
-      throw new CodedError(
-        'ERR_NOT_FINITE',
-        `gradients are infinite or not a number at every loss scale down to ${SMALLEST}; ` +
-          'try a lower learning rate, gradient clipping, or bfloat16',
-      );
-    }
-    return false;
+    const checked = [...gradients, ...also];
+    if (checked.length === 0) return full([], 1, { dtype: 'int32', device: this.scale.device });
+    return noGrad(() =>
+      scope(() => {
+        const finite = allFinite(checked);
+        scaleInPlace(gradients, div(full([], 1, { device: this.scale.device }), this.scale));
+        this.adapt(cast(finite, 'float32'));
+        return finite;
+      }),
+    );
+  }
+
+  // In float32 numbers that are whole or powers of two, so that nothing rounds. @param finite 1 or 0
+  private adapt(finite: Tensor): void {
+    const good = mul(finite, add(this.good, 1));
+    const due = relu(sub(good, this.growthInterval - 1)); // 1 at the last of the interval, else 0
+    this.good.assign(sub(good, mul(good, due)));
+    const factor = add(mul(add(finite, 1), 0.5), due); // a half, 1 or 2
+    this.scale.assign(minimum(mul(this.scale, factor), maximum(this.scale, LARGEST)));
+  }
+
+  /** The scale as a number, once what is queued has run. @throws ERR_NOT_FINITE when it fell so low that none helps */
+  async value(): Promise<number> {
+    const value = await this.scale.item();
+    if (value >= SMALLEST) return value;
+    throw new CodedError(
+      'ERR_NOT_FINITE',
+      `gradients are infinite or not a number at every loss scale down to ${SMALLEST}; ` +
+        'try a lower learning rate, gradient clipping, or bfloat16',
+    );
   }
 
   /** The state with the names that PyTorch's scaler gives it. */
-  stateDict(): Map<string, unknown> {
+  async stateDict(): Promise<Map<string, unknown>> {
+    const [scale, good] = await Promise.all([this.scale.item(), this.good.item()]);
     return new Map<string, unknown>([
-      ['scale', new PyFloat(this.scale)],
+      ['scale', new PyFloat(scale)],
       ['growth_factor', new PyFloat(2)],
       ['backoff_factor', new PyFloat(0.5)],
       ['growth_interval', this.growthInterval],
-      ['_growth_tracker', this.goodSteps],
+      ['_growth_tracker', good],
     ]);
   }
 
@@ -82,7 +109,20 @@ export class LossScaler {
         `${source}: 'scaler' is not the state of a loss scaler`,
       );
     }
-    this.scale = scale;
-    this.goodSteps = good;
+    const { device } = this.scale;
+    scope(() => {
+      this.scale.assign(tensor([scale], [], { device }));
+      this.good.assign(tensor([good], [], { device }));
+    });
+  }
+
+  /** Releases the scale. Idempotent. */
+  dispose(): void {
+    this.scale.dispose();
+    this.good.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }

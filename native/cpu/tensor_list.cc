@@ -74,9 +74,17 @@ void scale_in_place(const TensorListArgs& a) {
   });
 }
 
-SIMD_CLONES void adamw_run(float* p, const float* g, float* m, float* v, int64_t count, float decay,
-                           float step_size, float first_rate, float beta2, float second_rate, float eps,
-                           float root_correction) {
+// The factors of a tensor after `step` updates, this one included; rate: its learning rate and weight decay.
+AdamwFactors adamw_factors(const double* rate, double step, const AdamwArgs& a) {
+  return {static_cast<float>(1 - rate[0] * rate[1]),
+          static_cast<float>(rate[0] / (1 - std::pow(a.beta1, step))),
+          static_cast<float>(std::sqrt(1 - std::pow(a.beta2, step)))};
+}
+
+SIMD_CLONES void adamw_run(float* p, const float* g, float* m, float* v, int64_t count,
+                           const AdamwFactors& factors, float first_rate, float beta2, float second_rate,
+                           float eps) {
+  const auto [decay, step_size, root_correction] = factors;
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float first = m[i] + (g[i] - m[i]) * first_rate;
@@ -88,6 +96,12 @@ SIMD_CLONES void adamw_run(float* p, const float* g, float* m, float* v, int64_t
 }
 
 void adamw_step(const AdamwArgs& a) {
+  if (a.when && *a.when == 0) return;
+  std::vector<AdamwFactors> factors;
+  for (const int64_t row : *a.rows) {
+    factors.push_back(adamw_factors(a.rates + 2 * row, static_cast<double>(++a.steps[row]), a));
+  }
+  const float first_rate = static_cast<float>(1 - a.beta1), second_rate = static_cast<float>(1 - a.beta2);
   parallel_for(static_cast<int64_t>(a.chunks->size()), 1, [&](int64_t begin, int64_t end) {
     float buffer[kFloatBlock];
     for (int64_t i = begin; i < end; ++i) {
@@ -95,8 +109,8 @@ void adamw_step(const AdamwArgs& a) {
       for (int64_t first = 0; first < c.count; first += kFloatBlock) {
         const int64_t count = std::min(kFloatBlock, c.count - first);
         adamw_run(c.param + first, read_floats(c.grad, c.grad_dtype, first, count, buffer), c.exp_avg + first,
-                  c.exp_avg_sq + first, count, c.decay, c.step_size, a.first_rate, a.beta2, a.second_rate,
-                  a.eps, a.root_correction);
+                  c.exp_avg_sq + first, count, factors[static_cast<size_t>(c.tensor)], first_rate,
+                  static_cast<float>(a.beta2), second_rate, a.eps);
       }
     }
   });

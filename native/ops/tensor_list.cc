@@ -1,7 +1,6 @@
 #include "ops/tensor_list.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "ops/check.h"
 
@@ -27,6 +26,20 @@ std::shared_ptr<const std::vector<ListChunk>> chunks_of(const char* op, const st
     }
   }
   return chunks;
+}
+
+// The tables of adamw_step, and the rows that its parameters have in them.
+void check_tables(const std::vector<int64_t>& rows, const Tensor& steps, const Tensor& rates) {
+  CHECK(steps.dtype() == DType::int64 && steps.ndim() == 1 && rates.dtype() == DType::int64 &&
+            rates.shape() == Shape({steps.size(0), 2}),
+        "ERR_SHAPE", "adamw_step: steps must be int64[R] and rates int64[R, 2], got ", steps.describe(),
+        " and ", rates.describe());
+  std::vector<bool> taken(static_cast<size_t>(steps.size(0)), false);
+  for (const int64_t row : rows) {
+    CHECK(row >= 0 && row < steps.size(0) && !taken[static_cast<size_t>(row)], "ERR_ARGUMENT",
+          "adamw_step: rows must be different and below ", steps.size(0), ", got ", row);
+    taken[static_cast<size_t>(row)] = true;
+  }
 }
 
 }  // namespace
@@ -56,16 +69,20 @@ Tensor all_finite(const std::vector<Tensor>& list) {
 
 void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                 const std::vector<Tensor>& exp_avg, const std::vector<Tensor>& exp_avg_sq,
-                const std::vector<double>& lr, const std::vector<double>& weight_decay, double beta1,
-                double beta2, double eps, int64_t step) {
+                const std::vector<int64_t>& rows, const Tensor& steps, const Tensor& rates, double beta1,
+                double beta2, double eps, const std::optional<Tensor>& when) {
   const size_t count = params.size();
-  CHECK(grads.size() == count && exp_avg.size() == count && exp_avg_sq.size() == count &&
-            lr.size() == count && weight_decay.size() == count,
-        "ERR_ARGUMENT", "adamw_step: the lists have different lengths");
-  CHECK(step >= 1, "ERR_ARGUMENT", "adamw_step: step counts from 1, got ", step);
+  CHECK(
+      grads.size() == count && exp_avg.size() == count && exp_avg_sq.size() == count && rows.size() == count,
+      "ERR_ARGUMENT", "adamw_step: the lists have different lengths");
   if (count == 0) return;
+  check_tables(rows, steps, rates);
+  if (when) {
+    CHECK(when->dtype() == DType::int32 && when->numel() == 1, "ERR_SHAPE",
+          "adamw_step: when must be one int32 number, got ", when->describe());
+    common_device("adamw_step", {&params.front(), &*when});
+  }
   auto chunks = std::make_shared<std::vector<AdamwChunk>>();
-  const double correction = 1 - std::pow(beta1, static_cast<double>(step));
   for (size_t i = 0; i < count; ++i) {
     for (const Tensor* x : {&params[i], &exp_avg[i], &exp_avg_sq[i]}) {
       CHECK(x->dtype() == DType::float32 && x->shape() == params[i].shape(), "ERR_SHAPE",
@@ -81,16 +98,14 @@ void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
     for (int64_t first = 0; first < grad.numel(); first += kListChunk) {
       chunks->push_back({params[i].data<float>() + first, static_cast<const char*>(grad.raw()) + first * size,
                          exp_avg[i].data<float>() + first, exp_avg_sq[i].data<float>() + first,
-                         std::min(kListChunk, grad.numel() - first),
-                         static_cast<float>(1 - lr[i] * weight_decay[i]),
-                         static_cast<float>(lr[i] / correction), grad.dtype()});
+                         std::min(kListChunk, grad.numel() - first), static_cast<int32_t>(i), grad.dtype()});
     }
   }
   launch(adamw_step_kernel,
-         AdamwArgs{chunks, static_cast<float>(1 - beta1), static_cast<float>(beta2),
-                   static_cast<float>(1 - beta2), static_cast<float>(eps),
-                   static_cast<float>(std::sqrt(1 - std::pow(beta2, static_cast<double>(step))))},
-         {&params.front()});
+         AdamwArgs{chunks, std::make_shared<const std::vector<int64_t>>(rows), steps.data<int64_t>(),
+                   rates.data<double>(), when ? when->data<int32_t>() : nullptr, beta1, beta2,
+                   static_cast<float>(eps)},
+         {&params.front(), &steps, &rates});
 }
 
 }  // namespace native

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "core/kernel.h"
 
@@ -44,16 +45,24 @@ struct AdamwChunk {
   float* exp_avg;     // first moment, updated
   float* exp_avg_sq;  // second moment, updated
   int64_t count;
-  float decay;      // 1 - lr * weight decay
-  float step_size;  // lr / (1 - beta1^step)
+  int32_t tensor;  // its place in the list
   DType grad_dtype;
 };
 
 struct AdamwArgs {
   std::shared_ptr<const std::vector<AdamwChunk>> chunks;
-  float first_rate;          // 1 - beta1
-  float beta2, second_rate;  // second_rate = 1 - beta2, from float64
+  std::shared_ptr<const std::vector<int64_t>> rows;  // of each tensor in steps and rates
+  int64_t* steps;       // [rows], updates so far; those of the list are counted up
+  const double* rates;  // [rows, 2], learning rate and weight decay
+  const int32_t* when;  // [] or null; where it is 0 nothing changes
+  double beta1, beta2;
   float eps;
+};
+
+// What an update of one tensor takes besides beta and eps.
+struct AdamwFactors {
+  float decay;            // 1 - lr * weight decay
+  float step_size;        // lr / (1 - beta1^step)
   float root_correction;  // sqrt(1 - beta2^step)
 };
 
@@ -61,11 +70,14 @@ DECLARE_KERNEL(adamw_step, AdamwArgs);
 
 // One update of Adam with decoupled weight decay (Loshchilov and Hutter, 2019) in the order of
 // torch.optim.AdamW: p *= 1 - lr wd; m, v; p -= lr / (1 - beta1^step) m / (sqrt(v) / sqrt(1 - beta2^step) +
-// eps). `step` counts from 1. Parameters and moments are float32, updated in place; lr and weight_decay have
-// one entry per tensor.
+// eps). Parameters and moments are float32, updated in place. All that differs from update to update is read
+// on the device, so that a recorded update can be replayed: `steps`, int64 [R], how many updates each
+// parameter has had; `rates`, int64 [R, 2], the bits of the float64 learning rate and weight decay (tensors
+// hold no float64); `when`, int32 [], if it is given and 0, leaves everything as it is. rows[i] is the row of
+// params[i] in both tables; no two parameters share one.
 void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                 const std::vector<Tensor>& exp_avg, const std::vector<Tensor>& exp_avg_sq,
-                const std::vector<double>& lr, const std::vector<double>& weight_decay, double beta1,
-                double beta2, double eps, int64_t step);
+                const std::vector<int64_t>& rows, const Tensor& steps, const Tensor& rates, double beta1,
+                double beta2, double eps, const std::optional<Tensor>& when);
 
 }  // namespace native

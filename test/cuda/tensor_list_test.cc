@@ -17,6 +17,14 @@ struct List {
   std::vector<Tensor> tensors;
 };
 
+// float64 numbers as their bits, int64.
+Tensor bits_of(const Values& values, const Shape& shape) {
+  Tensor bits = native::empty(shape, DType::int64, native::DeviceType::cuda);
+  native::backend(native::DeviceType::cuda)
+      .copy_from_host(bits.raw(), values.data(), values.size() * sizeof(double));
+  return bits;
+}
+
 // Tensor i is of dtype i % 3 when `mixed`, and starts i elements behind an aligned address.
 List make_list(uint64_t seed, bool mixed, double scale = 1) {
   List list;
@@ -77,7 +85,8 @@ TEST_CASE("adamw_step: parameters and moments, three steps") {
   for (DType grad_dtype : kFloats) {
     List p = make_list(1, false), m = make_list(20, false, 0.1), v = make_list(40, false, 0.1), g;
     const size_t count = p.tensors.size();
-    std::vector<double> lr, decay;
+    Values lr, decay, steps, rates(2 * (count + 1), 7);
+    std::vector<int64_t> rows;
     for (size_t i = 0; i < count; ++i) {
       for (double& value : v.values[i]) value = std::fabs(value);
       v.tensors[i] =
@@ -87,10 +96,23 @@ TEST_CASE("adamw_step: parameters and moments, three steps") {
           to_device(g.values[i], p.tensors[i].shape(), grad_dtype, static_cast<int64_t>(i % 5)));
       lr.push_back(1e-2 * static_cast<double>(i + 1));
       decay.push_back(i % 2 ? 0.1 : 0.0);
+      // The first row of the tables is nobody's, the last tensor has the second one.
+      rows.push_back(static_cast<int64_t>(count - i));
+      rates[2 * (count - i)] = lr[i];
+      rates[2 * (count - i) + 1] = decay[i];
     }
+    steps.assign(count + 1, 0);
+    const Tensor counts = to_device(steps, {static_cast<int64_t>(steps.size())}, DType::int64);
+    const Tensor table = bits_of(rates, {static_cast<int64_t>(steps.size()), 2});
+    const Tensor yes = to_device({1}, {}, DType::int32), no = to_device({0}, {}, DType::int32);
     const double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
     for (int64_t step = 1; step <= 3; ++step) {
-      native::adamw_step(p.tensors, g.tensors, m.tensors, v.tensors, lr, decay, beta1, beta2, eps, step);
+      const auto update = [&](const std::optional<Tensor>& when) {
+        native::adamw_step(p.tensors, g.tensors, m.tensors, v.tensors, rows, counts, table, beta1, beta2, eps,
+                           when);
+      };
+      update(no);
+      step == 2 ? update(std::nullopt) : update(yes);
       for (size_t i = 0; i < count; ++i) {
         for (size_t k = 0; k < p.values[i].size(); ++k) {
           double &param = p.values[i][k], &first = m.values[i][k], &second = v.values[i][k];
@@ -103,6 +125,9 @@ TEST_CASE("adamw_step: parameters and moments, three steps") {
         }
       }
     }
+    Values counted(count + 1, 3);
+    counted[0] = 0;
+    expect_equal("steps", counts, counted);
     for (size_t i = 0; i < count; ++i) {
       const std::string name = native::concat(native::dtype_name(grad_dtype), " tensor ", i);
       // Three steps of a few float32 roundings each, of numbers up to 5.

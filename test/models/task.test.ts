@@ -6,7 +6,7 @@ import type { Mode } from '../../lib/nn/module';
 import { concat, randomNormal } from '../../lib/ops';
 import { backward, noGrad } from '../../lib/tensor/autograd';
 import { keep, scope } from '../../lib/tensor/scope';
-import type { Tensor } from '../../lib/tensor/tensor';
+import { type Tensor, tensor } from '../../lib/tensor/tensor';
 import { expectClose } from '../support/check_op';
 import { goldenPath } from '../support/golden';
 
@@ -96,7 +96,7 @@ test('recomputing activations draws the same stochastic depth again', async () =
     const task = await createTask(config, names);
     made.push(task);
     const loss = scope(() =>
-      task.loss(task.forward(clips(), train), { labels: new Int32Array([0, 1, 2, 0]) }, config),
+      task.loss(task.forward(clips(), train), tensor(new Int32Array([0, 1, 2, 0])), config),
     );
     backward(loss);
     loss.dispose();
@@ -114,7 +114,7 @@ test('a training step in bfloat16 goes the way of the float32 one, with float32 
     const task = await createTask(config, names);
     made.push(task);
     const soft = new Float32Array(12).fill(1 / 3);
-    const loss = scope(() => task.loss(task.forward(clips(), train), { soft }, config));
+    const loss = scope(() => task.loss(task.forward(clips(), train), tensor(soft, [4, 3]), config));
     backward(loss);
     const value = await loss.item();
     loss.dispose();

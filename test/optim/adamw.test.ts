@@ -103,6 +103,25 @@ test('a parameter without a gradient stays, and counts its own steps', async () 
   expectClose('late', (await params[2]!.data()) as Float32Array, late.p, 1e-6);
 });
 
+test('an update that is left out changes nothing, and is not counted', async () => {
+  const { values, params, optimizer } = setUp();
+  const when = (made: number) => tensor(new Int32Array([made]), []);
+  giveGradients(params, 0);
+  optimizer.step({ when: when(0) });
+  for (const [i, p] of params.entries()) expect(await p.data()).toEqual(Float32Array.from(values[i]!));
+  expect((await optimizer.stateDict()).get('state')).toEqual(new Map());
+  optimizer.step({ when: when(1) });
+  const plain = setUp();
+  giveGradients(plain.params, 0);
+  plain.optimizer.step();
+  for (const [i, p] of params.entries()) expect(await p.data()).toEqual(await plain.params[i]!.data());
+  const state = (await optimizer.stateDict()).get('state') as Map<number, Map<string, unknown>>;
+  expect([...state.values()].map((own) => own.get('step'))).toEqual([1, 1, 1, 1]);
+  expect(() => optimizer.step({ when: tensor([1, 2]) })).toThrow(
+    expect.objectContaining({ code: 'ERR_SHAPE' }),
+  );
+});
+
 test('the state survives a file: the next steps are bit-equal', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'adamw-'));
   try {
@@ -115,7 +134,7 @@ test('the state survives a file: the next steps are bit-equal', async () => {
       path,
       new Map<string, unknown>([
         ['model', model],
-        ['optimizer', first.optimizer.stateDict()],
+        ['optimizer', await first.optimizer.stateDict()],
       ]) as PyValue,
     );
 
@@ -143,7 +162,7 @@ test('another model is refused before anything changes', async () => {
   const { params, optimizer } = setUp();
   giveGradients(params, 0);
   optimizer.step();
-  const state = optimizer.stateDict();
+  const state = await optimizer.stateDict();
   const other = new AdamW([{ params: [['only', tensor([1], [1], { requiresGrad: true })]], lr: 1 }]);
   const mismatch = expect.objectContaining({ code: 'ERR_CHECKPOINT_MISMATCH' });
   await expect(other.loadStateDict(state)).rejects.toEqual(mismatch);

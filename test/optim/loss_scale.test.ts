@@ -9,54 +9,68 @@ function parameter(gradient: number[]): Tensor {
   return leaf;
 }
 
+/** Whether an update was to be made. */
+async function unscale(scaler: LossScaler, leaves: Tensor[]): Promise<boolean> {
+  const finite = scaler.unscale(leaves);
+  const made = (await finite.item()) === 1;
+  finite.dispose();
+  return made;
+}
+
 test('finite gradients are divided by the scale', async () => {
-  const scaler = new LossScaler({ scale: 1024 });
+  using scaler = new LossScaler({ scale: 1024 });
   const [a, b] = [parameter([1024, -2048]), parameter([3])];
-  expect(await scaler.unscale([a, b])).toBe(true);
+  expect(await unscale(scaler, [a, b])).toBe(true);
   expect(await a.grad!.toArray()).toEqual([1, -2]);
   expect(await b.grad!.toArray()).toEqual([3 / 1024]);
-  expect(scaler.scale).toBe(1024);
+  expect(await scaler.value()).toBe(1024);
+  expect(await unscale(scaler, [])).toBe(true);
   for (const leaf of [a, b]) leaf.dispose();
 });
 
-test('an overflow halves the scale and leaves the gradients', async () => {
-  const scaler = new LossScaler({ scale: 1024 });
-  const leaf = parameter([1, Number.POSITIVE_INFINITY]);
-  expect(await scaler.unscale([leaf])).toBe(false);
-  expect(scaler.scale).toBe(512);
-  expect(await leaf.grad!.toArray()).toEqual([1, Number.POSITIVE_INFINITY]);
-  leaf.dispose();
+test('an overflow halves the scale, in a gradient or in what is looked at beside', async () => {
+  using scaler = new LossScaler({ scale: 1024 });
+  const [bad, good] = [parameter([1, Number.POSITIVE_INFINITY]), parameter([1])];
+  expect(await unscale(scaler, [bad])).toBe(false);
+  expect(await scaler.value()).toBe(512);
+  expect(await scaler.unscale([good], [tensor([Number.NaN])]).item()).toBe(0);
+  expect(await scaler.value()).toBe(256);
+  for (const leaf of [bad, good]) leaf.dispose();
 });
 
-test('the scale doubles after enough good updates in a row', async () => {
-  const scaler = new LossScaler({ scale: 8, growthInterval: 3 });
+test('the scale doubles after enough good updates in a row, up to a bound', async () => {
+  using scaler = new LossScaler({ scale: 8, growthInterval: 3 });
   const [good, bad] = [parameter([0]), parameter([Number.NaN])];
-  for (const leaf of [good, good, bad, good, good]) await scaler.unscale([leaf]);
-  expect(scaler.scale).toBe(4);
-  await scaler.unscale([good]);
-  expect(scaler.scale).toBe(8);
+  for (const leaf of [good, good, bad, good, good]) await unscale(scaler, [leaf]);
+  expect(await scaler.value()).toBe(4);
+  await unscale(scaler, [good]);
+  expect(await scaler.value()).toBe(8);
+  using high = new LossScaler({ scale: 2 ** 23, growthInterval: 1 });
+  for (let i = 0; i < 3; i++) await unscale(high, [good]);
+  expect(await high.value()).toBe(2 ** 24);
   for (const leaf of [good, bad]) leaf.dispose();
 });
 
 test('gradients that are never finite are an error', async () => {
-  const scaler = new LossScaler({ scale: 2 ** -14 });
+  using scaler = new LossScaler({ scale: 2 ** -14 });
   const leaf = parameter([Number.NaN]);
-  await expect(scaler.unscale([leaf])).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' });
+  await unscale(scaler, [leaf]);
+  await expect(scaler.value()).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' });
   leaf.dispose();
 });
 
 test('the state goes on where it was', async () => {
-  const scaler = new LossScaler({ scale: 8, growthInterval: 2 });
+  using scaler = new LossScaler({ scale: 8, growthInterval: 2 });
   const leaf = parameter([0]);
-  await scaler.unscale([leaf]);
-  const resumed = new LossScaler({ growthInterval: 2 });
-  const plain = [...scaler.stateDict()].map(
+  await unscale(scaler, [leaf]);
+  using resumed = new LossScaler({ growthInterval: 2 });
+  const plain = [...(await scaler.stateDict())].map(
     ([key, value]) => [key, (value as PyFloat).value ?? value] as const,
   );
   resumed.loadStateDict(new Map(plain));
-  expect(resumed.scale).toBe(8);
-  await resumed.unscale([leaf]);
-  expect(resumed.scale).toBe(16);
+  expect(await resumed.value()).toBe(8);
+  await unscale(resumed, [leaf]);
+  expect(await resumed.value()).toBe(16);
   expect(() => resumed.loadStateDict(new Map())).toThrow(/not the state of a loss scaler/);
   leaf.dispose();
 });

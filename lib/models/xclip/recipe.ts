@@ -3,10 +3,10 @@ import type { Config } from '../../config/schema';
 import type { Device } from '../../native/device';
 import type { Mode } from '../../nn/module';
 import { crossEntropy } from '../../ops';
-import { type Tensor, tensor } from '../../tensor/tensor';
+import type { Tensor } from '../../tensor/tensor';
 import type { Tokens } from '../clip/tokenizer';
 import type { ComputeDtype } from '../dtype';
-import type { ParameterGroup, Targets, Task, TaskOptions } from '../task';
+import type { ParameterGroup, Task, TaskOptions } from '../task';
 import { archOf, geometryOf } from '../zoo';
 import { tokensFor } from './classify';
 import { checkGeometry, type Geometry } from './geometry';
@@ -52,18 +52,10 @@ export class XclipTask implements Task {
     return this.model.forward(frames, this.tokens, { ...mode, checkpoint });
   }
 
-  loss(logits: Tensor, targets: Targets, config: Config): Tensor {
-    const { device } = logits;
-    if ('soft' in targets) {
-      const soft = tensor(targets.soft, logits.shape, { device });
-      const loss = crossEntropy(logits, soft);
-      soft.dispose();
-      return loss;
-    }
-    const labels = tensor(targets.labels, [targets.labels.length], { device });
-    const loss = crossEntropy(logits, labels, { labelSmoothing: config.AUG.LABEL_SMOOTH });
-    labels.dispose();
-    return loss;
+  loss(logits: Tensor, targets: Tensor, config: Config): Tensor {
+    // Soft targets were smoothed when they were made.
+    const labelSmoothing = targets.dtype === 'float32' ? 0 : config.AUG.LABEL_SMOOTH;
+    return crossEntropy(logits, targets, { labelSmoothing });
   }
 
   parameterGroups(config: Config): ParameterGroup[] {
