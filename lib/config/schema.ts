@@ -103,6 +103,11 @@ export const SCHEMA = {
     AUTO_RESUME: flag(false),
     /** Recompute activations in the backward pass instead of keeping them. */
     USE_CHECKPOINT: flag(false),
+    /**
+     * Ours: on CUDA, record the training step once and replay it (CUDA graphs). The numbers are the same; without it each
+     * operation is launched by itself, and the loss is waited for before an update.
+     */
+    CUDA_GRAPH: flag(true),
     /** Ours: largest norm of all gradients together; 0 is no limit. */
     CLIP_GRAD: number(0, { min: 0 }),
     /** Ours: AdamW's decay rates of the two moments. */

@@ -16,8 +16,10 @@ import {
   saveCheckpoint,
 } from './checkpoint';
 import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation } from './context';
+import { RecordedSteps } from './recorded_steps';
 import { trainLoader } from './setup';
-import { type Training, trainEpoch } from './train_epoch';
+import { trainEpoch } from './train_epoch';
+import type { Training } from './train_step';
 
 /** The views of the test after training, as in the reference. */
 const finalViews = { clips: 4, crops: 3 };
@@ -40,6 +42,7 @@ export async function train(
     device,
     optimizer: new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS }),
     scaler: task.computeDtype === 'float16' ? new LossScaler({ device }) : null,
+    recorded: device === 'cuda' && config.TRAIN.CUDA_GRAPH ? new RecordedSteps() : null,
   };
   try {
     const start = await prepare(context, dataset, tools);
@@ -47,7 +50,7 @@ export async function train(
     announce(start, context.checkpoint);
     return await trainEpochs(context, start);
   } finally {
-    for (const own of [tools.scaler, tools.optimizer]) own?.dispose();
+    for (const own of [tools.recorded, tools.scaler, tools.optimizer]) own?.dispose();
   }
 }
 
@@ -118,7 +121,7 @@ interface Start {
 }
 
 /** What training makes and releases. */
-type Tools = Pick<Training, 'device' | 'optimizer' | 'scaler'>;
+type Tools = Pick<Training, 'device' | 'optimizer' | 'scaler' | 'recorded'>;
 
 async function prepare(
   { config, task, checkpoint, emit, signal }: RunContext,

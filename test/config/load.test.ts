@@ -64,6 +64,7 @@ describe('defaults', () => {
         BETAS: [0.9, 0.98],
         TEXT_LR_SCALE: 1,
         TEXT_LR_RAMP: false,
+        CUDA_GRAPH: true,
         LR_SCALE_NEW: 10,
       },
       AUG: {

@@ -1,6 +1,7 @@
 import type { EngineEvent } from '../../lib/engine/events';
 import { datasetOf, trainLoader } from '../../lib/engine/setup';
-import { type Training, trainEpoch } from '../../lib/engine/train_epoch';
+import { trainEpoch } from '../../lib/engine/train_epoch';
+import type { Training } from '../../lib/engine/train_step';
 import { createTask } from '../../lib/models';
 import { native } from '../../lib/native/load';
 import { AdamW } from '../../lib/optim/adamw';
@@ -33,6 +34,7 @@ async function withTraining(opts: string[], use: (training: Training) => Promise
     scaler: null,
     seed: 1,
     emit: () => {},
+    recorded: null,
   });
   optimizer.dispose();
   task.dispose();
