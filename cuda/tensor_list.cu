@@ -1,6 +1,7 @@
-// Functions of a whole list of tensors, each in one launch over its chunks (and one more that combines them):
-// a block per chunk of at most 16,384 elements. Floors per element: grad_norm and all_finite s bytes,
-// scale_in_place 2 s, AdamW 28 bytes (26 with a 16-bit gradient) and about 15 operations.
+// Functions of a whole list of tensors, each in one launch over its chunks (and one more that combines them,
+// or, for AdamW, computes what the elements of a tensor share): a block per chunk of at most 16,384 elements.
+// Floors per element: grad_norm and all_finite s bytes, scale_in_place 2 s, AdamW 28 bytes (26 with a 16-bit
+// gradient) and about 15 operations.
 #include "common/dtype.h"
 #include "common/team.cuh"
 #include "ops/tensor_list.h"
@@ -114,8 +115,19 @@ struct AdamwRates {
   float first, beta2, second, eps;
 };
 
-// factors[i] and the step of tensor i of the list; in float64 as on the CPU, where only pow may differ in its
-// last bit.
+// By squaring, because the library's pow() is a call. The relative error is at most `exponent` roundings of
+// float64, so that of 1 - power stays far below one of float32.
+__device__ __forceinline__ double power(double base, int64_t exponent) {
+  double result = 1;
+  for (; exponent > 0; exponent >>= 1) {
+    if (exponent & 1) result = rounded_product(result, base);
+    base = rounded_product(base, base);
+  }
+  return result;
+}
+
+// factors[i] and the step of tensor i of the list; in float64 as on the CPU, with powers that may differ in
+// their last bits.
 __global__ void __launch_bounds__(kTeamThreads)
     adamw_factors_kernel(const int64_t* __restrict__ rows, int64_t count, int64_t* __restrict__ steps,
                          const double* __restrict__ rates, const int32_t* __restrict__ when, double beta1,
@@ -123,10 +135,11 @@ __global__ void __launch_bounds__(kTeamThreads)
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kTeamThreads + threadIdx.x;
   if (i >= count || (when && *when == 0)) return;
   const int64_t row = rows[i];
-  const double step = static_cast<double>(++steps[row]), rate = rates[2 * row];
+  const int64_t step = ++steps[row];
+  const double rate = rates[2 * row];
   factors[i] = {static_cast<float>(1 - rounded_product(rate, rates[2 * row + 1])),
-                static_cast<float>(rate / (1 - pow(beta1, step))),
-                static_cast<float>(sqrt(1 - pow(beta2, step)))};
+                static_cast<float>(rate / (1 - power(beta1, step))),
+                static_cast<float>(sqrt(1 - power(beta2, step)))};
 }
 
 // In the order of native/cpu/tensor_list.cc. Four elements at a time (2 vectors of each operand in flight),
