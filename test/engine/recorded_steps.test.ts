@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CodedError } from '../../lib/base/error';
@@ -25,7 +26,8 @@ afterAll(() => tiny.remove());
 interface Learnt {
   steps: Omit<TrainStep, 'seconds' | 'averageSeconds' | 'dataShare' | 'eta' | 'memory'>[];
   messages: string[];
-  parameters: Map<string, number[]>;
+  /** A digest of each parameter's bits, by name. */
+  parameters: Record<string, string>;
 }
 
 /** A training with the options, recorded or not, as far as `drive` takes it, and all that can be seen of it. */
@@ -61,9 +63,11 @@ async function learn(
   };
   try {
     await drive(training);
-    const parameters = new Map<string, number[]>();
+    const parameters: Learnt['parameters'] = {};
     for (const [name, parameter] of task.model.namedParameters()) {
-      parameters.set(name, Array.from((await parameter.data()) as Float32Array));
+      parameters[name] = createHash('sha256')
+        .update(await parameter.data())
+        .digest('hex');
     }
     return { steps, messages, parameters };
   } finally {
@@ -104,8 +108,8 @@ test.each([
 test('a batch that is short for a bad video runs as it is, within a recorded group or before one', async () => {
   if (!onCuda()) return;
   const damaged = await makeTinyRun();
-  const [bad] = readFileSync(join(damaged.root, 'train.txt'), 'utf8').split(/ \d\n/);
-  writeFileSync(join(damaged.root, 'videos', bad!), 'no video');
+  const files = readFileSync(join(damaged.root, 'train.txt'), 'utf8').split(/ \d\n/);
+  for (const bad of files.slice(0, 2)) writeFileSync(join(damaged.root, 'videos', bad), 'no video');
   const opts = ['TRAIN.ACCUMULATION_STEPS', '2', 'DATA.ON_ERROR', 'skip'];
   try {
     const plain = await learn(opts, false, epochs(4), { run: damaged });
