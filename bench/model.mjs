@@ -1,9 +1,11 @@
 // One measurement of the whole model, in a process of its own so that peak memory is its own.
 //
-//   node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE]
+//   node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE] [graph|eager]
 //
-// Random weights; text features are encoded elsewhere and given, as with a frozen text tower. Prints one JSON line with
-// the median seconds per step and peak memory; with infer also how late a 10 ms timer was while the model computed.
+// Random weights; text features are encoded elsewhere and given, as with a frozen text tower. On CUDA a step is recorded
+// and replayed (graph), as the training loop does it, unless `eager` asks for one launch after the other. Prints one JSON
+// line with the median seconds per step and peak memory; with infer also how late a 10 ms timer was while the model
+// computed.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -12,19 +14,27 @@ import { median, root } from './machine.mjs';
 const require = createRequire(import.meta.url);
 const { XCLIP, ZOO } = require(join(root, 'dist/models'));
 const { backward, noGrad } = require(join(root, 'dist/tensor/autograd'));
+const { captureGraph } = require(join(root, 'dist/tensor/graph'));
 const { scope } = require(join(root, 'dist/tensor/scope'));
 const { tensor } = require(join(root, 'dist/tensor/tensor'));
 const { crossEntropy } = require(join(root, 'dist/ops'));
 const { AdamW } = require(join(root, 'dist/optim'));
+const { StepGraph } = require(join(root, 'dist/optim/step_graph'));
 const { memory, setDefaultDevice, synchronize } = require(join(root, 'dist/native/device'));
 const { Philox } = require(join(root, 'dist/base/philox'));
 
-const [mode, arch, frameCount, batchSize, precision, classCount = '400', repeatCount = '5', device = 'cpu'] =
+const [mode, arch, frameCount, batchSize, precision, classCount = '400', repeatCount = '5', ...where] =
   process.argv.slice(2);
+const [device = 'cpu', execution = device === 'cpu' ? 'eager' : 'graph'] = where;
 const archs = { b32: 'ViT-B/32', b16: 'ViT-B/16', l14: 'ViT-L/14' };
-if (!['infer', 'train'].includes(mode) || !(arch in archs)) {
+if (
+  !['infer', 'train'].includes(mode) ||
+  !(arch in archs) ||
+  !(execution === 'eager' || (execution === 'graph' && device !== 'cpu'))
+) {
   console.error(
-    'usage: node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE]',
+    'usage: node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE] ' +
+      '[graph|eager], graph not on the CPU',
   );
   process.exit(1);
 }
@@ -52,46 +62,76 @@ const text = normals([classes, geometry.embedDim]);
 const isText = (name) => !/visual\.|mit|prompts/.test(name);
 model.freeze(mode === 'infer' ? () => true : isText);
 
+/** Runs of a step that are not measured: they load kernels and make what is made once. */
+const WARM_UP = 2;
 const seconds = [];
 const lateness = [];
-if (mode === 'infer') {
+
+async function time(step) {
+  const start = performance.now();
+  await step();
+  seconds.push((performance.now() - start) / 1000);
+}
+
+async function infer() {
+  const score = () => model.score(model.encodeVideo(pixels), text);
+  const graph = execution === 'graph' ? await captureGraph(score) : null;
   let last = performance.now();
   const timer = setInterval(() => {
     const now = performance.now();
     lateness.push(now - last - 10);
     last = now;
   }, 10);
-  for (let i = 0; i < repeats + 2; i++) {
-    const start = performance.now();
-    const logits = noGrad(() => scope(() => model.score(model.encodeVideo(pixels), text)));
-    await logits.data();
-    seconds.push((performance.now() - start) / 1000);
-    logits.dispose();
+  for (let i = 0; i < WARM_UP + repeats; i++) {
+    await time(async () => {
+      const logits = graph ? graph.replay() : noGrad(() => scope(score));
+      await logits.data();
+      if (!graph) logits.dispose();
+    });
   }
   clearInterval(timer);
-} else {
+  graph?.dispose();
+}
+
+async function train() {
   const params = [...model.namedParameters()]
     .filter(([, p]) => p.requiresGrad)
     .map(([name, p]) => ({ name, tensor: p }));
   const optimizer = new AdamW([{ name: 'all', params, lr: 8e-6, weightDecay: 1e-3 }], { betas: [0.9, 0.98] });
   const soft = tensor(new Float32Array(batch * classes).fill(1 / classes), [batch, classes]);
-  for (let i = 0; i < repeats + 2; i++) {
-    const start = performance.now();
-    const run = { training: true, seed: 0, step: i };
-    const loss = scope(() => {
-      const value = crossEntropy(model.score(model.encodeVideo(pixels, run), text, run), soft);
-      optimizer.zeroGrad();
-      backward(value);
-      return value;
+  const loss = tensor([0], []);
+  const run = { training: true, seed: 0, step: 0 }; // nothing is drawn: no stochastic depth
+  const work = {
+    optimizer,
+    accumulate: () =>
+      scope(() => {
+        const value = crossEntropy(model.score(model.encodeVideo(pixels, run), text, run), soft);
+        noGrad(() => loss.assign(value));
+        backward(value);
+      }),
+    update: () => optimizer.apply(),
+  };
+  let graph = null;
+  for (let i = 0; i < WARM_UP + repeats; i++) {
+    if (i === WARM_UP && execution === 'graph') graph = await StepGraph.record(work);
+    await time(async () => {
+      if (graph) {
+        graph.accumulate();
+        graph.update();
+      } else {
+        work.accumulate();
+        optimizer.step();
+        optimizer.zeroGrad();
+      }
+      await loss.data();
+      await synchronize();
     });
-    optimizer.step();
-    await loss.data();
-    await synchronize();
-    seconds.push((performance.now() - start) / 1000);
-    loss.dispose();
   }
+  graph?.dispose();
 }
-const step = median(seconds.slice(2));
+
+await (mode === 'infer' ? infer() : train());
+const step = median(seconds.slice(WARM_UP));
 lateness.sort((a, b) => a - b);
 console.log(
   JSON.stringify({
@@ -102,6 +142,7 @@ console.log(
     dtype: precision,
     classes,
     device,
+    ...(device !== 'cpu' && { execution }),
     seconds: Number(step.toFixed(device === 'cpu' ? 4 : 6)),
     videosPerSecond: Number((batch / step).toFixed(3)),
     peakRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
