@@ -24,7 +24,7 @@ module.exports = {
       testMatch: [
         '<rootDir>/test/{cuda,models,nn,ops,optim,tensor}/**/*.test.ts',
         '<rootDir>/test/native/device.test.ts',
-        '<rootDir>/test/engine/recorded_steps.test.ts',
+        '<rootDir>/test/engine/{device_training,recorded_steps}.test.ts',
       ],
       testPathIgnorePatterns: ['instruction_sets', 'thread_count'], // of the CPU
       setupFiles: ['<rootDir>/test/support/cuda_device.ts'],
