@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kPiece = size_t{16} << 20;      // staged at once: copying to and from it overlap
 constexpr size_t kUnderWay = size_t{128} << 20;  // most staged bytes that wait for their copy
-constexpr size_t kIdleBlocks = 64;               // kept for tensors of the same size
+constexpr size_t kIdleBlocks = 256;              // kept for later uploads: those of a large batch
 
 }  // namespace
 
@@ -20,8 +20,14 @@ Uploads::Uploads(cudaStream_t compute, DeviceMemory& memory, PinnedMemory& pinne
 }
 
 void* Uploads::allocate(size_t bytes) {
-  const auto found =
-      std::find_if(idle_.begin(), idle_.end(), [bytes](const Target& t) { return t.bytes == bytes; });
+  // The smallest that is at most twice as large, and of equal ones that released first. A new block may be
+  // one that queued work still uses, so a copy into it waits for all of that; an idle one was left a while
+  // ago.
+  auto found = idle_.end();
+  for (auto block = idle_.begin(); block != idle_.end(); ++block) {
+    if (block->bytes < bytes || block->bytes / 2 > bytes) continue;
+    if (found == idle_.end() || block->bytes < found->bytes) found = block;
+  }
   Target target{nullptr, bytes, nullptr, true};
   if (found != idle_.end()) {
     target = *found;

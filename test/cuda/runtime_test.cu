@@ -94,6 +94,22 @@ TEST_CASE("copies larger than one staged piece arrive whole") {
   CHECK(read(x) == values);
 }
 
+TEST_CASE("an upload takes the block of one before it that was as large, or somewhat larger") {
+  device().empty_cache();
+  const auto place = [](const Tensor& x) { return x.raw(); };
+  Tensor small = uploaded(ramp(5000, 0)), large = uploaded(ramp(9000, 0));
+  const void *small_block = place(small), *large_block = place(large);
+  small = large = Tensor();
+  large = uploaded(ramp(5001, 1));
+  CHECK_EQ(place(large), large_block);
+  small = uploaded(ramp(4000, 2));
+  CHECK_EQ(place(small), small_block);
+  CHECK_EQ(read(large), ramp(5001, 1));
+  CHECK_EQ(read(small), ramp(4000, 2));
+  small = large = Tensor();
+  CHECK_NE(place(uploaded(ramp(1000, 3))), small_block);  // that would waste most of it
+}
+
 TEST_CASE("a block that queued work still uses is not overwritten by the next upload") {
   const size_t count = 1 << 20;
   const int kRounds = 20;
