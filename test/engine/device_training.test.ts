@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { EngineEvent } from '../../lib/engine/events';
 import { run } from '../../lib/engine/run';
 import { defaultDevice, memory } from '../../lib/native/device';
@@ -20,7 +22,7 @@ async function losses(opts: string[], epochs: number, seen: () => void = () => {
     values.push(event.loss);
     seen();
   };
-  const length = ['TRAIN.EPOCHS', String(epochs), 'OUTPUT', ''];
+  const length = ['TRAIN.EPOCHS', String(epochs)];
   await run(tiny.config(['MODEL.DROP_PATH_RATE', '0.2', ...length, ...opts]), { listener });
   return values;
 }
@@ -39,6 +41,28 @@ test.each([
   const cuda = await losses([...opts, 'MODEL.DEVICE', 'cuda'], 3);
   const apart = cpu.map((loss, step) => Math.abs(loss - cuda[step]!) / loss);
   expect(Math.max(...apart)).toBeLessThan(allowed);
+});
+
+/** The numbers of metrics.jsonl that do not depend on time, memory or where the run is. */
+function metricsOf(folder: string): unknown[] {
+  const records = readFileSync(join(folder, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  return records.map((line) => {
+    const { kind, epoch, step, loss, averageLoss, lr, batch, top1, top5, best } = JSON.parse(line);
+    return { kind, epoch, step, loss, averageLoss, lr, batch, top1, top5, best };
+  });
+}
+
+test('a run with recorded steps logs what one without them logs, and is resumed exactly', async () => {
+  if (!onCuda()) return;
+  const [graphs, plain] = [join(tiny.root, 'graphs'), join(tiny.root, 'plain')];
+  const whole = await losses(['OUTPUT', graphs], 3);
+  expect(await losses(['OUTPUT', plain, 'TRAIN.CUDA_GRAPH', 'False'], 3)).toEqual(whole);
+  expect(metricsOf(graphs)).toEqual(metricsOf(plain));
+  const log = (folder: string) => readFileSync(join(folder, 'log_rank0.txt'), 'utf8');
+  expect(log(graphs)).toMatch(/steps of 2 videos are CUDA graphs/);
+  expect(log(plain)).not.toMatch(/CUDA graphs/);
+  const resumed = await losses(['MODEL.RESUME', join(graphs, 'ckpt_epoch_0.pth')], 3);
+  expect(resumed).toEqual(whole.slice(4));
 });
 
 test('recorded steps hold device memory flat, and take none from the driver', async () => {
