@@ -65,8 +65,11 @@ export async function trainEpoch(training: Training, epoch: number, startBatch =
     }
     await settle(0);
   } catch (error) {
-    await settle(0);
-    dropGradients(training);
+    try {
+      await settle(0);
+    } finally {
+      dropGradients(training);
+    }
     if (!hasCode(error, 'ERR_ABORTED')) throw error;
     return { batch: updated, aborted: true, loss: log.loss.average };
   }
