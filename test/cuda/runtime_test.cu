@@ -2,6 +2,7 @@
 #include <primitives/launch.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <future>
 #include <numeric>
@@ -108,6 +109,32 @@ TEST_CASE("an upload takes the block of one before it that was as large, or some
   CHECK_EQ(read(small), ramp(4000, 2));
   small = large = Tensor();
   CHECK_NE(place(uploaded(ramp(1000, 3))), small_block);  // that would waste most of it
+}
+
+TEST_CASE("an upload into a block that was left before runs beside what is queued") {
+  device().empty_cache();
+  const std::vector<float> values = ramp(3000, 7);
+  uploaded(values);
+  REQUIRE(!fence());
+  std::promise<void> release;
+  std::future<void> released = release.get_future();
+  const auto hold = [](void* until) { static_cast<std::future<void>*>(until)->wait(); };
+  check_cuda(cudaLaunchHostFunc(current_context().stream(), hold, &released), "holding the stream");
+  const std::vector<float> next = ramp(3000, 70);
+  const Tensor x = uploaded(next);
+  // Looked at from a stream of its own, while that of all work stands still.
+  cudaStream_t look = nullptr;
+  check_cuda(cudaStreamCreateWithFlags(&look, cudaStreamNonBlocking), "stream");
+  std::vector<float> seen(next.size(), -1);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (seen != next && std::chrono::steady_clock::now() < deadline) {
+    check_cuda(cudaMemcpyAsync(seen.data(), x.raw(), x.nbytes(), cudaMemcpyDeviceToHost, look), "looking");
+    check_cuda(cudaStreamSynchronize(look), "looking");
+  }
+  release.set_value();
+  CHECK(seen == next);
+  check_cuda(cudaStreamDestroy(look), "stream");
+  REQUIRE(!fence());
 }
 
 TEST_CASE("a block that queued work still uses is not overwritten by the next upload") {
