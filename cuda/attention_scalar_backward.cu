@@ -107,6 +107,7 @@ __device__ __forceinline__ void weights_and_slopes(BackwardShared& shared, const
 template <class T>
 __global__ void attention_delta_kernel(const T* out, const T* dout, float* delta, int64_t rows, int queries,
                                        int heads, int size) {
+  wait_for_previous_grid();
   const int64_t row = Team<1>::row();  // of [batch, queries, heads]
   if (row >= rows) return;
   float sum = 0;
@@ -123,6 +124,7 @@ template <class T>
 __global__ void __launch_bounds__(kScalarThreads, 2)
     attention_key_gradients_kernel(AttentionBackwardArgs args, const float* delta, float scale, int tiles,
                                    int chunks, bool vectors) {
+  wait_for_previous_grid();
   BackwardShared& shared = shared_memory<BackwardShared>();
   const AttentionArgs& a = args.forward;
   int block = static_cast<int>(blockIdx.x);
@@ -158,6 +160,7 @@ template <class T>
 __global__ void __launch_bounds__(kScalarThreads, 2)
     attention_query_gradients_kernel(AttentionBackwardArgs args, const float* delta, float scale, int tiles,
                                      int chunks, bool vectors) {
+  wait_for_previous_grid();
   BackwardShared& shared = shared_memory<BackwardShared>();
   const AttentionArgs& a = args.forward;
   int block = static_cast<int>(blockIdx.x);

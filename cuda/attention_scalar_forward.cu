@@ -30,6 +30,7 @@ struct ForwardShared {
 template <class T>
 __global__ void __launch_bounds__(kScalarThreads, 2)
     attention_forward_scalar_kernel(AttentionArgs a, float scale, int query_tiles, int chunks, bool vectors) {
+  wait_for_previous_grid();
   ForwardShared& shared = shared_memory<ForwardShared>();
   const int queries = static_cast<int>(a.queries), size = static_cast<int>(a.head_size),
             kv_row = static_cast<int>(a.kv_row);

@@ -102,6 +102,7 @@ __device__ __forceinline__ void clear_idle_rows(const AttentionBackwardArgs& arg
 template <class T>
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
     attention_backward_kernel(AttentionBackwardArgs args, Plan plan) {
+  wait_for_previous_grid();
   const AttentionArgs& a = args.forward;
   const Shared<T> shared(plan);
   const int warp = warp_index(), tile_rows = plan.warps * kWarpKeys;
@@ -193,6 +194,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
 template <class T>
 __global__ void attention_sum_queries_kernel(AttentionBackwardArgs args, const float4* partial, int blocks,
                                              float scale) {
+  wait_for_previous_grid();
   const AttentionArgs& a = args.forward;
   const int64_t words = int64_t{blocks} * kPartialWords;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

@@ -130,6 +130,7 @@ __device__ __forceinline__ void attend(Rows<kTiles>& rows, const T* k, const T* 
 template <class T, int kTiles>
 __global__ void __launch_bounds__(kTiles == 2 ? kMaxWarps * kWarpSize : kWarpSize, kTiles == 2 ? 3 : 12)
     attention_forward_kernel(AttentionArgs a, float scale, int query_blocks) {
+  wait_for_previous_grid();
   Stage<T>* stages = &shared_memory<Stage<T>>();
   T* q_tile = reinterpret_cast<T*>(stages + stages_for(a.keys));
   constexpr int kWarpRows = 16 * kTiles;

@@ -65,6 +65,7 @@ __global__ void __launch_bounds__(kThreads)
     binary_map_kernel(const A* __restrict__ a, const B* __restrict__ b, Y* __restrict__ y,
                       const __grid_constant__ StridedRows rows, Divisor row_vectors, int64_t inner,
                       int a_step, int b_step, int64_t vectors, BinaryOp op) {
+  wait_for_previous_grid();
   const int64_t vector = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (vector >= vectors) return;
   int64_t column, a_offset = 0, b_offset = 0;

@@ -71,6 +71,7 @@ __device__ __forceinline__ int64_t first_element(int width) {
 // y[0 .. count) = value, as bits.
 template <class Word>
 __global__ void __launch_bounds__(kThreads) fill_words_kernel(Word* y, Word value, int64_t count) {
+  wait_for_previous_grid();
   constexpr int kWidth = 16 / static_cast<int>(sizeof(Word));
   // The elements in front of the first 16-byte boundary, then whole words, then the rest.
   const int64_t head = (16 - static_cast<int64_t>(reinterpret_cast<uintptr_t>(y) % 16)) % 16 / sizeof(Word);
@@ -91,6 +92,7 @@ __global__ void __launch_bounds__(kThreads) fill_words_kernel(Word* y, Word valu
 template <class To, class From, int width>
 __global__ void __launch_bounds__(kThreads)
     cast_elements_kernel(const From* __restrict__ x, To* __restrict__ y, int64_t count) {
+  wait_for_previous_grid();
   const int64_t i = first_element(width);
   if (i + width <= count) {
     const auto run = Run<From, width>::load(x + i);
@@ -106,6 +108,7 @@ __global__ void __launch_bounds__(kThreads)
 template <class Y, class X, int width>
 __global__ void __launch_bounds__(kThreads)
     accumulate_elements_kernel(const X* __restrict__ x, Y* y, int64_t count) {
+  wait_for_previous_grid();
   const int64_t i = first_element(width);
   if (i + width <= count) {
     float sum[width], term[width];

@@ -34,6 +34,7 @@ __global__ void __launch_bounds__(kThreads)
     gather_rows_kernel(const Word* __restrict__ table, const void* __restrict__ index, DType index_dtype,
                        Word* __restrict__ y, int64_t count, int64_t rows, int64_t row_words,
                        int64_t block_rows, FaultReport report) {
+  wait_for_previous_grid();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (i >= count) return;
   const int64_t picked = index_at(index, index_dtype, i);
@@ -51,6 +52,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     hit_rows_kernel(const void* __restrict__ index, DType index_dtype, int32_t* __restrict__ hit,
                     int64_t count, int64_t rows, int64_t block_rows, FaultReport report) {
+  wait_for_previous_grid();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
   const int64_t picked = index_at(index, index_dtype, i);
@@ -65,6 +67,7 @@ template <class Y, class X, int width>
 __global__ void __launch_bounds__(kThreads)
     scatter_rows_kernel(const X* __restrict__ dy, const int32_t* __restrict__ hit, Y* __restrict__ table,
                         int64_t count, int64_t dim, bool unique) {
+  wait_for_previous_grid();
   const int64_t own = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (own >= count) return;
   const int lane = lane_index(), row = hit[own];

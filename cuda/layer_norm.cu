@@ -27,6 +27,7 @@ __global__ void __launch_bounds__(kThreads, 4)
                                    const float* __restrict__ bias, T* __restrict__ y,
                                    float* __restrict__ mean_out, float* __restrict__ rstd_out, int64_t rows,
                                    int dim, float eps) {
+  wait_for_previous_grid();
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (row >= rows) return;
   bool appended;
@@ -80,6 +81,7 @@ __global__ void __launch_bounds__(kThreads)
                                    const float* __restrict__ bias, T* __restrict__ y,
                                    float* __restrict__ mean_out, float* __restrict__ rstd_out, int64_t rows,
                                    int64_t dim, float eps) {
+  wait_for_previous_grid();
   constexpr int64_t kStep = kWarpSize * width;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (row >= rows) return;

@@ -47,6 +47,7 @@ struct BackwardOperands {
 template <class T, int width, int chunks>
 __global__ void __launch_bounds__(kPersistentWarps* kWarpSize, persistent_blocks<T>(chunks* width* kWarpSize))
     layer_norm_backward_rows_kernel(const BackwardOperands<T> a, float* __restrict__ partial) {
+  wait_for_previous_grid();
   constexpr int kStep = kWarpSize * width;
   struct Shared {
     float sums[2][chunks * kStep];
@@ -130,6 +131,7 @@ __global__ void __launch_bounds__(kPersistentWarps* kWarpSize, persistent_blocks
 // Any D, in two kernels: dx by rows, and partial sums of the parameter gradients by columns.
 template <class T, int width>
 __global__ void __launch_bounds__(kThreads) layer_norm_backward_long_kernel(const BackwardOperands<T> a) {
+  wait_for_previous_grid();
   constexpr int64_t kStep = kWarpSize * width;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (row >= a.rows) return;
@@ -171,6 +173,7 @@ __global__ void __launch_bounds__(kThreads) layer_norm_backward_long_kernel(cons
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     layer_norm_partial_kernel(const BackwardOperands<T> a, float* __restrict__ partial) {
+  wait_for_previous_grid();
   const int64_t column = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (column >= a.dim) return;
   float dweight = 0, dbias = 0;
@@ -189,6 +192,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kSlices* kSliceColumns)
     layer_norm_parameters_kernel(const float* __restrict__ partial, int64_t parts, int64_t dim,
                                  float* __restrict__ dweight, float* __restrict__ dbias) {
+  wait_for_previous_grid();
   struct Shared {
     float sums[kSlices][kSliceColumns];
   };

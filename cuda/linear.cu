@@ -22,6 +22,7 @@ template <class T, int width>
 __global__ void __launch_bounds__(kThreads)
     linear_multiply_kernel(const T* __restrict__ dy, const T* __restrict__ slope, T* __restrict__ du,
                            int64_t count) {
+  wait_for_previous_grid();
   const int64_t at = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * width;
   if (at + width <= count) {
     float values[width], factors[width];
@@ -45,6 +46,7 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     linear_column_sum_kernel(const T* __restrict__ du, int64_t rows, int columns, bool vectors,
                              SlabSums sums) {
+  wait_for_previous_grid();
   auto& shared = shared_memory<ColumnSums>();
   const int warp = warp_index(), local = lane_index() * kColumns;
   const int column = static_cast<int>(blockIdx.x) * kWarpSize * kColumns + local;

@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(kThreads)
     pixels_geometry_kernel(const uint8_t* __restrict__ frames, const FrameEdit* __restrict__ edits,
                            uint8_t* __restrict__ bytes, unsigned long long* __restrict__ sums, int width,
                            int height) {
+  wait_for_previous_grid();
   const FrameEdit& e = edits[blockIdx.y];
   const int pixels = width * height, contrast = contrast_place(e);
   int sum = 0;
@@ -57,6 +58,7 @@ __global__ void __launch_bounds__(kThreads)
     pixels_color_kernel(const uint8_t* __restrict__ bytes, const FrameEdit* __restrict__ edits,
                         const unsigned long long* __restrict__ sums, T* __restrict__ y, int pixels,
                         const Normalization normalization) {
+  wait_for_previous_grid();
   const FrameEdit& e = edits[blockIdx.y];
   const int first = (static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * 4;
   if (first >= pixels) return;

@@ -108,6 +108,7 @@ template <Distribution distribution>
 __global__ void __launch_bounds__(kThreads)
     random_numbers_kernel(float* __restrict__ y, int64_t numel, uint64_t seed, uint64_t stream,
                           const RandomShape shape, bool vectors) {
+  wait_for_previous_grid();
   const int64_t block = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, first = block * 4;
   if (first >= numel) return;
   float out[4];
@@ -128,6 +129,7 @@ template <class T, int width>
 __global__ void __launch_bounds__(kThreads)
     drop_samples_kernel(const T* __restrict__ x, T* __restrict__ y, int64_t vectors, Divisor sample_vectors,
                         uint64_t seed, uint64_t stream, const int64_t* __restrict__ offset, float rate) {
+  wait_for_previous_grid();
   const int64_t vector = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (vector >= vectors) return;
   if (offset) stream += static_cast<uint64_t>(*offset);

@@ -65,6 +65,7 @@ template <class T, class R, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads)
     reduce_rows_kernel(const T* __restrict__ x, const Output<R> output, int64_t teams, int64_t length,
                        Divisor parts, int64_t part_length) {
+  wait_for_previous_grid();
   using Value = typename R::Value;
   constexpr int64_t kStep = Team<warps>::kThreads * width;
   const int64_t team = Team<warps>::row();
@@ -96,6 +97,7 @@ template <class T, class R, int width>
 __global__ void __launch_bounds__(kTeamThreads)
     reduce_columns_kernel(const T* __restrict__ x, const Output<R> output, int64_t length, int64_t inner,
                           int lanes, Divisor tiles, Divisor parts) {
+  wait_for_previous_grid();
   using Value = typename R::Value;
   struct Shared {
     float values[kTeamThreads][width];
@@ -139,6 +141,7 @@ template <class R>
 __global__ void __launch_bounds__(kTeamThreads)
     reduce_parts_kernel(const typename R::Value* __restrict__ values, const Output<R> output, int64_t results,
                         int64_t parts, Divisor inner) {
+  wait_for_previous_grid();
   using Value = typename R::Value;
   struct Shared {
     Value values[kTeamWarps][kWarpSize];
@@ -248,6 +251,7 @@ template <class T>
 __global__ void __launch_bounds__(kTeamThreads)
     argmax_rows_kernel(const T* __restrict__ x, int32_t* __restrict__ y, int64_t results, int length,
                        Divisor inner) {
+  wait_for_previous_grid();
   const int64_t result = Team<1>::row();
   if (result >= results) return;
   int64_t column;

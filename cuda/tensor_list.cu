@@ -72,6 +72,7 @@ __device__ __forceinline__ void map_chunk(const ListChunk& chunk, F f) {
 // squares[chunk] = the sum of the chunk's squares in float64.
 __global__ void __launch_bounds__(kTeamThreads)
     chunk_squares_kernel(const ListChunk* __restrict__ chunks, double* __restrict__ squares) {
+  wait_for_previous_grid();
   double sum = 0;
   map_chunk<false>(chunks[blockIdx.x], [&](float x) {
     sum += static_cast<double>(x) * static_cast<double>(x);
@@ -84,6 +85,7 @@ __global__ void __launch_bounds__(kTeamThreads)
 // norm = sqrt(sum of squares [count]): thread t adds squares t, t + 256, ..., then the threads in order.
 __global__ void __launch_bounds__(kTeamThreads)
     norm_kernel(const double* __restrict__ squares, int64_t count, float* __restrict__ norm) {
+  wait_for_previous_grid();
   double sum = 0;
   for (int64_t i = threadIdx.x; i < count; i += kTeamThreads) sum += squares[i];
   sum = Team<kTeamWarps>::reduce(Add{}, sum);
@@ -91,12 +93,14 @@ __global__ void __launch_bounds__(kTeamThreads)
 }
 
 __global__ void __launch_bounds__(kWarpSize) assume_finite_kernel(int32_t* finite) {
+  wait_for_previous_grid();
   if (threadIdx.x == 0) *finite = 1;
 }
 
 // finite = 0 where an element is not; all who write, write the same.
 __global__ void __launch_bounds__(kTeamThreads)
     find_not_finite_kernel(const ListChunk* __restrict__ chunks, int32_t* __restrict__ finite) {
+  wait_for_previous_grid();
   bool found = false;
   map_chunk<false>(chunks[blockIdx.x], [&](float x) {
     found |= x - x != 0.0f;
@@ -107,6 +111,7 @@ __global__ void __launch_bounds__(kTeamThreads)
 
 __global__ void __launch_bounds__(kTeamThreads)
     scale_chunks_kernel(const ListChunk* __restrict__ chunks, const float* __restrict__ factor) {
+  wait_for_previous_grid();
   const float scale = *factor;
   map_chunk<true>(chunks[blockIdx.x], [scale](float x) { return x * scale; });
 }
@@ -197,6 +202,7 @@ __device__ __forceinline__ void adamw_chunk(const AdamwChunk& chunk, const Adamw
 __global__ void __launch_bounds__(kTeamThreads)
     adamw_chunks_kernel(const AdamwChunk* __restrict__ chunks, const AdamwFactors* __restrict__ list,
                         const int32_t* __restrict__ when, const AdamwRates rates) {
+  wait_for_previous_grid();
   if (when && *when == 0) return;
   AdamwChunk chunk = chunks[blockIdx.x];
   const AdamwFactors factors = list[chunk.tensor];

@@ -103,6 +103,7 @@ __device__ __forceinline__ void write_four(const TiledGemm<T>& gemm, const Block
 template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 2)
     gemm_simt_kernel(const __grid_constant__ TiledGemm<T> gemm) {
+  wait_for_previous_grid();
   constexpr int kThread = Shape::kThread, kRowStride = 32, kColumnStride = 16;
   auto& shared = shared_memory<SimtShared<Shape>>();
   const BlockTask task = block_task<Shape::kTile, Shape::kTile>(gemm);

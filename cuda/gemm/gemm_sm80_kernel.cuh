@@ -256,6 +256,7 @@ class Sm80Block {
 template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     gemm_sm80_kernel(const __grid_constant__ TiledGemm<T> gemm) {
+  wait_for_previous_grid();
   Sm80Block<T, Shape, kMajorA, kMajorB, kRowSums>(gemm).run();
 }
 

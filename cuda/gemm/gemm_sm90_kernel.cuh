@@ -120,7 +120,6 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
   }
   initialize(shared, params, kFloat);
   wait_for_previous_grid();
-  release_next_grid();  // nothing fits beside this block, so the next grid starts as blocks end
   if (warp < 4) {
     register_decrease<kMoveRegisters>();
     if (warp == 0) {
@@ -145,14 +144,7 @@ void launch_tile(const Sm90Launch& launch) {
   shape.threads = kSm90Threads;
   shape.shared_bytes = sizeof(Sm90Shared<Tile>);
   shape.cluster = params.cluster;
-  shape.resident = params.slabs > 1;
-  shape.overlap = true;
-  const auto most_clusters = [&] { return resident_clusters(reinterpret_cast<const void*>(kernel), shape); };
-  int most = current_context().multiprocessors();
-  if (shape.cluster > 1) {
-    static const int pairs = most_clusters();
-    most = pairs;
-  }
+  const int most = resident_clusters(reinterpret_cast<const void*>(kernel), shape);
   const int works = params.slabs * params.batch * params.row_tiles * params.column_tiles;
   shape.grid = dim3(static_cast<unsigned>((works < most ? works : most) * params.cluster));
   launch_kernel(kernel, shape, launch.a, launch.b, launch.c, launch.aux, params);

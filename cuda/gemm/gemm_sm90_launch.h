@@ -36,7 +36,7 @@ struct Sm90Launch {
   Sm90Params params;
 };
 
-// How many clusters of such blocks the device holds at once.
+// How many clusters of such blocks the device holds at once, of one block per multiprocessor.
 int resident_clusters(const void* kernel, const LaunchShape& shape);
 
 // Queue the kernel of a tile and a dtype of the operands, by their majors: results of the operands' dtype for

@@ -31,6 +31,7 @@ template <class C>
 __global__ void __launch_bounds__(kThreads)
     split_k_reduce_kernel(const __grid_constant__ SlabReduction r,
                           const __grid_constant__ Epilogue<C> epilogue) {
+  wait_for_previous_grid();
   const int64_t chunks = r.sums.pitch / kColumns;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t row = index / chunks;  // of the batch

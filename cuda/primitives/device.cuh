@@ -154,7 +154,7 @@ __device__ __forceinline__ void store_streaming(V* pointer, V value) {
 }
 
 // Flags and counters in global memory through which blocks wait for each other. A block may wait only when
-// all blocks are resident (LaunchShape::resident).
+// all blocks are resident: a grid no larger than resident_clusters().
 __device__ __forceinline__ int load_acquire(const int* pointer) {
   int value;
   asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(pointer) : "memory");
@@ -173,16 +173,14 @@ __device__ __forceinline__ int atomic_compare_swap(int* pointer, int expected, i
 }
 __device__ __forceinline__ void global_fence() { __threadfence(); }
 
-// Programmatic dependent launch (sm_90): a grid launched with LaunchShape::overlap may start before its
-// predecessor ends; it must wait here before it touches anything that the predecessor reads or writes.
-// Nothing on older devices.
+// Programmatic dependent launch (sm_90): a grid may start while the last blocks of the one in front still run
+// (LaunchShape::overlap). All threads of every kernel call this before they touch global memory, whatever the
+// access: the grid in front, and those before it, which it has waited for, have ended then. From here on the
+// next grid may start in its turn. Its blocks come in only when all of this grid have, so they take nothing
+// but idle places. Nothing on older devices.
 __device__ __forceinline__ void wait_for_previous_grid() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void release_next_grid() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }

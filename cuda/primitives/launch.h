@@ -13,9 +13,8 @@ struct LaunchShape {
   dim3 grid;
   int threads = 256;
   size_t shared_bytes = 0;
-  int cluster = 1;        // blocks per cluster along x; grid.x is a multiple of it
-  bool resident = false;  // the kernel's blocks wait for each other: all of them must fit the device at once
-  bool overlap = false;  // may start before the previous grid ends: the kernel calls wait_for_previous_grid()
+  int cluster = 1;      // blocks per cluster along x; grid.x is a multiple of it
+  bool overlap = true;  // may start before the previous grid ends: the kernel calls wait_for_previous_grid()
 };
 
 // Starts kernel(arguments...) on the current stream. Throws ERR_DEVICE when the device refuses the launch. An
@@ -37,7 +36,7 @@ void launch_kernel(void (*kernel)(Parameters...), const LaunchShape& shape, Argu
     attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
     attributes[config.numAttrs++].val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
   }
-  if (shape.overlap && context.capability() >= 90) {
+  if (shape.overlap && context.overlaps_grids()) {
     attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
   }

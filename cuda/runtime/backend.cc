@@ -26,6 +26,8 @@ CudaBackend::CudaBackend(int device)
   check_cuda(cudaGetDeviceProperties(&properties, device_), "device properties");
   context_.multiprocessors_ = properties.multiProcessorCount;
   context_.capability_ = chosen_capability(10 * properties.major + properties.minor);
+  const char* overlap = std::getenv("NATIVE_CUDA_OVERLAP");
+  context_.overlaps_grids_ = context_.capability_ >= 90 && !(overlap && std::strcmp(overlap, "0") == 0);
   context_.shared_bytes_limit_ = properties.sharedMemPerBlockOptin;
   check_cuda(cudaStreamCreateWithFlags(&context_.stream_, cudaStreamNonBlocking), "stream");
   void* fault = memory_.allocate(sizeof(Fault));

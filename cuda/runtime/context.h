@@ -6,7 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
+#include <typeindex>
 #include <unordered_map>
 #include <vector>
 
@@ -31,12 +33,23 @@ class Context {
  public:
   cudaStream_t stream() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }
-  // 10 x major + minor. NATIVE_CUDA_CAPABILITY=80 makes a newer device run the kernels of an older one.
+  // What kernels are chosen by: chosen_capability() of the device.
   int capability() const { return capability_; }
+  // Whether a grid may start before the one in front ends. NATIVE_CUDA_OVERLAP=0 keeps them apart.
+  bool overlaps_grids() const { return overlaps_grids_; }
   size_t shared_bytes_limit() const { return shared_bytes_limit_; }  // per block
 
   // Raises the kernel's limit of shared memory where it needs more than 48 KB. Once per kernel.
   void prepare_kernel(const void* kernel, size_t shared_bytes);
+
+  // What a part of the backend remembers about the device (a Memo): made when first asked for, gone with it.
+  template <class T>
+  T& remembered() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::shared_ptr<void>& object = remembered_[std::type_index(typeid(T))];
+    if (!object) object = std::make_shared<T>();
+    return *static_cast<T*>(object.get());
+  }
 
   // Where a kernel reports a fault: a device address of a Fault, and the number of the operation being
   // launched.
@@ -48,10 +61,12 @@ class Context {
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0, capability_ = 0;
   size_t shared_bytes_limit_ = 0;
+  bool overlaps_grids_ = false;
   Fault* fault_ = nullptr;
   int site_ = 0;
   std::mutex mutex_;
   std::unordered_map<const void*, size_t> prepared_;  // shared memory allowed so far
+  std::unordered_map<std::type_index, std::shared_ptr<void>> remembered_;
 };
 
 // The device's context; opens the device on first use. Throws ERR_DEVICE when there is none to use.

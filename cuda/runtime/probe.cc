@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 
@@ -82,6 +83,10 @@ DeviceReport probe_devices() {
 }
 
 int chosen_capability(int of_device) {
+  // sm_90a is code for 9.0 and nothing else. Later devices compile the PTX of compute_80 for themselves, and
+  // so does a 9.0 that this build has no sm_90a for.
+  const bool hopper_code = of_device == 90 && std::strstr(NATIVE_CUDA_ARCHITECTURES, "sm_90a");
+  if (of_device >= 90 && !hopper_code) of_device = kLowestCapability;
   const char* text = std::getenv("NATIVE_CUDA_CAPABILITY");
   if (!text || !*text) return of_device;
   char* end = nullptr;

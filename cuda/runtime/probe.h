@@ -11,8 +11,9 @@ inline constexpr int kLowestCapability = 80;
 // Whether the selected device can be used, and if not why; driver, runtime, devices, architectures.
 DeviceReport probe_devices();
 
-// 10 x major + minor that kernels are chosen by: the device's own, or a lower one from the environment
-// variable NATIVE_CUDA_CAPABILITY. Throws ERR_DEVICE when that asks for what the device cannot do.
+// 10 x major + minor that kernels are chosen by: the highest that the device and this build have in common,
+// or a lower one from the environment variable NATIVE_CUDA_CAPABILITY. Throws ERR_DEVICE when that asks for
+// what the device cannot do.
 int chosen_capability(int of_device);
 
 }  // namespace native::cuda

@@ -5,8 +5,17 @@ import { packageRoot } from '../../lib/native/load';
 
 // The tests in C++ of kernels, runtime and emulation; `node scripts/setup.mjs --tests` builds them. On a card they run
 // by scripts/gpu-check.sh.
+const program = join(packageRoot(), 'build/emulation/cuda_test');
+
+test('grids are kept apart where that is asked for', async () => {
+  const { stdout } = await promisify(execFile)(program, ['-tc=grids may overlap*'], {
+    env: { ...process.env, NATIVE_CUDA_OVERLAP: '0' },
+  });
+  expect(stdout).toContain('test cases: 1 | 1 passed');
+});
+
 test('the CUDA tests in C++ pass on the emulated device', async () => {
-  const { stdout } = await promisify(execFile)(join(packageRoot(), 'build/emulation/cuda_test'), {
+  const { stdout } = await promisify(execFile)(program, {
     maxBuffer: 1 << 26,
     timeout: 900_000,
   }).catch((error) => {

@@ -113,6 +113,7 @@ std::string run(const std::function<void()>& launch) {
 
 LaunchShape block_of(int threads) {
   LaunchShape shape;
+  shape.overlap = false;
   shape.grid = dim3(1);
   shape.threads = threads;
   shape.shared_bytes = sizeof(MistakeShared);

@@ -164,6 +164,7 @@ void on_device(F&& launch) {
 
 LaunchShape one_block(size_t shared_bytes) {
   LaunchShape shape;
+  shape.overlap = false;
   shape.grid = dim3(1);
   shape.threads = 128;
   shape.shared_bytes = shared_bytes;

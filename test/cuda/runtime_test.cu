@@ -13,6 +13,10 @@
 #include "core/tensor.h"
 #include "ops/copy.h"
 #include "runtime/backend.h"
+#include "runtime/probe.h"
+#ifdef CUDA_EMULATION
+#include "emulation.h"
+#endif
 
 #undef CHECK  // the test's own from here on
 #include <doctest/doctest.h>
@@ -55,6 +59,7 @@ std::vector<float> ramp(size_t count, float first) {
 
 // y[i] += 1, `rounds` times over: work that takes a while.
 __global__ void increment_kernel(float* y, int count, int rounds) {
+  wait_for_previous_grid();
   for (int round = 0; round < rounds; ++round) {
     for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) y[i] += 1;
   }
@@ -67,7 +72,10 @@ void increment(const Tensor& y, int rounds) {
   });
 }
 
-__global__ void fault_kernel(FaultReport report, int value) { report.index_range(value, 10); }
+__global__ void fault_kernel(FaultReport report, int value) {
+  wait_for_previous_grid();
+  report.index_range(value, 10);
+}
 
 void find_fault(int value) {
   device().submit({"look_up", {"float32[10, 4]", "int32[3]"}}, [value] {
@@ -258,6 +266,25 @@ TEST_CASE("drain waits for copies to the host too") {
   CHECK(done);
   CHECK_EQ(values, ramp(8, 1000));
 }
+
+#ifdef CUDA_EMULATION
+TEST_CASE("kernels are chosen by what the device and this build have in common") {
+  for (const int capability : {80, 86, 89, 90}) CHECK_EQ(chosen_capability(capability), capability);
+  for (const int later : {100, 103, 120}) CHECK_EQ(chosen_capability(later), 80);  // PTX of compute_80
+}
+
+// cuda_test.test.ts runs this once with the variable and once without.
+TEST_CASE("grids may overlap unless NATIVE_CUDA_OVERLAP=0") {
+  const char* setting = std::getenv("NATIVE_CUDA_OVERLAP");
+  const bool apart = setting && std::string(setting) == "0";
+  CHECK_EQ(current_context().overlaps_grids(), !apart);
+  const Tensor x = uploaded(ramp(8, 0));
+  emulation::reset_statistics();
+  increment(x, 1);
+  CHECK_EQ(read(x), ramp(8, 1));
+  CHECK_EQ(emulation::statistics().early, apart ? 0 : 1);
+}
+#endif
 
 TEST_CASE("float types of the device") {
   for (const DType dtype : {DType::float32, DType::bfloat16, DType::float16}) CHECK(device().computes(dtype));

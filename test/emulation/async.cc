@@ -180,6 +180,7 @@ void fence_async_view() {
 
 void bulk_load(void* shared, const CUtensorMap& map, const void* barrier, const int (&at)[3], uint32_t mask,
                const char* what) {
+  check_previous_grid(what);
   const TensorMapFields fields = tensor_map_fields(map, what);
   const uint32_t bytes =
       static_cast<uint32_t>(fields.box[0] * fields.box[1] * fields.box[2] * fields.strides[0]);
@@ -216,6 +217,7 @@ void bulk_load(void* shared, const CUtensorMap& map, const void* barrier, const 
 
 void bulk_store(const CUtensorMap& map, const void* shared, const int (&at)[3], BulkStore kind,
                 const char* what) {
+  check_previous_grid(what);
   const TensorMapFields fields = tensor_map_fields(map, what);
   const uint32_t bytes =
       static_cast<uint32_t>(fields.box[0] * fields.box[1] * fields.box[2] * fields.strides[0]);

@@ -60,6 +60,22 @@ bool is_device_memory(const void* pointer, size_t bytes) {
   return address + bytes <= after->first + after->second;
 }
 
+namespace {
+
+// The pages of all device memory; blocks that are allocated meanwhile stay as they are.
+void protect_memory(int protection) {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  for (const auto& [address, bytes] : g_allocations) {
+    const uintptr_t first = address / kPage * kPage;
+    mprotect(reinterpret_cast<void*>(first), address + bytes - first, protection);
+  }
+}
+
+}  // namespace
+
+NoDeviceMemory::NoDeviceMemory() { protect_memory(PROT_NONE); }
+NoDeviceMemory::~NoDeviceMemory() { protect_memory(PROT_READ | PROT_WRITE); }
+
 void provide_driver_function(const char* symbol, void* function) { driver_functions()[symbol] = function; }
 
 }  // namespace emulation

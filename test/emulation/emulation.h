@@ -31,9 +31,11 @@ void plant(Plant mistake);
 
 struct Statistics {
   uint64_t launches = 0, threads = 0;
+  uint64_t early = 0;     // launches that might start before the grid in front of them ended
   uint64_t switches = 0;  // of fibers
   // Extra passes over shared memory that ldmatrix and stmatrix needed because rows of a matrix met in a bank.
   uint64_t bank_conflicts = 0;
+  uint64_t queries = 0;  // calls of the runtime that ask or set something about a kernel
 };
 Statistics statistics();
 void reset_statistics();

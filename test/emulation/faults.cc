@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 
+#include "driver.h"
 #include "grid.h"
 
 namespace emulation {
@@ -29,6 +30,7 @@ const unsigned char* g_address;
   if (block.shared && near(block.shared, shared_region_bytes(block.shared_bytes))) {
     fail("access at byte ", g_address - block.shared, " of ", block.shared_bytes, " bytes of shared memory");
   }
+  if (is_device_memory(g_address, 1)) check_previous_grid("access to global memory");
   fail("access to ", static_cast<const void*>(g_address), ", which is no memory of the device");
 }
 

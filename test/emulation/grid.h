@@ -33,6 +33,8 @@ class Grid {
   // Runs until every thread has returned, or (only while `previous_running`) waits for the previous grid.
   // Throws native::Error ERR_INTERNAL.
   void run(bool previous_running);
+  // A thread that touches the memory of the device now does so too early.
+  bool previous_running() const { return previous_running_; }
 
   // For the primitives.
   void wait_for_previous(Site site);
@@ -93,6 +95,13 @@ void give_stack(unsigned char* stack);
 unsigned char* take_shared(size_t bytes);
 void give_shared(unsigned char* shared, size_t bytes);
 size_t shared_region_bytes(size_t bytes);  // whole pages
+
+// device.cc: while one of these lives, an access to device memory is a fault.
+class NoDeviceMemory {
+ public:
+  NoDeviceMemory();
+  ~NoDeviceMemory();
+};
 
 // faults.cc: turns a processor fault in a fiber into an error of its grid.
 void catch_faults();

@@ -26,6 +26,10 @@ void note_progress() { running_grid()->note_progress(); }
 
 void wait_for_previous_grid(Site site) { running_grid()->wait_for_previous(site); }
 
+void check_previous_grid(const char* what) {
+  if (running_grid()->previous_running()) fail(what, " before wait_for_previous_grid");
+}
+
 void background(Block* user, std::function<void()> work) {
   running_grid()->add_background(user, std::move(work));
 }

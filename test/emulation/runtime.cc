@@ -87,11 +87,11 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  return queue(stream, [=] { std::memcpy(to, from, bytes); });
+  return queue(stream, [=] { copy_memory(to, from, bytes); });
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  return queue(stream, [=] { std::memset(to, value, bytes); });
+  return queue(stream, [=] { set_memory(to, value, bytes); });
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -225,6 +225,7 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* count
 }
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  ++g_statistics.queries;
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
   if (value < 0 || static_cast<size_t>(value) > kSharedLimit) return remember(cudaErrorInvalidValue);
   std::lock_guard<std::mutex> lock(g_mutex);
@@ -233,6 +234,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  ++g_statistics.queries;
   std::lock_guard<std::mutex> lock(g_mutex);
   *attributes = {};
   attributes->maxThreadsPerBlock = kThreadsPerBlock;
@@ -244,11 +246,13 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int threads,
                                                           size_t shared_bytes) {
+  ++g_statistics.queries;
   *blocks = blocks_per_multiprocessor(threads, shared_bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cudaLaunchConfig_t* config) {
+  ++g_statistics.queries;
   int size = 1;
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id == cudaLaunchAttributeClusterDimension)

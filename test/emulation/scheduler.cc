@@ -35,6 +35,8 @@ void enter_fiber(void* scheduler_context) {
   grid.scheduler_context_ = scheduler_context;
   try {
     grid.launch_.thread();
+    // A grid that ends before its predecessor would let the grid behind it, too, start before that.
+    if (grid.launch_.overlap && !g_fiber->followed) fail("returns without wait_for_previous_grid");
   } catch (const std::exception& error) {
     grid.fail_fiber(error.what());
   }
@@ -104,9 +106,9 @@ void Grid::run(bool previous_running) {
       if (stalled_rounds_ > 1) start_blocks();
       continue;
     }
+    if (previous_running_ && !previous_.empty()) break;
     if (start_blocks()) continue;
     if (clusters_.empty()) break;
-    if (previous_running_ && !previous_.empty()) break;
     report_deadlock();
   }
   g_grid = nullptr;
@@ -165,6 +167,7 @@ void Grid::start_block(Cluster& cluster, int rank, uint64_t linear) {
     fiber.warp = &block.warps[t / 32];
     fiber.thread = t;
     fiber.state = Fiber::State::fresh;
+    fiber.followed = false;
   }
   cluster.blocks.push_back(&block);
   cluster.alive += threads;
@@ -307,6 +310,7 @@ void Grid::complete_barrier(Barrier& barrier) {
 }
 
 void Grid::wait_for_previous(Site site) {
+  g_fiber->followed = true;
   if (previous_running_) previous_.wait("wait_for_previous_grid", site);
 }
 

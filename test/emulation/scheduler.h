@@ -57,6 +57,7 @@ struct Fiber {
   Warp* warp = nullptr;
   int thread = 0;  // in the block
   State state = State::fresh;
+  bool followed = false;       // it called wait_for_previous_grid()
   const char* what = nullptr;  // why it waits, and where
   Site site{};
   StateMap states;  // of primitives that keep something per thread
@@ -147,6 +148,9 @@ void note_progress();
 
 // Waits until the grid in front has ended.
 void wait_for_previous_grid(Site site);
+// Fails while the grid in front may still run: `what` accesses global memory. For accesses that are made
+// late, or by somebody else; those of the thread itself are faults then.
+void check_previous_grid(const char* what);
 
 // Runs `work` at a random later time, on the device's thread, while fibers wait; the next poll() or
 // wake_all() shows its effect. `user`, if any, is the block whose shared memory it uses: it may not end

@@ -1,12 +1,38 @@
 #include "streams.h"
 
 #include <chrono>
+#include <cstring>
 
 namespace emulation {
 namespace {
 // One grid runs at a time on the emulated device.
 std::mutex g_device;
+
+// A kernel that says it may start early comes as far as it does without the memory of the device, as if the
+// grid in front had not done anything yet. That finds every access before wait_for_previous_grid().
+void run_kernel(const Launch& launch) {
+  std::lock_guard<std::mutex> device(g_device);
+  catch_faults();
+  Grid grid(launch);
+  if (launch.overlap) {
+    const NoDeviceMemory early;
+    ++g_statistics.early;
+    grid.run(true);
+  }
+  grid.run(false);
+}
+
 }  // namespace
+
+void copy_memory(void* to, const void* from, size_t bytes) {
+  std::lock_guard<std::mutex> device(g_device);
+  std::memcpy(to, from, bytes);
+}
+
+void set_memory(void* to, int value, size_t bytes) {
+  std::lock_guard<std::mutex> device(g_device);
+  std::memset(to, value, bytes);
+}
 
 void Recording::finish(std::shared_ptr<Failure> with) {
   const std::chrono::duration<double> now = std::chrono::steady_clock::now().time_since_epoch();
@@ -73,31 +99,10 @@ void EmulatedStream::keep(const std::string& text) {
   failure_->text = text;
 }
 
-void EmulatedStream::run_kernel(const Launch& launch, const Launch* next) {
-  std::lock_guard<std::mutex> device(g_device);
-  catch_faults();
-  std::unique_ptr<Grid> grid = early_launch_ == &launch ? std::move(early_) : std::make_unique<Grid>(launch);
-  early_launch_ = nullptr;
-  if (!grid) return;  // it failed when it was started early
-  // A kernel that says it may start early is started before the one in front of it has done anything:
-  // whatever it does before wait_for_previous_grid() happens too soon.
-  if (next && next->overlap) {
-    early_launch_ = next;
-    try {
-      early_ = std::make_unique<Grid>(*next);
-      early_->run(true);
-    } catch (const std::exception& error) {
-      early_.reset();
-      keep(error.what());
-    }
-  }
-  grid->run(false);
-}
-
-void EmulatedStream::execute(const Task& task, const Launch* next) {
+void EmulatedStream::execute(const Task& task) {
   try {
     if (task.kernel) {
-      run_kernel(*task.kernel, next);
+      run_kernel(*task.kernel);
     } else {
       task.work();
     }
@@ -109,16 +114,14 @@ void EmulatedStream::execute(const Task& task, const Launch* next) {
 void EmulatedStream::run() {
   for (;;) {
     Task task;
-    std::shared_ptr<Launch> next;  // the kernel right behind, if there is one already
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();
-      if (!tasks_.empty()) next = tasks_.front().kernel;
     }
-    execute(task, next.get());
+    execute(task);
     std::lock_guard<std::mutex> lock(mutex_);
     ++finished_;
   }

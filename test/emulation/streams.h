@@ -39,6 +39,9 @@ struct Recording {
 // Gives `failure`, unless it was told before, to cudaGetErrorString of this thread.
 cudaError_t tell(const std::shared_ptr<Failure>& failure);
 cudaError_t remember(cudaError_t error);  // for cudaGetLastError
+// Reads or writes device memory from the host's side, while no grid runs.
+void copy_memory(void* to, const void* from, size_t bytes);
+void set_memory(void* to, int value, size_t bytes);
 // Waits for all that is queued; what failed on the streams is not told by that.
 std::vector<std::shared_ptr<Failure>> wait_for_streams();
 
@@ -71,8 +74,7 @@ struct EmulatedStream {
 
  private:
   void run();
-  void execute(const emulation::Task& task, const emulation::Launch* next);
-  void run_kernel(const emulation::Launch& launch, const emulation::Launch* next);
+  void execute(const emulation::Task& task);
   void keep(const std::string& text);
 
   std::mutex mutex_;
@@ -81,7 +83,5 @@ struct EmulatedStream {
   uint64_t pushed_ = 0, finished_ = 0;
   bool stop_ = false;
   std::shared_ptr<emulation::Failure> failure_;  // touched by the stream's thread only
-  std::unique_ptr<emulation::Grid> early_;       // the next kernel, started before its predecessor ended
-  const emulation::Launch* early_launch_ = nullptr;
   std::thread thread_;
 };

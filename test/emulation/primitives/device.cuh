@@ -207,6 +207,5 @@ inline void global_fence() {}
 inline void wait_for_previous_grid(Site site = here()) {
   if (!emulation::skipped("wait_for_previous_grid", site)) emulation::wait_for_previous_grid(site);
 }
-inline void release_next_grid() {}
 
 }  // namespace native::cuda

@@ -24,6 +24,7 @@ inline void copy_async_16(void* shared, const void* global, int valid = 16, Site
   if (reinterpret_cast<uintptr_t>(global) % 16 || valid < 0 || valid > 16) {
     emulation::fail("copy_async_16 of ", valid, " bytes from ", global, " at ", site.file, ":", site.line);
   }
+  emulation::check_previous_grid("copy_async_16");
   std::memset(shared, 0xFF, 16);
   emulation::thread_state<AsyncCopies>().open.push_back(
       {static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), valid});
