@@ -207,8 +207,6 @@ void gemm_simt(const GemmArgs& args, const Tiling& tiling) {
   });
 }
 
-void gemm_simt(const GemmArgs& args) {
-  gemm_simt(args, choose_tiling(kTiles, product_shape(args), current_context().multiprocessors()));
-}
+void gemm_simt(const GemmArgs& args) { gemm_simt(args, remembered_tiling(kTiles, product_shape(args))); }
 
 }  // namespace native::cuda

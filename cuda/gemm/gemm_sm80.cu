@@ -33,9 +33,7 @@ bool gemm_sm80_supports(const GemmArgs& args) {
          (args.dtype == DType::float16 && supports<float16>(args));
 }
 
-Tiling gemm_sm80_tiling(const GemmArgs& args) {
-  return choose_tiling(kTiles, product_shape(args), current_context().multiprocessors());
-}
+Tiling gemm_sm80_tiling(const GemmArgs& args) { return remembered_tiling(kTiles, product_shape(args)); }
 
 void gemm_sm80(const GemmArgs& args, const Tiling& tiling) {
   args.dtype == DType::bfloat16 ? run_sm80<bfloat16>(args, tiling) : run_sm80<float16>(args, tiling);

@@ -60,6 +60,8 @@ int64_t row_tiles(const GemmArgs& args, const Sm90Choice& choice) {  // of each 
 int64_t column_tiles(const GemmArgs& args, const Sm90Choice& choice) {
   return tiles_over(args.n, kSm90TileShapes[static_cast<int>(choice.tile)].n);
 }
+// There is a kernel of one tile only for a transposed A with a 16-bit result.
+bool one_tile(const GemmArgs& args) { return !float_result(args) && args.a.major == Major::mn; }
 int64_t result_count(const GemmArgs& args) { return args.sum_batch ? 1 : args.batch; }
 int64_t step_count(const GemmArgs& args) {
   return tiles_over(args.k, kStepK) * (args.sum_batch ? args.batch : 1);
@@ -75,6 +77,36 @@ double cost(const GemmArgs& args, const Sm90Choice& choice, int multiprocessors)
   const double depth = static_cast<double>(tiles_over(step_count(args), choice.slabs)) * kStepK;
   const int64_t rounds = tiles_over(work_count(args, choice), multiprocessors / choice.cluster);
   return rounds * shape.m * shape.n * (depth + kTileFacts[kind].overhead) / kTileFacts[kind].rate;
+}
+
+// Whether there is such a kernel for products of this shape.
+bool possible(const GemmArgs& args, const Sm90Choice& choice) {
+  if (choice.cluster != 1 && choice.cluster != 2) return false;
+  if (one_tile(args) && choice.tile != Sm90TileKind::cooperative_128x128) return false;
+  return choice.slabs >= 1 &&
+         choice.slabs <= (float_result(args) ? std::min<int64_t>(step_count(args), 256) : 1);
+}
+
+// The cheapest choice. Depends on nothing but what choose_sm90 makes its key of.
+Sm90Choice search(const GemmArgs& args, int multiprocessors) {
+  Sm90Choice best{Sm90TileKind::cooperative_128x128, 1, 1};
+  double least = std::numeric_limits<double>::infinity();
+  for (int kind = 0; kind < kSm90TileKinds; ++kind) {
+    // Enough slabs for four rounds of every multiprocessor, of at least four steps.
+    for (int slabs = 1; slabs == 1 || slabs <= step_count(args) / 4; ++slabs) {
+      for (int cluster = 2; cluster >= 1; --cluster) {
+        const Sm90Choice choice{static_cast<Sm90TileKind>(kind), cluster, slabs};
+        if (!possible(args, choice)) continue;
+        const double time = cost(args, choice, multiprocessors);
+        if (time < least) least = time, best = choice;
+      }
+      if (!float_result(args) ||
+          work_count(args, {static_cast<Sm90TileKind>(kind), 1, slabs}) > 4 * multiprocessors) {
+        break;
+      }
+    }
+  }
+  return best;
 }
 
 Sm90Aux aux_of(const GemmEpilogue& e) {
@@ -93,6 +125,24 @@ void launch(const GemmArgs& args, const Sm90Choice& choice, const Sm90Launch& la
   } else {
     launch_sm90_forward(launch, choice.tile, args.dtype);
   }
+}
+
+struct ResidentClusters : Memo<int, 4> {};
+
+int ask_resident_clusters(const void* kernel, const LaunchShape& shape) {
+  current_context().prepare_kernel(kernel, shape.shared_bytes);
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(shape.cluster));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  check_cuda(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters that fit the device");
+  return clusters;
 }
 
 }  // namespace
@@ -114,33 +164,14 @@ bool gemm_sm90_supports(const GemmArgs& args) {
 }
 
 bool gemm_sm90_supports(const GemmArgs& args, const Sm90Choice& choice) {
-  if (!gemm_sm90_supports(args) || (choice.cluster != 1 && choice.cluster != 2)) return false;
-  const bool one_tile = !float_result(args) && args.a.major == Major::mn;
-  if (one_tile && choice.tile != Sm90TileKind::cooperative_128x128) return false;
-  return choice.slabs >= 1 &&
-         choice.slabs <= (float_result(args) ? std::min<int64_t>(step_count(args), 256) : 1);
+  return gemm_sm90_supports(args) && possible(args, choice);
 }
 
 Sm90Choice choose_sm90(const GemmArgs& args) {
-  const int multiprocessors = current_context().multiprocessors();
-  Sm90Choice best{Sm90TileKind::cooperative_128x128, 1, 1};
-  double least = std::numeric_limits<double>::infinity();
-  for (int kind = 0; kind < kSm90TileKinds; ++kind) {
-    // Enough slabs for four rounds of every multiprocessor, of at least four steps.
-    for (int slabs = 1; slabs == 1 || slabs <= step_count(args) / 4; ++slabs) {
-      for (int cluster = 2; cluster >= 1; --cluster) {
-        const Sm90Choice choice{static_cast<Sm90TileKind>(kind), cluster, slabs};
-        if (!gemm_sm90_supports(args, choice)) continue;
-        const double time = cost(args, choice, multiprocessors);
-        if (time < least) least = time, best = choice;
-      }
-      if (!float_result(args) ||
-          work_count(args, {static_cast<Sm90TileKind>(kind), 1, slabs}) > 4 * multiprocessors) {
-        break;
-      }
-    }
-  }
-  return best;
+  const Sm90Choices::Key key{args.m,        args.n, args.k, args.batch, args.sum_batch, float_result(args),
+                             one_tile(args)};
+  Context& context = current_context();
+  return context.remembered<Sm90Choices>().get(key, [&] { return search(args, context.multiprocessors()); });
 }
 
 void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
@@ -192,19 +223,12 @@ void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
 void gemm_sm90(const GemmArgs& args) { gemm_sm90(args, choose_sm90(args)); }
 
 int resident_clusters(const void* kernel, const LaunchShape& shape) {
-  current_context().prepare_kernel(kernel, shape.shared_bytes);
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(shape.cluster));
-  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
-  config.dynamicSmemBytes = shape.shared_bytes;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  int clusters = 0;
-  check_cuda(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters that fit the device");
-  return clusters;
+  Context& context = current_context();
+  if (shape.cluster == 1) return context.multiprocessors();
+  const ResidentClusters::Key key{reinterpret_cast<intptr_t>(kernel), shape.threads,
+                                  static_cast<int64_t>(shape.shared_bytes), shape.cluster};
+  return context.remembered<ResidentClusters>().get(key,
+                                                    [&] { return ask_resident_clusters(kernel, shape); });
 }
 
 }  // namespace native::cuda

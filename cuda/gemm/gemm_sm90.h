@@ -1,6 +1,7 @@
 // The matrix product of sm_90a and its tiles; a sweep may force one.
 #pragma once
 
+#include "common/memo.h"
 #include "gemm/gemm.h"
 
 namespace native::cuda {
@@ -26,6 +27,9 @@ struct Sm90Choice {
   int cluster = 1;  // 1 or 2
   int slabs = 1;
 };
+
+// What choose_sm90 chose so far on this device.
+struct Sm90Choices : Memo<Sm90Choice, 7> {};
 
 // Whether these arguments can be run like that; how gemm_sm90 runs them; running them so.
 bool gemm_sm90_supports(const GemmArgs& args, const Sm90Choice& choice);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "common/memo.h"
+
 namespace native::cuda {
 
 // A tile that an implementation has a kernel for.
@@ -70,5 +72,8 @@ Tiling choose_tiling(const TileKind (&kinds)[kKinds], const ProductShape& shape,
   }
   return best;
 }
+
+// What choose_tiling chose so far on a device, by table and shape.
+struct Tilings : Memo<Tiling, 6> {};
 
 }  // namespace native::cuda

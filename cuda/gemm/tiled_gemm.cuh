@@ -81,6 +81,15 @@ inline ProductShape product_shape(const GemmArgs& args) {
           needs_sums(args, 1)};
 }
 
+// choose_tiling for the current device.
+template <int kKinds>
+Tiling remembered_tiling(const TileKind (&kinds)[kKinds], const ProductShape& s) {
+  Context& context = current_context();
+  const Tilings::Key key{reinterpret_cast<intptr_t>(&kinds), s.m, s.n, s.k, s.results, s.through_memory};
+  return context.remembered<Tilings>().get(
+      key, [&] { return choose_tiling(kinds, s, context.multiprocessors()); });
+}
+
 // Runs `start(gemm, blocks)` for the product cut into tiles of tile_m x tile_n x depth, then adds the slabs
 // where there are any.
 template <class T, class Start>
