@@ -137,6 +137,7 @@ __global__ void __launch_bounds__(kTeamThreads)
     adamw_factors_kernel(const int64_t* __restrict__ rows, int64_t count, int64_t* __restrict__ steps,
                          const double* __restrict__ rates, const int32_t* __restrict__ when, double beta1,
                          double beta2, AdamwFactors* __restrict__ factors) {
+  wait_for_previous_grid();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kTeamThreads + threadIdx.x;
   if (i >= count || (when && *when == 0)) return;
   const int64_t row = rows[i];

@@ -105,17 +105,20 @@ const buildVideo = stale(video, ['native/core', 'native/video', 'native/data', '
 // The emulated device has a build folder of its own: the options of a configured folder stay as they are.
 const emulated = 'build/emulation/Release/compute_emulated.node';
 const cudaTest = 'build/emulation/cuda_test';
+const cudaBench = 'build/emulation/cuda_bench';
 const emulation = ['--out', 'build/emulation', '--CDCUDA_EMULATION=ON', '--CDWITH_CUDA=OFF', '--target'];
 const kernels = ['native', 'cuda', 'test/emulation', 'CMakeLists.txt'];
 const buildEmulated = forTests && stale(emulated, [...kernels, 'bindings']);
 const buildCudaTest = forTests && stale(cudaTest, [...kernels, 'test/cuda']);
-if (buildCompute || buildVideo || buildEmulated || buildCudaTest) installSystemPackages();
+const buildCudaBench = forTests && stale(cudaBench, [...kernels, 'bench/cuda']);
+if (buildCompute || buildVideo || buildEmulated || buildCudaTest || buildCudaBench) installSystemPackages();
 if (!nativeOnly && stale('node_modules/.package-lock.json', ['package-lock.json'])) {
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 if (buildCompute) node('build_compute.mjs');
 if (buildEmulated) node('build_compute.mjs', ...emulation, 'compute_emulated');
 if (buildCudaTest) node('build_compute.mjs', ...emulation, 'cuda_test');
+if (buildCudaBench) node('build_compute.mjs', ...emulation, 'cuda_bench');
 if (buildVideo) node('build_video.mjs');
 if (!nativeOnly && stale('dist/index.js', ['lib', 'tsconfig.json'])) {
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);

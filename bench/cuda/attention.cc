@@ -2,6 +2,7 @@
 // integration tokens, and the prompt generator's cross attention.
 #include "ops/attention.h"
 
+#include "report.h"
 #include "timing.h"
 
 namespace bench {
@@ -11,14 +12,34 @@ struct Self {
   int64_t batch, queries, keys, heads;
   bool causal;
 };
-constexpr Self kSelf[] = {{512, 50, 51, 12, false},     {256, 197, 198, 12, false},
-                          {128, 257, 258, 16, false},   {16, 577, 578, 16, false},
-                          {400, 77, 77, 8, true},       {64 * 12, 8, 8, 12, false},
-                          {32 * 12, 16, 16, 12, false}, {16 * 12, 32, 32, 12, false}};
+std::vector<Self> self_shapes() {
+  if (scale() == Scale::tiny) return {{1, 50, 51, 1, false}, {2, 7, 7, 2, true}};
+  std::vector<Self> shapes = {{512, 50, 51, 12, false},     {256, 197, 198, 12, false},
+                              {128, 257, 258, 16, false},   {16, 577, 578, 16, false},
+                              {400, 77, 77, 8, true},       {64 * 12, 8, 8, 12, false},
+                              {32 * 12, 16, 16, 12, false}, {16 * 12, 32, 32, 12, false}};
+  for (Self& s : shapes) s.batch = by_scale(s.batch, (s.batch + 15) / 16, 1);
+  return shapes;
+}
 struct Cross {
   int64_t batch, queries, keys, heads;
 };
-constexpr Cross kCross[] = {{32, 400, 49, 8}, {32, 400, 196, 8}, {16, 600, 256, 12}};
+std::vector<Cross> cross_shapes() {
+  if (scale() == Scale::tiny) return {{1, 20, 9, 1}};
+  std::vector<Cross> shapes = {{32, 400, 49, 8}, {32, 400, 196, 8}, {16, 600, 256, 12}};
+  for (Cross& s : shapes) s.batch = by_scale(s.batch, (s.batch + 15) / 16, 1);
+  return shapes;
+}
+
+// The fraction of the peak for dense products that the kernels are expected to reach: at few keys most of a
+// tile is padding and memory binds, head size 64 is bound by its exponentials.
+double expected_fraction(int64_t keys, bool forward) {
+  const double rate = keys < 128   ? (forward ? 90e12 : 95e12)
+                      : keys < 228 ? (forward ? 310e12 : 240e12)
+                      : keys < 400 ? (forward ? 340e12 : 260e12)
+                                   : (forward ? 360e12 : 270e12);
+  return rate / kH200.flops;
+}
 
 void self_attention(const Self& s, DType dtype) {
   const int64_t width = 64 * s.heads;
@@ -35,13 +56,24 @@ void self_attention(const Self& s, DType dtype) {
   }
   const std::vector<std::pair<std::string, int64_t>> sizes = {
       {"batch", s.batch}, {"queries", s.queries}, {"keys", s.keys}, {"heads", s.heads}, {"causal", s.causal}};
-  const double forward = microseconds(
-      sets, [&](int i) { native::self_attention_forward(qkv[i], s.heads, s.queries, s.causal); });
-  report({"self", "forward", sizes, dtype, 2 * product, qkv_bytes + out_bytes, forward});
-  const double backward = microseconds(sets, [&](int i) {
+  const auto row = [&](const char* name, double flops, double bytes, double expected,
+                       const std::function<void(int)>& run) {
+    report({"self", name, sizes, dtype, flops, bytes, microseconds(sets, run), expected});
+  };
+  const auto forward = [&](int i) { native::self_attention_forward(qkv[i], s.heads, s.queries, s.causal); };
+  const auto backward = [&](int i) {
     native::self_attention_backward(dout[i], qkv[i], out[i], log_sum[i], s.heads, s.queries, s.causal);
-  });
-  report({"self", "backward", sizes, dtype, 5 * product, 2 * qkv_bytes + 2 * out_bytes, backward});
+  };
+  const double forward_bytes = qkv_bytes + out_bytes, backward_bytes = 2 * qkv_bytes + 2 * out_bytes;
+  const double forward_time = predicted(2 * product, expected_fraction(s.keys, true), forward_bytes);
+  const double backward_time = predicted(5 * product, expected_fraction(s.keys, false), backward_bytes);
+  row("forward", 2 * product, forward_bytes, forward_time, forward);
+  row("backward", 5 * product, backward_bytes, backward_time, backward);
+  row("forward+backward", 7 * product, forward_bytes + backward_bytes, forward_time + backward_time,
+      [&](int i) {
+        forward(i);
+        backward(i);
+      });
 }
 
 void cross_attention(const Cross& s, DType dtype) {
@@ -53,26 +85,23 @@ void cross_attention(const Cross& s, DType dtype) {
   auto [out, log_sum] = native::attention_forward(q, k, v, s.heads, false);
   const std::vector<std::pair<std::string, int64_t>> sizes = {
       {"batch", s.batch}, {"queries", s.queries}, {"keys", s.keys}, {"heads", s.heads}};
-  report({"cross", "forward", sizes, dtype, 2 * product, 2 * q_bytes + kv_bytes,
-          microseconds(1, [&](int) { native::attention_forward(q, k, v, s.heads, false); })});
-  const Tensor& result = out;
-  const Tensor& sums = log_sum;
-  report({"cross", "backward", sizes, dtype, 5 * product, 4 * q_bytes + 2 * kv_bytes,
-          microseconds(
-              1, [&](int) { native::attention_backward(dout, q, k, v, result, sums, s.heads, false); })});
+  const Tensor &result = out, &sums = log_sum;
+  const auto row = [&](const char* name, bool is_forward, double flops, double bytes,
+                       const std::function<void(int)>& run) {
+    report({"cross", name, sizes, dtype, flops, bytes, microseconds(1, run),
+            predicted(flops, expected_fraction(s.keys, is_forward), bytes)});
+  };
+  row("forward", true, 2 * product, 2 * q_bytes + kv_bytes,
+      [&](int) { native::attention_forward(q, k, v, s.heads, false); });
+  row("backward", false, 5 * product, 4 * q_bytes + 2 * kv_bytes,
+      [&](int) { native::attention_backward(dout, q, k, v, result, sums, s.heads, false); });
 }
 
 }  // namespace
 
-void attention_suite(bool quick) {
-  for (Self s : kSelf) {
-    if (quick) s.batch = (s.batch + 31) / 32;
-    self_attention(s, DType::bfloat16);
-  }
-  for (Cross s : kCross) {
-    if (quick) s.batch = (s.batch + 31) / 32;
-    cross_attention(s, DType::bfloat16);
-  }
+void attention_suite() {
+  for (const Self& s : self_shapes()) self_attention(s, DType::bfloat16);
+  for (const Cross& s : cross_shapes()) cross_attention(s, DType::bfloat16);
 }
 
 }  // namespace bench

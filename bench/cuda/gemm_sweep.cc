@@ -1,9 +1,12 @@
 // Every tile, cluster and number of slabs of gemm_sm90 at the products of the models' training steps: what
 // the rates in cuda/gemm/gemm_sm90.cu are corrected by. The row that the rule would choose is marked.
+#include <cstdio>
+
 #include "core/queue.h"
 #include "gemm/gemm_sm90.h"
+#include "report.h"
 #include "runtime/context.h"
-#include "timing.h"
+#include "shapes.h"
 
 namespace bench {
 namespace {
@@ -59,7 +62,7 @@ double time_of(const GemmArgs& shape, const Sm90Choice& choice, const std::vecto
           native::cuda::gemm_sm90(args, choice);
         });
       },
-      0.05);
+      kSweep);
 }
 
 void sweep(const std::string& suite, Kind kind, int64_t rows, int64_t in, int64_t out) {
@@ -88,7 +91,8 @@ void sweep(const std::string& suite, Kind kind, int64_t rows, int64_t in, int64_
                 kDType,
                 2.0 * shape.m * shape.n * shape.k,
                 bytes,
-                time_of(shape, choice, a, b, c)});
+                time_of(shape, choice, a, b, c),
+                predicted_product(2.0 * shape.m * shape.n * shape.k, bytes, shape.k, kind == Kind::weight)});
       }
     }
   }
@@ -96,21 +100,18 @@ void sweep(const std::string& suite, Kind kind, int64_t rows, int64_t in, int64_
 
 }  // namespace
 
-void gemm_sweep_suite(bool quick) {
-  if (native::cuda::current_context().capability() < 90) return;
-  struct Model {
-    const char* name;
-    int64_t rows, width;
-  };
-  for (const Model& model : {Model{"b32-8f-b64", 512 * 50, 768}, Model{"b16-8f-b8", 64 * 197, 768},
-                             Model{"b16-8f-b32", 256 * 197, 768}, Model{"l14-8f-b16", 128 * 257, 1024}}) {
-    const int64_t rows = quick ? 512 : model.rows, d = model.width;
+void gemm_sweep_suite() {
+  if (native::cuda::current_context().capability() < 90) {
+    std::fprintf(stderr,
+                 "cuda_bench: the sweep is of the tiles for sm_90a, which this device does not run\n");
+    return;
+  }
+  for (const Model& model : models()) {
     for (const Kind kind : {Kind::forward, Kind::input, Kind::weight}) {
-      const std::string suite = std::string("sweep ") + model.name;
-      sweep(suite + " qkv", kind, rows, d, 3 * d);
-      sweep(suite + " out", kind, rows, d, d);
-      sweep(suite + " fc1", kind, rows, d, 4 * d);
-      sweep(suite + " fc2", kind, rows, 4 * d, d);
+      for (const Layer& layer : kLayers) {
+        sweep(native::concat("sweep ", model.name, " ", layer.name), kind, rows_of(model, layer),
+              layer.in * model.width, layer.out * model.width);
+      }
     }
   }
 }

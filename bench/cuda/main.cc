@@ -1,50 +1,73 @@
-// cuda_bench [--quick] [matmul] [attention] [memory] [sweep]: times the kernels of the CUDA backend without
-// Node, one JSON line per measurement after one about the device. --quick takes small shapes: it shows that
-// everything runs. `sweep` (all tiles of the matrix product) runs only when it is named.
+// cuda_bench [--quick | --tiny] [matmul] [attention] [memory] [sweep]: times the kernels of the CUDA backend
+// without Node. stdout has one JSON line per measurement after one about the device, stderr a table. --quick
+// takes a sixteenth of the batches, --tiny what an emulated device gets through: both show that everything
+// runs. `sweep` (all tiles of the matrix product) runs only when it is named. Exit codes: 0 done, 1 a failure
+// on the device, 2 wrong arguments, 3 no device to use.
 #include <cuda_runtime.h>
 
 #include <cstdio>
-#include <cstring>
+#include <cstdlib>
 #include <set>
 #include <string>
 
+#include "report.h"
 #include "runtime/context.h"
 #include "timing.h"
 
-int main(int argc, char** argv) try {
-  bool quick = false;
-  std::set<std::string> suites;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else {
-      suites.insert(argv[i]);
-    }
-  }
-  const std::string unavailable = native::device_report(native::DeviceType::cuda).unavailable;
-  if (!unavailable.empty()) {
-    std::fprintf(stderr, "cuda_bench: %s\n", unavailable.c_str());
-    return 1;
-  }
+namespace {
+
+void describe_device() {
   cudaDeviceProp device{};
   native::cuda::check_cuda(cudaGetDeviceProperties(&device, 0), "device");
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
+  constexpr const char* kScales[] = {"full", "quick", "tiny"};
   std::printf(
-      "{\"device\":\"%s\",\"capability\":%d,\"multiprocessors\":%d,\"memoryGb\":%.0f,\"l2Mb\":%.0f,"
-      "\"driver\":%d,"
-      "\"runtime\":%d,\"quick\":%s}\n",
-      device.name, device.major * 10 + device.minor, device.multiProcessorCount,
+      "{\"device\":\"%s\",\"capability\":%d,\"kernels\":%d,\"overlap\":%s,\"multiprocessors\":%d,"
+      "\"memoryGb\":%.0f,\"l2Mb\":%.0f,\"driver\":%d,\"runtime\":%d,\"scale\":\"%s\"}\n",
+      device.name, device.major * 10 + device.minor, native::cuda::current_context().capability(),
+      native::cuda::current_context().overlaps_grids() ? "true" : "false", device.multiProcessorCount,
       static_cast<double>(device.totalGlobalMem) * 0x1p-30, device.l2CacheSize * 0x1p-20, driver, runtime,
-      quick ? "true" : "false");
+      kScales[static_cast<int>(bench::scale())]);
+}
+
+int run(const std::set<std::string>& suites) {
+  const std::string unavailable = native::device_report(native::DeviceType::cuda).unavailable;
+  if (!unavailable.empty()) {
+    std::fprintf(stderr, "cuda_bench: %s\n", unavailable.c_str());
+    return 3;
+  }
+  describe_device();
   const auto wanted = [&](const char* suite) { return suites.empty() || suites.count(suite); };
-  if (wanted("memory"))
-    bench::memory_suite(quick);  // first: it measures the copy that floors are computed with
-  if (wanted("matmul")) bench::matmul_suite(quick);
-  if (wanted("attention")) bench::attention_suite(quick);
-  if (suites.count("sweep")) bench::gemm_sweep_suite(quick);
+  bench::measure_copy_bandwidth();  // floors are computed with it
+  if (wanted("memory")) bench::memory_suite();
+  if (wanted("matmul")) bench::matmul_suite();
+  if (wanted("attention")) bench::attention_suite();
+  if (suites.count("sweep")) bench::gemm_sweep_suite();
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const std::set<std::string> known{"matmul", "attention", "memory", "sweep"};
+  std::set<std::string> suites;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--quick" || argument == "--tiny") {
+      bench::set_scale(argument == "--quick" ? bench::Scale::quick : bench::Scale::tiny);
+    } else if (known.count(argument)) {
+      suites.insert(argument);
+    } else {
+      std::fprintf(stderr, "cuda_bench [--quick | --tiny] [matmul] [attention] [memory] [sweep], not '%s'\n",
+                   argument.c_str());
+      return 2;
+    }
+  }
+  const int status = run(suites);
+  std::fflush(stdout);
+  std::_Exit(status);  // the backend's threads live as long as the process
 } catch (const native::Error& error) {
   std::fprintf(stderr, "cuda_bench: %s: %s\n", error.code().c_str(), error.what());
   return 1;

@@ -1,79 +1,83 @@
-// Matrix products at the shapes of the models' training steps, forward and both gradients, and a large
-// square.
+// Matrix products at the shapes of the models' training steps, forward and both gradients, with what their
+// epilogues take in and as separate kernels, and a large square.
+#include "ops/binary.h"
 #include "ops/linear.h"
-#include "timing.h"
+#include "ops/unary.h"
+#include "report.h"
+#include "shapes.h"
 
 namespace bench {
 namespace {
 
-struct Layer {
-  const char* name;
-  int64_t in, out, extra;  // sizes in units of the width; extra rows per frame (the message row of qkv)
-};
-constexpr Layer kLayers[] = {{"qkv", 1, 3, 1}, {"out", 1, 1, 0}, {"fc1", 1, 4, 0}, {"fc2", 4, 1, 0}};
+constexpr DType kDType = DType::bfloat16;
 
-struct Model {
-  const char* name;
-  int64_t frames, tokens, width;  // frames of a whole batch
-};
-constexpr Model kModels[] = {{"b32-8f-b64", 512, 50, 768},
-                             {"b16-8f-b8", 64, 197, 768},
-                             {"b16-8f-b32", 256, 197, 768},
-                             {"l14-8f-b16", 128, 257, 1024}};
-
-void measure(const std::string& suite, int64_t rows, int64_t in, int64_t out, DType dtype) {
+void measure(const std::string& suite, int64_t rows, int64_t in, int64_t out) {
   const double flops = 2.0 * rows * in * out;
   const double x_bytes = 2.0 * rows * in, y_bytes = 2.0 * rows * out, weight_bytes = 2.0 * in * out;
   const int sets = sets_beyond_cache(x_bytes + y_bytes);
   std::vector<Tensor> x, dy;
   for (int i = 0; i < sets; ++i) {
-    x.push_back(normal({rows, in}, dtype));
-    dy.push_back(normal({rows, out}, dtype));
+    x.push_back(normal({rows, in}, kDType));
+    dy.push_back(normal({rows, out}, kDType));
   }
-  const Tensor weight = normal({out, in}, dtype, 0.03), bias = normal({out}, DType::float32);
-  const Tensor into = normal({out, in}, DType::float32);
-  const auto row = [&](const char* name, double bytes, double time) {
-    report({suite, name, {{"rows", rows}, {"in", in}, {"out", out}}, dtype, flops, bytes, time});
+  const Tensor weight = normal({out, in}, kDType, 0.03), bias = normal({out}, DType::float32);
+  const Tensor into = normal({out, in}, DType::float32), bias_into = normal({out}, DType::float32);
+  const auto forward = [&](int i, const std::optional<Tensor>& residual, const char* activation) {
+    return std::get<0>(native::linear_forward(x[i], weight, bias, residual, activation, false));
   };
-  row("forward", x_bytes + weight_bytes + y_bytes, microseconds(sets, [&](int i) {
-        native::linear_forward(x[i], weight, bias, std::nullopt, "none", false);
-      }));
-  row("forward+gelu", x_bytes + weight_bytes + 2 * y_bytes, microseconds(sets, [&](int i) {
-        native::linear_forward(x[i], weight, bias, std::nullopt, "quick_gelu", true);
-      }));
-  row("forward+residual", x_bytes + weight_bytes + 2 * y_bytes,
-      microseconds(sets, [&](int i) { native::linear_forward(x[i], weight, bias, dy[i], "none", false); }));
-  row("input", x_bytes + weight_bytes + y_bytes,
-      microseconds(sets, [&](int i) { native::linear_backward_input(dy[i], weight, std::nullopt); }));
-  row("input+slope", 2 * x_bytes + weight_bytes + y_bytes,
-      microseconds(sets, [&](int i) { native::linear_backward_input(dy[i], weight, x[i]); }));
-  row("weight", x_bytes + 4 * weight_bytes + y_bytes, microseconds(sets, [&](int i) {
-        native::linear_backward_weight(dy[i], x[i], into, false, std::nullopt);
-      }));
+  const double one = x_bytes + weight_bytes + y_bytes;
+  // `pass_bytes`: what a kernel of its own moves behind the product.
+  const auto row = [&](const char* name, double bytes, int64_t k, double pass_bytes,
+                       const std::function<void(int)>& run) {
+    report({suite,
+            name,
+            {{"rows", rows}, {"in", in}, {"out", out}},
+            kDType,
+            flops,
+            bytes,
+            microseconds(sets, run),
+            predicted_product(flops, pass_bytes ? one : bytes, k, k == rows) + predicted(0, 1, pass_bytes)});
+  };
+  row("forward", one, in, 0, [&](int i) { forward(i, std::nullopt, "none"); });
+  row("forward+gelu", one, in, 0, [&](int i) { forward(i, std::nullopt, "quick_gelu"); });
+  row("forward, gelu", one, in, 2 * y_bytes,
+      [&](int i) { native::unary_forward("quick_gelu", forward(i, std::nullopt, "none")); });
+  row("forward+gelu+slope", one + y_bytes, in, 0,
+      [&](int i) { native::linear_forward(x[i], weight, bias, std::nullopt, "quick_gelu", true); });
+  row("forward+residual", one + y_bytes, in, 0, [&](int i) { forward(i, dy[i], "none"); });
+  row("forward, residual", one + y_bytes, in, 3 * y_bytes,
+      [&](int i) { native::add(forward(i, std::nullopt, "none"), dy[i]); });
+  row("input", one, out, 0, [&](int i) { native::linear_backward_input(dy[i], weight, std::nullopt); });
+  row("input+slope", one + x_bytes, out, 0,
+      [&](int i) { native::linear_backward_input(dy[i], weight, x[i]); });
+  row("weight", one + 3 * weight_bytes, rows, 0,
+      [&](int i) { native::linear_backward_weight(dy[i], x[i], into, false, std::nullopt); });
+  row("weight+bias", one + 3 * weight_bytes, rows, 0,
+      [&](int i) { native::linear_backward_weight(dy[i], x[i], into, true, bias_into); });
+}
+
+void square(int64_t n) {
+  const Tensor a = normal({n, n}, kDType), b = normal({n, n}, kDType, 0.01);
+  const double flops = 2.0 * n * n * n, bytes = 6.0 * n * n;
+  report(
+      {"square",
+       "forward",
+       {{"rows", n}, {"in", n}, {"out", n}},
+       kDType,
+       flops,
+       bytes,
+       microseconds(1, [&](int) { native::linear_forward(a, b, std::nullopt, std::nullopt, "none", false); }),
+       predicted_product(flops, bytes, n, false)});
 }
 
 }  // namespace
 
-void matmul_suite(bool quick) {
-  const DType dtype = DType::bfloat16;
-  {
-    const int64_t n = quick ? 1024 : 8192;
-    const Tensor a = normal({n, n}, dtype), b = normal({n, n}, dtype, 0.01);
-    const double time = microseconds(
-        1, [&](int) { native::linear_forward(a, b, std::nullopt, std::nullopt, "none", false); });
-    report({"square",
-            "forward",
-            {{"rows", n}, {"in", n}, {"out", n}},
-            dtype,
-            2.0 * n * n * n,
-            6.0 * n * n,
-            time});
-  }
-  for (const Model& model : kModels) {
+void matmul_suite() {
+  square(by_scale(8192, 1024, 136));
+  for (const Model& model : models()) {
     for (const Layer& layer : kLayers) {
-      const int64_t rows = model.frames / (quick ? 16 : 1) * (model.tokens + layer.extra);
-      measure(std::string(model.name) + " " + layer.name, rows, layer.in * model.width,
-              layer.out * model.width, dtype);
+      measure(std::string(model.name) + " " + layer.name, rows_of(model, layer), layer.in * model.width,
+              layer.out * model.width);
     }
   }
 }

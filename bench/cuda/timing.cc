@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
+#include <future>
+#include <optional>
 
 #include "ops/copy.h"
 #include "ops/random.h"
@@ -15,6 +16,9 @@ namespace bench {
 using native::cuda::check_cuda;
 
 namespace {
+
+Scale g_scale = Scale::full;
+int64_t g_seed = 1;
 
 double median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
@@ -33,33 +37,52 @@ double timed(const std::function<void(int)>& run, int first, int calls, cudaEven
   return 1e3 * milliseconds / calls;
 }
 
-Peaks g_peaks{790e12, 4.3e12};
-int64_t g_seed = 1;
+// An operation that was refused costs no time: say so instead.
+void check_queued() {
+  std::promise<std::optional<native::Error>> promise;
+  native::backend(native::DeviceType::cuda).fence([&promise](std::optional<native::Error> error) {
+    promise.set_value(std::move(error));
+  });
+  if (const auto error = promise.get_future().get()) throw *error;
+}
 
 }  // namespace
 
-double microseconds(int sets, const std::function<void(int)>& run, double warm_up_seconds) {
+Scale scale() { return g_scale; }
+void set_scale(Scale scale) { g_scale = scale; }
+int64_t by_scale(int64_t full, int64_t quick, int64_t tiny) {
+  return g_scale == Scale::full ? full : g_scale == Scale::quick ? quick : tiny;
+}
+
+double microseconds(int sets, const std::function<void(int)>& run, const Effort& effort) {
   const auto call = [&](int i) { run(i % sets); };
   cudaEvent_t start, stop;
   check_cuda(cudaEventCreate(&start), "event");
   check_cuda(cudaEventCreate(&stop), "event");
   int next = 0;
-  double estimate = timed(call, next, 3, start, stop);
-  const auto begin = std::chrono::steady_clock::now();
-  while (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() < warm_up_seconds) {
-    estimate = timed(call, next, 10, start, stop);
-    next += 10;
-  }
-  // A sample takes about a millisecond, so that the host's launches stay ahead of the device.
-  const int calls = std::max(1, static_cast<int>(1000 / std::max(estimate, 1.0)));
   double best = 1e30;
-  for (int round = 0; round < 2; ++round) {
-    std::vector<double> samples;
-    for (int i = 0; i < 21; ++i, next += calls) samples.push_back(timed(call, next, calls, start, stop));
-    best = std::min(best, median(std::move(samples)));
+  if (g_scale == Scale::tiny) {
+    best = timed(call, next, 1, start, stop);
+  } else {
+    double estimate = timed(call, next, 3, start, stop);
+    const auto begin = std::chrono::steady_clock::now();
+    while (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() <
+           effort.warm_up_seconds) {
+      estimate = timed(call, next, 10, start, stop);
+      next += 10;
+    }
+    // A sample takes about a millisecond, so that the host's launches stay ahead of the device.
+    const int calls = std::max(1, static_cast<int>(1000 / std::max(estimate, 1.0)));
+    for (int round = 0; round < effort.rounds; ++round) {
+      std::vector<double> samples;
+      for (int i = 0; i < effort.samples; ++i, next += calls)
+        samples.push_back(timed(call, next, calls, start, stop));
+      best = std::min(best, median(std::move(samples)));
+    }
   }
   cudaEventDestroy(start);
   cudaEventDestroy(stop);
+  check_queued();
   return best;
 }
 
@@ -73,21 +96,6 @@ int sets_beyond_cache(double bytes) {
   check_cuda(cudaGetDevice(&device), "device");
   check_cuda(cudaDeviceGetAttribute(&cache, cudaDevAttrL2CacheSize, device), "device");
   return std::clamp(static_cast<int>(2.0 * cache / bytes) + 1, 2, 16);
-}
-
-const Peaks& peaks() { return g_peaks; }
-void set_peaks(Peaks measured) { g_peaks = measured; }
-
-void report(const Row& row) {
-  std::printf("{\"suite\":\"%s\",\"name\":\"%s\",\"dtype\":\"%s\"", row.suite.c_str(), row.name.c_str(),
-              native::dtype_name(row.dtype));
-  for (const auto& [name, size] : row.sizes) std::printf(",\"%s\":%lld", name.c_str(), (long long)size);
-  std::printf(
-      ",\"microseconds\":%.2f,\"floorArithmetic\":%.2f,\"floorBytes\":%.2f,\"tflops\":%.1f,"
-      "\"gigabytesPerSecond\":%.0f}\n",
-      row.microseconds, 1e6 * row.flops / g_peaks.flops, 1e6 * row.bytes / g_peaks.bytes,
-      row.flops / row.microseconds * 1e-6, row.bytes / row.microseconds * 1e-3);
-  std::fflush(stdout);
 }
 
 }  // namespace bench

@@ -3,8 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <string>
-#include <vector>
 
 #include "core/tensor.h"
 
@@ -14,9 +12,24 @@ using native::DType;
 using native::Shape;
 using native::Tensor;
 
-// The median microseconds of one call of run(i), which queues the operation on operand set i % sets. Warms up
-// for `warm_up_seconds`; the better of two rounds of at least 20 samples.
-double microseconds(int sets, const std::function<void(int)>& run, double warm_up_seconds = 0.2);
+// The size of everything: the models' own, a sixteenth, or what the emulated device gets through in a moment
+// (once each: that shows that the program works, and nothing about time).
+enum class Scale { full, quick, tiny };
+Scale scale();
+void set_scale(Scale scale);
+// One of three values by the scale.
+int64_t by_scale(int64_t full, int64_t quick, int64_t tiny);
+
+// How much time a measurement takes. The card is warm already: the copy that comes first sees to that.
+struct Effort {
+  double warm_up_seconds;
+  int rounds, samples;  // of about a millisecond
+};
+inline constexpr Effort kUsual{0.05, 2, 21}, kFirst{0.5, 2, 21}, kSweep{0.01, 1, 11};
+
+// The microseconds of one call of run(i), which queues the operation on operand set i % sets: the median of
+// the samples, of the better round.
+double microseconds(int sets, const std::function<void(int)>& run, const Effort& effort = kUsual);
 
 // Standard normal numbers on the device.
 Tensor normal(const Shape& shape, DType dtype, double deviation = 1);
@@ -24,27 +37,10 @@ Tensor normal(const Shape& shape, DType dtype, double deviation = 1);
 // How many operand sets of `bytes` each exceed the L2 cache twice over.
 int sets_beyond_cache(double bytes);
 
-// Peak figures that floors are computed with: dense bf16 FLOP/s and bytes/s of copying, both read and write
-// counted.
-struct Peaks {
-  double flops, bytes;
-};
-const Peaks& peaks();
-void set_peaks(Peaks measured);
-
-// One measurement. The name and the sizes identify it to the other side of a comparison.
-struct Row {
-  std::string suite, name;
-  std::vector<std::pair<std::string, int64_t>> sizes;
-  DType dtype;
-  double flops, bytes;  // of one call, every tensor read and written once
-  double microseconds;
-};
-void report(const Row& row);  // one JSON line on stdout, with the floors and the rates
-
-void matmul_suite(bool quick);
-void attention_suite(bool quick);
-void memory_suite(bool quick);
-void gemm_sweep_suite(bool quick);
+void matmul_suite();
+void attention_suite();
+void measure_copy_bandwidth();  // of the device's own copy
+void memory_suite();
+void gemm_sweep_suite();
 
 }  // namespace bench

@@ -1,11 +1,13 @@
 """Measures with PyTorch, on the same card, what cuda_bench measured, and writes both with their ratios.
 
-    cuda_bench > ours.jsonl; python3 torch_ops.py ours.jsonl RESULT.json; cuda_bench > again.jsonl ...
+    cuda_bench > first.jsonl; cuda_bench > second.jsonl; python3 torch_ops.py first.jsonl second.jsonl RESULT.json
 
 Development only: neither the product nor its tests need Python. Ratios are PyTorch's time over ours: above 1 we are
 faster. When several files of ours are given, the better time of each row counts; PyTorch is measured twice as well.
+The result is written after every row, so that what was measured is kept when time runs out.
 """
 import json
+import os
 import statistics
 import sys
 import time
@@ -34,7 +36,7 @@ def microseconds(sets, run):
 
     estimate = timed(3)
     begin = time.perf_counter()
-    while time.perf_counter() - begin < 0.2:
+    while time.perf_counter() - begin < 0.05:
         estimate = timed(10)
     calls = max(1, int(1000 / max(estimate, 1.0)))
     return min(statistics.median(timed(calls) for _ in range(21)) for _ in range(2))
@@ -49,27 +51,39 @@ def normal(*shape, dtype=torch.bfloat16, deviation=1.0):
     return (torch.randn(*shape, device=DEVICE) * deviation).to(dtype)
 
 
+def compiled(function):
+    """As a user's own elementwise function is run; as it is where nothing can compile it."""
+    try:
+        fast = torch.compile(function)
+        fast(normal(16))
+        return fast
+    except Exception as error:
+        print(f"torch_ops: torch.compile: {str(error).splitlines()[0]}", file=sys.stderr)
+        return function
+
+
 def matmul(row):
-    rows, width, out = row["rows"], row["in"], row["out"]
+    rows, width, out = (row["sizes"][key] for key in ("rows", "in", "out"))
     sets = sets_beyond_cache(2 * rows * (width + out))
     x, dy = [normal(rows, width) for _ in range(sets)], [normal(rows, out) for _ in range(sets)]
     weight, bias = normal(out, width, deviation=0.03), normal(out)
+    name = row["name"].replace(", ", "+")  # one or two kernels of ours: PyTorch's way is the same
+    if name == "forward+gelu":
+        activation = compiled(lambda u: u * torch.sigmoid(1.702 * u))
     calls = {
         "forward": lambda i: F.linear(x[i], weight, bias) if row["suite"] != "square" else x[i] @ weight.t(),
-        "forward+gelu": lambda i: (lambda u: u * torch.sigmoid(1.702 * u))(F.linear(x[i], weight, bias)),
+        "forward+gelu": lambda i: activation(F.linear(x[i], weight, bias)),
         "forward+residual": lambda i: F.linear(x[i], weight, bias).add_(dy[i]),
         "input": lambda i: dy[i] @ weight,
         "input+slope": lambda i: (dy[i] @ weight).mul_(x[i]),
         "weight": lambda i: dy[i].t() @ x[i],
+        "weight+bias": lambda i: (dy[i].t() @ x[i], dy[i].sum(0)),
     }
-    if row["name"] == "forward+gelu":  # two kernels, as a user's compiled QuickGELU is
-        activation = torch.compile(lambda u: u * torch.sigmoid(1.702 * u))
-        calls["forward+gelu"] = lambda i: activation(F.linear(x[i], weight, bias))
-    return {"torch": microseconds(sets, calls[row["name"]])}
+    return {"torch": microseconds(sets, calls[name])} if name in calls else {}
 
 
 def attention(row):
-    batch, queries, keys, heads = (row[key] for key in ("batch", "queries", "keys", "heads"))
+    batch, queries, keys, heads = (row["sizes"][key] for key in ("batch", "queries", "keys", "heads"))
     shared = row["suite"] == "cross"
     times = {}
     backends = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -82,76 +96,114 @@ def attention(row):
                 make = lambda count: normal(batch, count, heads, 64).transpose(1, 2).requires_grad_()
                 q, k, v = ([make(count) for _ in range(sets)] for count in (queries, keys, keys))
                 dout = [normal(batch, queries, heads, 64).transpose(1, 2) for _ in range(sets)]
-                call = lambda i: F.scaled_dot_product_attention(q[i], k[i], v[i], is_causal=bool(row.get("causal")))
+                causal = bool(row["sizes"].get("causal"))
+                call = lambda i: F.scaled_dot_product_attention(q[i], k[i], v[i], is_causal=causal)
+                inputs = lambda i: (q[i], k[i], v[i])
                 if row["name"] == "forward":
                     with torch.no_grad():
                         times[name] = microseconds(sets, call)
-                else:
+                elif row["name"] == "backward":
                     outs = [call(i) for i in range(sets)]
                     times[name] = microseconds(
-                        sets, lambda i: torch.autograd.grad(outs[i], (q[i], k[i], v[i]), dout[i], retain_graph=True))
-        except RuntimeError:
+                        sets, lambda i: torch.autograd.grad(outs[i], inputs(i), dout[i], retain_graph=True))
+                else:
+                    times[name] = microseconds(sets, lambda i: torch.autograd.grad(call(i), inputs(i), dout[i]))
+        except RuntimeError:  # a backend that does not take this shape
             continue
+    if not times:
+        return {}
     best = min(times, key=times.get)
     return {"torch": times[best], "backend": best}
 
 
 def memory(row):
-    if row["name"].startswith("layer norm"):
-        shape = (row["sequences"] * row["length"], row["dim"])
+    name, sizes = row["name"], row["sizes"]
+    if name == "device copy":
+        x = torch.randn(sizes["bytes"] // 4, device=DEVICE)
+        y = torch.empty_like(x)
+        return {"torch": microseconds(1, lambda i: y.copy_(x))}
+    if name.startswith("layer norm"):
+        shape = (sizes["sequences"] * sizes["length"], sizes["dim"])
         sets = sets_beyond_cache(2 * shape[0] * shape[1])
         x = [normal(*shape).requires_grad_() for _ in range(sets)]
         dy = [normal(*shape) for _ in range(sets)]
-        weight, bias = (normal(shape[1], dtype=torch.float32).requires_grad_() for _ in range(2))
-        call = lambda i: F.layer_norm(x[i].float(), shape[1:], weight, bias).bfloat16()
-        half = (weight.bfloat16(), bias.bfloat16())
-        if row["name"].endswith("forward"):
+        weight, bias = (normal(shape[1]).requires_grad_() for _ in range(2))
+        if name.endswith("forward"):
             with torch.no_grad():
-                return {"torch": microseconds(sets, lambda i: F.layer_norm(x[i], shape[1:], *half))}
-        outs = [F.layer_norm(x[i], shape[1:], *(h.detach().requires_grad_() for h in half)) for i in range(sets)]
-        return {"torch": microseconds(
-            sets, lambda i: torch.autograd.grad(outs[i], x[i], dy[i], retain_graph=True)[0].add_(dy[i]))}
-    if row["name"] == "adamw":
-        parameters = [torch.randn(row["parameters"] // 200, device=DEVICE, requires_grad=True) for _ in range(200)]
+                return {"torch": microseconds(sets, lambda i: F.layer_norm(x[i], shape[1:], weight, bias))}
+        outs = [F.layer_norm(x[i], shape[1:], weight, bias) for i in range(sets)]
+        gradients = lambda i: torch.autograd.grad(outs[i], (x[i], weight, bias), dy[i], retain_graph=True)
+        return {"torch": microseconds(sets, lambda i: gradients(i)[0].add_(dy[i]))}  # and the residual's gradient
+    if name == "adamw":
+        parameters = [torch.randn(sizes["parameters"] // 200, device=DEVICE, requires_grad=True) for _ in range(200)]
         for p in parameters:
             p.grad = torch.randn_like(p)
         optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
         return {"torch": microseconds(1, lambda i: optimizer.step())}
-    if row["name"] in ("add", "cast"):
-        sets = sets_beyond_cache(2 * row["count"])
-        a, b = ([normal(row["count"]) for _ in range(sets)] for _ in range(2))
-        return {"torch": microseconds(sets, lambda i: a[i] + b[i] if row["name"] == "add" else a[i].float())}
-    if row["name"] == "cross entropy":
-        logits = torch.randn(row["batch"], row["classes"], device=DEVICE, requires_grad=True)
-        targets = torch.rand(row["batch"], row["classes"], device=DEVICE)
+    if name in ("add", "cast"):
+        sets = sets_beyond_cache(2 * sizes["count"])
+        a, b = ([normal(sizes["count"]) for _ in range(sets)] for _ in range(2))
+        return {"torch": microseconds(sets, lambda i: a[i] + b[i] if name == "add" else a[i].float())}
+    if name == "cross entropy":
+        logits = torch.randn(sizes["batch"], sizes["classes"], device=DEVICE, requires_grad=True)
+        targets = torch.rand(sizes["batch"], sizes["classes"], device=DEVICE)
         return {"torch": microseconds(1, lambda i: torch.autograd.grad(
             F.cross_entropy(logits, targets, label_smoothing=0.1), logits))}
+    if name == "pixels":
+        return {"torch": microseconds(1, pixels(sizes["pictures"], sizes["side"]))}
     return {}
 
 
-def main(*paths):
-    *ours, result = paths
+def pixels(pictures, side):
+    """Resize, crop in the middle, normalise; ours mirrors every other picture as well."""
+    height, short = side * 3 // 2, side * 8 // 7
+    frames = torch.zeros(pictures, 3, height, height * 4 // 3, dtype=torch.uint8, device=DEVICE)
+    resized = (short, short * 4 // 3)
+    top, left = ((extent - side) // 2 for extent in resized)
+    mean, deviation = (torch.tensor(v, device=DEVICE).view(3, 1, 1) for v in ((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)))
+
+    def run(_):
+        x = F.interpolate(frames.float(), resized, mode="bilinear", align_corners=False)
+        return ((x[:, :, top:top + side, left:left + side] - mean) / deviation).bfloat16()
+
+    return run
+
+
+SUITES = {"self": attention, "cross": attention, "memory": memory}
+
+
+def best_rows(paths):
+    """The device, and the better time of each measurement."""
     device, rows = None, {}
-    for path in ours:
+    for path in paths:
         for line in open(path):
             row = json.loads(line)
             if "device" in row:
                 device = row
                 continue
-            key = json.dumps({k: v for k, v in row.items() if isinstance(v, (str, int))})
+            key = json.dumps([row["suite"], row["name"], row["dtype"], row["sizes"]])
             if key not in rows or row["microseconds"] < rows[key]["microseconds"]:
                 rows[key] = row
+    return device, list(rows.values())
+
+
+def main(*paths):
+    *ours, result = paths
+    device, rows = best_rows(ours)
     torch.manual_seed(0)
-    for row in rows.values():
-        suite = attention if row["suite"] in ("self", "cross") else memory if row["suite"] == "memory" else matmul
-        row.update(suite(row))
+    print(f"{'':60} {'ours us':>9} {'expected':>9} {'torch us':>9} {'ratio':>7}")
+    for row in rows:
+        row.update(SUITES.get(row["suite"], matmul)(row))
+        label = f"{row['suite']} {row['name']} {' '.join(map(str, row['sizes'].values()))}"
+        line = f"{label:60} {row['microseconds']:9.1f} {row['predicted']:9.1f}"
         if "torch" in row:
             row["ratio"] = round(row["torch"] / row["microseconds"], 3)
-        print(json.dumps(row), flush=True)
+            line += f" {row['torch']:9.1f} {row['ratio']:7.2f} {row.get('backend', '')}"
+        print(line, flush=True)
         torch.cuda.empty_cache()
-    document = {"device": device, "torch": torch.__version__, "rows": list(rows.values())}
-    with open(result, "w") as file:
-        json.dump(document, file, indent=1)
+        with open(result + ".part", "w") as file:
+            json.dump({"device": device, "torch": torch.__version__, "rows": rows}, file, indent=1)
+        os.replace(result + ".part", result)
 
 
 main(*sys.argv[1:])

@@ -170,6 +170,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->maxThreadsPerBlock = kThreadsPerBlock;
   properties->maxThreadsPerMultiProcessor = kThreadsPerMultiprocessor;
   properties->warpSize = 32;
+  properties->l2CacheSize = kCacheBytes;
   return cudaSuccess;
 }
 
@@ -205,6 +206,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       return cudaSuccess;
     case cudaDevAttrWarpSize:
       *value = 32;
+      return cudaSuccess;
+    case cudaDevAttrL2CacheSize:
+      *value = kCacheBytes;
       return cudaSuccess;
     case cudaDevAttrCooperativeLaunch:
       *value = 1;

@@ -13,8 +13,9 @@ inline constexpr size_t kSharedDefaultLimit = 48 << 10;  // per block, unless th
 inline constexpr size_t kSharedLimit = 227 << 10;        // per block
 inline constexpr size_t kSharedPerMultiprocessor = 228 << 10;
 inline constexpr size_t kSharedReserved =
-    1 << 10;                             // of each block, by the system; shared addresses start behind it
-inline constexpr int kClusterLimit = 8;  // portable
+    1 << 10;  // of each block, by the system; shared addresses start behind it
+inline constexpr int kCacheBytes = 256 << 10;  // of the second level, whatever reads it
+inline constexpr int kClusterLimit = 8;        // portable
 
 // How many blocks one multiprocessor holds (registers are not modelled).
 inline int blocks_per_multiprocessor(int threads, size_t shared_bytes) {
