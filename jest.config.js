@@ -26,7 +26,11 @@ module.exports = {
         '<rootDir>/test/native/device.test.ts',
         '<rootDir>/test/engine/{device_training,recorded_steps}.test.ts',
       ],
-      testPathIgnorePatterns: ['instruction_sets', 'thread_count'], // of the CPU
+      testPathIgnorePatterns: [
+        'instruction_sets', // of the CPU, as is the next
+        'thread_count',
+        ...(process.env.TEST_GPU === '1' ? ['/test/cuda/'] : []), // of programs for the emulated device
+      ],
       setupFiles: ['<rootDir>/test/support/cuda_device.ts'],
       setupFilesAfterEnv: [...shared.setupFilesAfterEnv, '<rootDir>/test/support/expect_cuda.ts'],
     },

@@ -114,7 +114,11 @@ const slugOf = (device) =>
   `${device.toLowerCase().replace(/[^a-z0-9]+/g, '-')}-${new Date().toISOString().slice(0, 10)}`;
 
 function cudaModel() {
-  const rows = cudaCases.map((args) => {
+  const { device } = lastLine(
+    execFileSync(join(root, 'build/gpu/cuda_bench'), ['device'], { encoding: 'utf8' }),
+  );
+  const rows = [];
+  for (const args of cudaCases) {
     const row = { ours: ours([...args, 'cuda']) };
     if (values.peers) {
       row.torch = peer(args, { DEVICE: 'cuda' });
@@ -126,12 +130,9 @@ function cudaModel() {
       row.memory = ratio(row.ours.peakDeviceMb, row.torch.peak_device_mb);
     }
     console.log(JSON.stringify(row));
-    return row;
-  });
-  const { device } = lastLine(
-    execFileSync(join(root, 'build/gpu/cuda_bench'), ['none'], { encoding: 'utf8' }),
-  );
-  console.log(saveResult(`${slugOf(device)}-model`, { device, rows }));
+    rows.push(row);
+    saveResult(`${slugOf(device)}-model`, { device, rows }); // each time: a time limit may end this
+  }
 }
 
 function parity() {

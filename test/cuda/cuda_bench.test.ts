@@ -77,6 +77,8 @@ test('without a device, and with arguments it does not know, it says so', () => 
   const hidden = bench(['--tiny'], { CUDA_VISIBLE_DEVICES: '' });
   expect(hidden).toMatchObject({ status: 3, lines: [] });
   expect(hidden.stderr).toMatch(/^cuda_bench: the NVIDIA driver sees no device.*\n$/);
+  const device = bench(['device']);
+  expect(device).toMatchObject({ status: 0, lines: [expect.stringContaining('"emulated device"')] });
   const wrong = bench(['--tiny', 'matmull']);
   expect(wrong).toMatchObject({ status: 2, lines: [] });
   expect(wrong.stderr).toContain("not 'matmull'");
