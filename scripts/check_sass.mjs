@@ -1,0 +1,130 @@
+// Reads the machine code of the kernels that cuda/build.cmake compiled and fails where it is not what the sources count
+// on: local memory; global memory touched before the wait for the grid in front; warpgroup products that are not issued
+// as one group, or have something other than addresses between them; a product, copy or store of another kind than planned.
+// Prints what it counted. Needs cuobjdump and nvdisasm, of the CUDA toolkit or of a Python package that ships them.
+//
+//   node scripts/check_sass.mjs [folder of objects, default build/cuda]
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const folder = process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '../build/cuda');
+
+/** What kernels must have, by architecture, source file and name: instructions, with the modifiers that matter. */
+const planned = {
+  sm_90a: [
+    [
+      /gemm_sm90_/,
+      ['HGMMA', 'UTMALDG.3D', 'UTMALDG.3D.MULTICAST', 'UTMASTG.3D', 'SYNCS', 'WARPGROUP.DEPBAR.LE'],
+    ],
+    [/gemm_sm90_/, ['USETMAXREG.DEALLOC', 'USETMAXREG.TRY_ALLOC', 'FENCE.VIEW.ASYNC.S', 'UTMACMDFLUSH']],
+    [/gemm_sm90_weight/, ['UTMAREDG.3D.ADD']],
+    [/gemm_sm90_(forward|input|transposed)/, ['STSM']],
+  ],
+  sm_80: [
+    [/gemm_sm80_(bf|f)loat16/, ['HMMA.16816.F32', 'LDSM.16.M', 'LDGSTS.E.BYPASS']],
+    [
+      /attention_tensor_core\S* \S*attention_(for|back)ward_kernel/,
+      ['HMMA.16816.F32', 'LDSM.16.M88.4', 'LDSM.16.MT88.4'],
+    ],
+  ],
+};
+const touchesMemory = /^(LDG|STG|LD\.|ST\.|ATOM|RED\b|RED\.|LDGSTS|UTMALDG|UTMASTG|UTMAREDG)/;
+const addressing = /^(NOP|R2UR|S2UR|UMOV|ULOP3|UIADD3|USHF|ULEA|USEL|UIMAD|WARPSYNC)/;
+
+function run(tool, args, cwd) {
+  const { status, stdout, error } = spawnSync(tool, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 28 });
+  if (error?.code === 'ENOENT') throw new Error(`${tool} is not on PATH`);
+  if (status !== 0) throw new Error(`${tool} ${args.join(' ')} failed with status ${status}`);
+  return stdout;
+}
+
+function* objects(path) {
+  for (const name of readdirSync(path)) {
+    const entry = join(path, name);
+    if (statSync(entry).isDirectory()) yield* objects(entry);
+    else if (name.endsWith('.cu.o')) yield entry;
+  }
+}
+
+/** Kernels with their instructions, predicates taken off: `{name, code: [[mnemonic, operands]]}`. */
+function kernels(sass) {
+  return sass
+    .split('\n.text.')
+    .slice(1)
+    .map((section) => ({
+      name: section.slice(0, section.indexOf(':')),
+      code: [...section.matchAll(/\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;\n]*)/g)].map(
+        ([, mnemonic, operands]) => [mnemonic, operands],
+      ),
+    }))
+    .filter(({ code }) => code.some(([mnemonic]) => !/^(NOP|EXIT|BRA|LDC|MOV)/.test(mnemonic)));
+}
+
+/** What is wrong with one kernel. */
+function problems({ name, code }, architecture, source) {
+  const found = [];
+  const has = (start) => code.some(([mnemonic]) => mnemonic.startsWith(start));
+  if (has('LDL') || has('STL')) found.push('uses local memory');
+  for (const [which, instructions] of planned[architecture] ?? []) {
+    if (!which.test(`${source} ${name}`)) continue;
+    for (const instruction of instructions) if (!has(instruction)) found.push(`has no ${instruction}`);
+  }
+  if (architecture !== 'sm_90a') return found;
+  const wait = code.findIndex(([mnemonic]) => mnemonic === 'ACQBULK');
+  const first = code.findIndex(([mnemonic]) => touchesMemory.test(mnemonic));
+  if (wait < 0) found.push('does not wait for the grid in front');
+  else if (first >= 0 && first < wait)
+    found.push(`has ${code[first][0]} before it waits for the grid in front`);
+  // From one product to the last of its group, which alone signals the scoreboard.
+  let open = false;
+  for (const [mnemonic, operands] of code) {
+    if (mnemonic.startsWith('HGMMA')) open = !operands.includes('gsb0');
+    else if (open && !addressing.test(mnemonic)) found.push(`has ${mnemonic} between products of a group`);
+  }
+  if (open) found.push('has products whose group never ends');
+  return found;
+}
+
+function main() {
+  const scratch = mkdtempSync(join(tmpdir(), 'sass-'));
+  const failures = [];
+  const counts = new Map();
+  let total = 0;
+  try {
+    for (const object of [...objects(folder)].sort()) {
+      const source = relative(folder, object).replace(/\.o$/, '');
+      run('cuobjdump', ['-xelf', 'all', object], scratch);
+      for (const cubin of readdirSync(scratch)) {
+        const architecture = /\.(sm_\w+)\.cubin$/.exec(cubin)[1];
+        for (const kernel of kernels(run('nvdisasm', ['-c', cubin], scratch))) {
+          total += 1;
+          for (const problem of new Set(problems(kernel, architecture, source))) {
+            failures.push(`${source} ${architecture} ${kernel.name}: ${problem}`);
+          }
+          for (const [mnemonic] of kernel.code) {
+            if (!/^(HGMMA|HMMA|UTMA|LDSM|STSM|LDGSTS|ACQBULK|PREEXIT)/.test(mnemonic)) continue;
+            const key = `${architecture} ${mnemonic.split('.').slice(0, 2).join('.')}`;
+            counts.set(key, (counts.get(key) ?? 0) + 1);
+          }
+        }
+        rmSync(join(scratch, cubin));
+      }
+    }
+  } finally {
+    rmSync(scratch, { recursive: true });
+  }
+  for (const [key, count] of [...counts].sort()) console.log(`${String(count).padStart(7)} ${key}`);
+  console.log(`${total} kernels, ${failures.length} problems`);
+  for (const failure of failures) console.error(failure);
+  return total > 0 && failures.length === 0 ? 0 : 1;
+}
+
+try {
+  process.exit(main());
+} catch (error) {
+  console.error(`check_sass: ${error.message}`);
+  process.exit(1);
+}
