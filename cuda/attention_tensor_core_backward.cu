@@ -80,7 +80,7 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
     if (query < a.queries && chunk * 8 < a.head_size) {
       T* target = static_cast<T*>(args.dq) + step.sequence(a) * a.q_batch + query * a.q_row +
                   step.head(a) * a.head_size + chunk * 8;
-      *reinterpret_cast<uint4*>(target) = {words[0], words[1], words[2], words[3]};
+      store_vector(reinterpret_cast<uint4*>(target), uint4{words[0], words[1], words[2], words[3]});
     }
   }
 }
@@ -94,7 +94,7 @@ __device__ __forceinline__ void clear_idle_rows(const AttentionBackwardArgs& arg
   T* base = static_cast<T*>(args.dq) + step.sequence(a) * a.q_batch + step.head(a) * a.head_size;
   for (int i = static_cast<int>(threadIdx.x); i < chunks; i += static_cast<int>(blockDim.x)) {
     const int64_t row = a.queries + i / head_chunks;
-    *reinterpret_cast<uint4*>(base + row * a.q_row + i % head_chunks * 8) = {0, 0, 0, 0};
+    store_vector(reinterpret_cast<uint4*>(base + row * a.q_row + i % head_chunks * 8), uint4{0, 0, 0, 0});
   }
 }
 

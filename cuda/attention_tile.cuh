@@ -129,8 +129,8 @@ __device__ __forceinline__ void store_result(T* target, int64_t stride, int rows
       transpose_quad(words);
       const int chunk = first + lane % 4;
       if (row < rows && chunk < head_chunks) {
-        *reinterpret_cast<uint4*>(target + row * stride + chunk * 8) = {words[0], words[1], words[2],
-                                                                        words[3]};
+        store_vector(reinterpret_cast<uint4*>(target + row * stride + chunk * 8),
+                     uint4{words[0], words[1], words[2], words[3]});
       }
     }
   }

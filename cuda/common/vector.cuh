@@ -120,7 +120,8 @@ __device__ __forceinline__ void store_packed(T* pointer, const Packed<T, width>&
   } else {
     using Word = typename Packed<T, width>::Word;
 #pragma unroll
-    for (int i = 0; i < Packed<T, width>::kWords; ++i) reinterpret_cast<Word*>(pointer)[i] = packed.words[i];
+    for (int i = 0; i < Packed<T, width>::kWords; ++i)
+      store_vector(reinterpret_cast<Word*>(pointer) + i, packed.words[i]);
   }
 }
 

@@ -153,6 +153,12 @@ __device__ __forceinline__ void store_streaming(V* pointer, V value) {
   __stcs(pointer, value);
 }
 
+// One store of 4, 8 or 16 bytes. A plain assignment of a vector in global memory may become four stores.
+template <class V>
+__device__ __forceinline__ void store_vector(V* pointer, V value) {
+  __stwb(pointer, value);
+}
+
 // Flags and counters in global memory through which blocks wait for each other. A block may wait only when
 // all blocks are resident: a grid no larger than resident_clusters().
 __device__ __forceinline__ int load_acquire(const int* pointer) {

@@ -1,6 +1,6 @@
 // Every barrier of the row and elementwise kernels, their wait for the grid in front, and the last thread and
-// block of every launch, is needed: without it the results change or the device reports. (Matrix products and attention have such tests beside
-// their own.)
+// block of every launch, is needed: without it the results change or the device reports. (Matrix products and
+// attention have such tests beside their own.)
 #ifdef CUDA_EMULATION
 #include "check.h"
 #include "mutation.h"

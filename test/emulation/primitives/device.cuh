@@ -158,6 +158,11 @@ inline void store_streaming(V* pointer, V value) {
   *pointer = value;
 }
 
+template <class V>
+inline void store_vector(V* pointer, V value) {
+  *pointer = value;
+}
+
 // Grids run on one thread of the host, so that plain accesses are atomic. Each look at a flag lets others
 // run.
 inline int load_acquire(const int* pointer, Site site = here()) {
