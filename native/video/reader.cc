@@ -19,11 +19,6 @@ bool reorders(const AVCodecContext& codec) {
   return codec.codec_id == AV_CODEC_ID_H264 || codec.codec_id == AV_CODEC_ID_HEVC;
 }
 
-// The decoder has filled in what it could not decode.
-bool is_damaged(const AVFrame& frame) {
-  return frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0;
-}
-
 }  // namespace
 
 Reader::Reader(const Source& source, const Options& options, const Stop& stop)
@@ -166,7 +161,7 @@ void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
   packet_->dts = AV_NOPTS_VALUE;
   // What is neither wanted nor referred to need not be decoded at all. (What comes after all that is wanted
   // may be what the next call wants.)
-  const bool needed = !reorders(*codec_) || wanted.empty() || frame > wanted.back() ||
+  const bool needed = !reorders(*codec_) || decodes_all_ || wanted.empty() || frame > wanted.back() ||
                       std::binary_search(wanted.begin(), wanted.end(), frame);
   codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   // A damaged packet gives no picture, which is noticed where the picture is wanted. An empty one would mean
@@ -174,15 +169,6 @@ void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
   const int result = packet_->size > 0 ? avcodec_send_packet(codec_, packet_) : 0;
   if (result == AVERROR_INVALIDDATA) note_damage(number, true);
   av_packet_unref(packet_);
-}
-
-// After a start in the middle pictures may lack references for that alone: then only what is `certain`, an
-// error in the bitstream, counts, and not what is shown before the start.
-void Reader::note_damage(int32_t packet, bool certain) {
-  if (packet < 0 || packet >= index_.packet_count()) return;
-  const int32_t frame = index_.packet(packet).rank;
-  if (frame < 0 || frame < index_.packet(run_start_).rank) return;
-  if (certain || run_start_ == 0) passed_damage_.insert(frame);
 }
 
 // Decodes up to the next picture, left in frame_. Returns the number of its packet, or -1 at the end.
@@ -194,7 +180,7 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
       const int64_t number = frame_->pts;
       if (number < 0 || number >= index_.packet_count()) continue;
       constexpr int kBitstream = FF_DECODE_ERROR_INVALID_BITSTREAM | FF_DECODE_ERROR_DECODE_SLICES;
-      if (is_damaged(*frame_))
+      if (is_damaged())
         note_damage(static_cast<int32_t>(number), (frame_->decode_error_flags & kBitstream) != 0);
       return static_cast<int32_t>(number);
     } else if (result == AVERROR(EAGAIN) && !draining_) {
@@ -213,7 +199,8 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
 // anyway, it need not decode that.
 void Reader::plan_drain(int32_t target, const std::vector<int32_t>& wanted) {
   const auto next = std::upper_bound(wanted.begin(), wanted.end(), target);
-  drain_after_ = reorders(*codec_) && next != wanted.end() ? index_.last_packet_of(target) : -1;
+  drain_after_ =
+      reorders(*codec_) && !decodes_all_ && next != wanted.end() ? index_.last_packet_of(target) : -1;
   resume_at_ = next == wanted.end() ? -1 : index_.start_for(*next);
 }
 
@@ -227,9 +214,16 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
   plan_drain(target, wanted);
   for (int attempt = 0;;) {
     const int32_t number = next_picture(wanted, stop);
+    if (!decodes_all_ && !passed_damage_.empty()) {
+      // What a decoder makes up depends on what it decoded before: from here on everything, as FFmpeg does.
+      decodes_all_ = true;
+      drain_after_ = -1;
+      start_at(run_start_, stop);
+      continue;
+    }
     last_frame_ = number < 0 ? info_.frame_count : std::max(last_frame_, index_.packet(number).rank);
     const bool found = number >= 0 && index_.packet(number).rank == target;
-    if (found && !is_damaged(*frame_)) return;
+    if (found && !is_damaged()) return;
     if (last_frame_ < target) continue;
     // The decoder went past it or had to make up parts of it. It may have needed an earlier start; only what
     // fails from the beginning is damaged.
@@ -240,62 +234,6 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
     }
     drain_after_ = -1;
     start_at(attempt++ == 0 ? index_.key_before(run_start_) : 0, stop);
-  }
-}
-
-// Decodes from the first packet up to a sound frame after `target`, and notes which frames are sound.
-void Reader::survey(int32_t target, const Stop& stop) {
-  if (target < surveyed_) return;
-  sound_.assign(static_cast<size_t>(info_.frame_count), false);
-  drain_after_ = -1;
-  start_at(0, stop);
-  int32_t frame = -1;
-  for (int32_t number; (number = next_picture({}, stop)) >= 0;) {
-    frame = index_.packet(number).rank;
-    if (frame < 0 || is_damaged(*frame_)) continue;
-    sound_[static_cast<size_t>(frame)] = true;
-    if (frame > target) break;
-  }
-  surveyed_ = frame > target ? frame + 1 : info_.frame_count;
-}
-
-// -1 when all frames are damaged. `survey(target)` comes first.
-int32_t Reader::nearest_sound(int32_t target) const {
-  for (int32_t distance = 1; distance < info_.frame_count; ++distance) {
-    for (const int32_t frame : {target - distance, target + distance}) {
-      if (frame >= 0 && frame < surveyed_ && sound_[static_cast<size_t>(frame)]) return frame;
-    }
-  }
-  return -1;
-}
-
-// Leaves the picture for `target` in frame_, as `on_error` says, and returns the number of its frame; -1 when
-// it is left out.
-int32_t Reader::picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error,
-                            const Stop& stop) {
-  const auto forget = [this] { next_packet_ = last_frame_ = -1; };  // start anew next time
-  try {
-    const bool damaged = target < surveyed_ && !sound_[static_cast<size_t>(target)];
-    if (!damaged || on_error == OnError::kError) {
-      try {
-        decode_until(target, wanted, stop);
-        return target;
-      } catch (const Error& error) {
-        if (on_error == OnError::kError || error.code() != "ERR_VIDEO_DECODE") throw;
-      }
-    }
-    forget();
-    survey(target, stop);
-    forget();
-    if (on_error == OnError::kSkip) return -1;
-    const int32_t nearest = nearest_sound(target);
-    CHECK(nearest >= 0, "ERR_VIDEO_DECODE", name(), ": none of its ", info_.frame_count,
-          " frames can be decoded");
-    decode_until(nearest, {nearest}, stop);
-    return nearest;
-  } catch (...) {
-    forget();
-    throw;
   }
 }
 

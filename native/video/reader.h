@@ -76,6 +76,7 @@ class Reader {
   int32_t picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error, const Stop& stop);
   void survey(int32_t target, const Stop& stop);
   int32_t nearest_sound(int32_t target) const;
+  bool is_damaged() const;
   void note_damage(int32_t packet, bool certain);
 
   Options options_;
@@ -99,6 +100,7 @@ class Reader {
   bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
 
   std::set<int32_t> passed_damage_;
+  bool decodes_all_ = false;  // nothing is left out any more, since damage was met
 
   // What `survey` found: which of the first `surveyed_` frames can be decoded.
   std::vector<bool> sound_;

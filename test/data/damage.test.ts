@@ -22,6 +22,21 @@ test('damage on the way to other frames is told, and what is decoded without it 
   await expect(video.get(16)).rejects.toMatchObject({ code: 'ERR_VIDEO_DECODE' });
 });
 
+// A decoder that leaves pictures out makes up other ones in the place of damaged ones.
+test('pictures around damage are the same, whatever else is asked for', async () => {
+  const bytes = Uint8Array.from(sound).fill(0x55, 2755, 2763); // inside frame 35
+  const options = { onError: 'skip' } as const;
+  using whole = await VideoReader.open(bytes, options);
+  const inOrder: Uint8Array[] = [];
+  for (let frame = 0; frame < whole.length; frame++) inOrder.push(await whole.getBatch([frame]));
+  expect(inOrder.flatMap((picture, frame) => (picture.length === 0 ? [frame] : []))).toEqual([35]);
+  for (let frame = whole.length - 1; frame >= 0; frame--) {
+    using alone = await VideoReader.open(bytes, options);
+    const same = Buffer.compare(await alone.getBatch([frame]), inOrder[frame]!);
+    expect({ frame, same }).toEqual({ frame, same: 0 });
+  }
+});
+
 test.each([
   'h264_b_frames.mp4',
   'h264_open_gop.mkv',
