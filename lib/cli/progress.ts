@@ -12,7 +12,8 @@ export function progressListener(): Listener & { stop(): void } {
     const lines = logLines(event);
     if (lines.length > 0) bar?.clear();
     for (const line of lines) {
-      if (event.kind === 'failure' || (event.kind === 'message' && event.warning)) note(line);
+      if (event.kind === 'failure' || event.kind === 'damage' || (event.kind === 'message' && event.warning))
+        note(line);
       else print(line);
     }
     if (event.kind === 'train')

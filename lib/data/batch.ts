@@ -3,7 +3,7 @@ import type { DeviceType } from '../native/load';
 import type { Tensor } from '../tensor/tensor';
 import { type BatchPixels, NormalizedPixels } from './batch_pixels';
 
-/** A sample that could not be loaded. */
+/** A sample that could not be loaded, or was, from a video with damaged frames. */
 export interface SampleFailure {
   epoch: number;
   /** Index in the data set. */
@@ -12,7 +12,7 @@ export interface SampleFailure {
   path: string;
   /** Line of the list, as `train.txt:17`. */
   where: string;
-  /** Stable error code, such as ERR_VIDEO_DECODE. */
+  /** Stable error code, such as ERR_VIDEO_DECODE; VIDEO_DAMAGED when the sample was loaded. */
   code: string;
   reason: string;
 }
@@ -38,6 +38,11 @@ export class Batch {
     readonly targets: Float32Array | undefined,
     /** The samples that failed while this batch was made. */
     readonly failed: readonly SampleFailure[],
+    /**
+     * Samples of the batch whose frames could be decoded but may show traces of damaged ones before them. They are used
+     * under every rule for bad videos: nothing that was asked for is missing.
+     */
+    readonly damaged: readonly SampleFailure[],
   ) {}
 
   /** How long the consumer waited for this batch; set when it is handed over. */

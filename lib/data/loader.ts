@@ -65,10 +65,13 @@ export interface LoaderOptions {
 export class VideoLoader {
   /** Number of batches in an epoch, the same on every rank in training. */
   readonly batchesPerEpoch: number;
-  /** Every sample that failed so far, over all epochs. */
-  readonly failures: SampleFailure[] = [];
-  /** Sums over all epochs: batches and samples handed over, seconds the consumer waited for them. */
-  readonly counters = { batches: 0, samples: 0, waitSeconds: 0 };
+  /**
+   * Sums over all epochs: batches and samples handed over, seconds the consumer waited for them, and how often a sample
+   * failed or came from a video with damaged frames.
+   */
+  readonly counters = { batches: 0, samples: 0, waitSeconds: 0, failed: 0, damaged: 0 };
+
+  private readonly failuresByIndex = new Map<number, SampleFailure>();
 
   private readonly addon: VideoAddon;
   private readonly samples: SampleLoader;
@@ -109,6 +112,11 @@ export class VideoLoader {
     const sampleSize = planner.shape.reduce((a, b) => a * b, 1);
     this.ring = new BufferRing(batchSize * sampleSize, this.prefetch + 1);
     this.limiter = new Limiter(options.openVideos ?? 2 * availableParallelism());
+  }
+
+  /** Every video that failed so far, once, as it last did. */
+  get failures(): SampleFailure[] {
+    return [...this.failuresByIndex.values()];
   }
 
   /** The batches of one epoch in order, from `startBatch` on. Leaving the loop early stops the work under way. */
@@ -215,12 +223,15 @@ export class VideoLoader {
       Int32Array.from(indices),
       targets,
       rows.flatMap((row) => row.failed),
+      rows.flatMap((row) => row.damage ?? []),
     );
   }
 
   private count(batch: Batch, waitSeconds: number): void {
     batch.waitSeconds = waitSeconds;
-    this.failures.push(...batch.failed);
+    for (const failure of batch.failed) this.failuresByIndex.set(failure.index, failure);
+    this.counters.failed += batch.failed.length;
+    this.counters.damaged += batch.damaged.length;
     this.counters.batches++;
     this.counters.samples += batch.labels.length;
     this.counters.waitSeconds += waitSeconds;

@@ -2,6 +2,7 @@ import { CodedError } from '../base/error';
 import type { CancelToken, VideoAddon } from '../native/video';
 import type { SampleFailure } from './batch';
 import type { SampleRead } from './batch_pixels';
+import { describeDamage, VIDEO_DAMAGED } from './damage_warning';
 import type { Planner } from './plan';
 import { sampleRandom } from './random';
 import type { VideoDataset } from './video_dataset';
@@ -14,6 +15,8 @@ export interface LoadedRow {
   /** Index of the sample that filled the row, or undefined when the row stays empty. */
   index: number | undefined;
   failed: SampleFailure[];
+  /** Set when the sample may show traces of damaged frames. */
+  damage?: SampleFailure;
 }
 
 /** `substitute` gives up after this many videos in a row, which more likely means a wrong folder than bad luck. */
@@ -55,8 +58,10 @@ export class SampleLoader {
     for (let attempt = 0; attempt < attempts; attempt++) {
       const candidate = (index + attempt) % dataset.length;
       try {
-        await this.read(candidate, index, epoch, read, cancel);
-        return { index: candidate, failed };
+        const reason = await this.read(candidate, index, epoch, read, cancel);
+        const damage =
+          reason === undefined ? undefined : this.record(candidate, epoch, VIDEO_DAMAGED, reason);
+        return { index: candidate, failed, damage };
       } catch (error) {
         const failure = this.describe(candidate, epoch, error);
         if (!failure) throw error;
@@ -68,18 +73,20 @@ export class SampleLoader {
     return { index: undefined, failed };
   }
 
+  /** @returns what is known of damage to the video */
   private async read(
     candidate: number,
     index: number,
     epoch: number,
     read: (sample: SampleRead) => Promise<void>,
     cancel: CancelToken,
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const { addon, dataset, planner, seed, deadlineMs } = this.options;
     const video = await addon.openVideo(dataset.at(candidate).source, { deadlineMs }, cancel);
     try {
       const plan = planner.plan(addon.videoInfo(video), sampleRandom(seed, epoch, index));
       await read({ addon, video, plan, deadlineMs, cancel });
+      return describeDamage(video);
     } finally {
       addon.closeVideo(video);
     }
@@ -88,8 +95,12 @@ export class SampleLoader {
   private describe(index: number, epoch: number, error: unknown): SampleFailure | undefined {
     const { code, message } = error as { code?: unknown; message?: unknown };
     if (typeof code !== 'string' || !videoFaults.test(code)) return undefined;
+    return this.record(index, epoch, code, String(message));
+  }
+
+  private record(index: number, epoch: number, code: string, reason: string): SampleFailure {
     const { location, where } = this.options.dataset.at(index);
-    return { epoch, index, path: location, where, code, reason: String(message) };
+    return { epoch, index, path: location, where, code, reason };
   }
 
   private fatal({ where, path, code, reason }: SampleFailure, cause: unknown): CodedError {

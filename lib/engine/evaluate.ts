@@ -9,6 +9,7 @@ import { softmax } from '../ops/softmax';
 import { noGrad } from '../tensor/autograd';
 import { keep, scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
+import { reportBadSamples } from './bad_samples';
 import type { Listener } from './events';
 
 /** What a model said about one video. */
@@ -33,6 +34,8 @@ export interface Evaluation {
   /** One for each video that could be read, in the order of the list. */
   predictions: Prediction[];
   failures: SampleFailure[];
+  /** Videos among the predictions that may have shown traces of damaged frames. */
+  damaged: SampleFailure[];
 }
 
 export interface EvaluateOptions {
@@ -55,10 +58,12 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { task, loader, printFrequency, emit } = options;
   const predictions: Prediction[] = [];
   const failures: SampleFailure[] = [];
+  const damaged: SampleFailure[] = [];
   let hits = 0;
   for await (const batch of loader.epoch(0)) {
-    for (const failure of batch.failed) emit({ ...failure, kind: 'failure' });
+    reportBadSamples(batch, emit);
     failures.push(...batch.failed);
+    damaged.push(...batch.damaged);
     for (const prediction of await classifyBatch(batch, options)) {
       predictions.push(prediction);
       if (prediction.rank === 0) hits++;
@@ -84,6 +89,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     top5: percent(predictions.filter(({ rank }) => rank < bound).length, predictions.length),
     predictions,
     failures,
+    damaged,
   };
 }
 

@@ -60,6 +60,9 @@ export interface EpochEnd {
   epoch: number;
   seconds: number;
   loss: number;
+  /** Samples of the epoch that could not be loaded, and those from videos with damaged frames. */
+  failed: number;
+  damaged: number;
 }
 
 /** A checkpoint that was written. */
@@ -74,6 +77,11 @@ export interface CheckpointSaved {
 /** A video that could not be loaded. */
 export interface FailedSample extends SampleFailure {
   kind: 'failure';
+}
+
+/** A video that was loaded, but may show traces of damaged frames. */
+export interface DamagedSample extends SampleFailure {
+  kind: 'damage';
 }
 
 /** Something to tell the user. */
@@ -91,6 +99,7 @@ export type EngineEvent =
   | EpochEnd
   | CheckpointSaved
   | FailedSample
+  | DamagedSample
   | Message;
 
 export type Listener = (event: EngineEvent) => void;
@@ -105,10 +114,11 @@ export function logLines(event: EngineEvent): string[] {
     case 'accuracy':
       return accuracyLines(event);
     case 'epoch':
-      return [`EPOCH ${event.epoch} training takes ${formatDuration(event.seconds)}`];
+      return epochLines(event);
     case 'checkpoint':
       return [`${event.path} saved !!!`];
     case 'failure':
+    case 'damage':
       return [`warning ${event.code}: ${event.where}: ${event.path}: ${event.reason}`];
     case 'message':
       return [event.warning ? `warning: ${event.text}` : event.text];
@@ -125,6 +135,15 @@ function trainLine(event: TrainStep): string {
     `mem ${(event.memory / 2 ** 20).toFixed(0)}MB`,
     `data ${(100 * event.dataShare).toFixed(1)}%`,
   ].join('\t');
+}
+
+function epochLines({ epoch, seconds, failed, damaged }: EpochEnd): string[] {
+  const lines = [`EPOCH ${epoch} training takes ${formatDuration(seconds)}`];
+  if (failed + damaged === 0) return lines;
+  return [
+    ...lines,
+    `EPOCH ${epoch} samples that could not be loaded: ${failed}, with damaged frames: ${damaged}`,
+  ];
 }
 
 function accuracyLines({ top1, top5, videos, failed, best }: TestEnd): string[] {

@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
+import type { SampleFailure } from '../data/batch';
 import type { VideoDataset } from '../data/video_dataset';
 import { writeAtomically } from '../io';
 import type { Evaluation, Prediction } from './evaluate';
 import type { EngineEvent, TestEnd, TrainStep } from './events';
 import { frameStrip } from './frame_strip';
 import { confusionMatrix, escapeHtml, lineChart } from './report_charts';
+import { classResults } from './results';
 import { RUN_BEGINS } from './run_log';
 
 /** What a report shows. */
@@ -26,8 +28,8 @@ const shownConfusions = 40;
 const shownClips = 12;
 
 /**
- * Writes a page that needs nothing else: curves of loss, learning rate and accuracy, confusions, the most confident
- * mistakes and hits as strips of the frames that the model saw.
+ * Writes a page that needs nothing else: curves of loss, learning rate and accuracy, the accuracy of each class, confusions,
+ * the most confident mistakes and hits as strips of the frames that the model saw, and bad videos.
  *
  * @throws ERR_FILE_WRITE, ERR_ABORTED
  */
@@ -39,10 +41,12 @@ export async function writeReport(path: string, data: ReportData, signal?: Abort
   const sections = [
     facts(data.facts),
     curves(data.events),
+    perClass(data),
     confusions(data),
     await clips('Most confident mistakes', mistakes, data),
     await clips('Recognised', hits, data),
-    failures(data.evaluation),
+    badVideos('Videos that could not be read', data.evaluation.failures),
+    badVideos('Videos with damaged frames', data.evaluation.damaged),
   ];
   const page = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(data.title)}</title><style>${style}</style></head>
@@ -110,6 +114,17 @@ function curves(events: readonly EngineEvent[]): string {
   ].join('\n');
 }
 
+function perClass({ classNames, evaluation }: ReportData): string {
+  const rows = classResults(evaluation.predictions, classNames)
+    .flatMap(({ accuracy, ...rest }) => (accuracy === null ? [] : { accuracy, ...rest }))
+    .sort((a, b) => a.accuracy - b.accuracy)
+    .map(
+      ({ name, videos, correct, accuracy }) =>
+        `<tr><td>${escapeHtml(name)}</td><td>${accuracy.toFixed(1)} %</td><td>${correct} of ${videos}</td></tr>`,
+    );
+  return `<h2>Accuracy of each class, lowest first</h2><div class="classes"><table class="facts">${rows.join('')}</table></div>`;
+}
+
 function confusions({ classNames, evaluation }: ReportData): string {
   const classes = classNames.length;
   const counts = new Map<number, number>();
@@ -152,13 +167,13 @@ async function clip(prediction: Prediction, { dataset, classNames }: ReportData)
   return `<figure><img alt="${escapeHtml(name)}" src="data:image/png;base64,${strip.toString('base64')}"><figcaption>${escapeHtml(name)}: <b>${escapeHtml(said)}</b>${truth}</figcaption></figure>`;
 }
 
-function failures({ failures: list }: Evaluation): string {
+function badVideos(heading: string, list: readonly SampleFailure[]): string {
   if (list.length === 0) return '';
   const rows = list.map(
     ({ where, path, reason }) =>
       `<tr><td>${escapeHtml(where)}</td><td>${escapeHtml(path)}</td><td>${escapeHtml(reason)}</td></tr>`,
   );
-  return `<h2>Videos that could not be read</h2><table class="facts">${rows.join('')}</table>`;
+  return `<h2>${heading}</h2><table class="facts">${rows.join('')}</table>`;
 }
 
 function oneOfEachClass(predictions: readonly Prediction[]): Prediction[] {
@@ -174,4 +189,5 @@ svg{width:100%;max-width:720px;height:auto;font-size:11px}svg text{fill:#5b6675}
 table{border-collapse:collapse}.facts th,.facts td{text-align:left;padding:.15em 1em .15em 0;vertical-align:top}
 .matrix{font-size:10px}.matrix th{text-align:right;font-weight:normal;padding-right:.5em;white-space:nowrap}
 .matrix td{width:12px;height:12px;min-width:11px;border:1px solid #eef1f5;text-align:center;padding:0}
+.classes{max-height:26em;overflow-y:auto;display:inline-block;padding-right:1em}
 .clips img{width:100%;image-rendering:auto;border-radius:3px}`;

@@ -4,6 +4,7 @@ import type { SampleFailure } from '../data/batch';
 import { writeText } from '../data/prepare/prepared';
 import type { VideoDataset } from '../data/video_dataset';
 import type { ViewEvaluation } from './context';
+import type { Prediction } from './evaluate';
 
 /** The file with the results in the output folder. */
 export const RESULTS_FILE = 'results.json';
@@ -28,8 +29,9 @@ export interface Protocol {
   seed: number;
   /** What happened to videos that cannot be read. */
   onError: string;
-  /** Videos judged, and videos that could not be read. */
+  /** Videos judged, of these the ones with damaged frames, and videos that could not be read. */
   videos: number;
+  damaged: number;
   failed: number;
 }
 
@@ -71,6 +73,7 @@ export interface Results {
   /** The most confident ones first, at most 100. */
   mistakes: Mistake[];
   failures: SampleFailure[];
+  damaged: SampleFailure[];
 }
 
 /** Wrong answers that are listed. */
@@ -84,18 +87,8 @@ export function resultsOf(
   evaluation: ViewEvaluation,
   checkpoint: string | null,
 ): Results {
-  const { predictions, failures, top1, top5 } = evaluation;
-  const classes = classNames.map((name, id): ClassResult => {
-    const own = predictions.filter(({ label }) => label === id);
-    const correct = own.filter(({ rank }) => rank === 0).length;
-    return {
-      id,
-      name,
-      videos: own.length,
-      correct,
-      accuracy: own.length > 0 ? (100 * correct) / own.length : null,
-    };
-  });
+  const { predictions, failures, damaged, top1, top5 } = evaluation;
+  const classes = classResults(predictions, classNames);
   const accuracies = classes.flatMap(({ accuracy }) => accuracy ?? []);
   const mistakes = predictions
     .filter(({ rank }) => rank > 0)
@@ -116,7 +109,24 @@ export function resultsOf(
     confusion: confusionOf(predictions),
     mistakes,
     failures,
+    damaged,
   };
+}
+
+/** The accuracy of each class. */
+export function classResults(
+  predictions: readonly Prediction[],
+  classNames: readonly string[],
+): ClassResult[] {
+  const counts = classNames.map(() => ({ videos: 0, correct: 0 }));
+  for (const { label, rank } of predictions) {
+    counts[label]!.videos++;
+    if (rank === 0) counts[label]!.correct++;
+  }
+  return classNames.map((name, id): ClassResult => {
+    const { videos, correct } = counts[id]!;
+    return { id, name, videos, correct, accuracy: videos > 0 ? (100 * correct) / videos : null };
+  });
 }
 
 /** Writes {@link RESULTS_FILE}. @throws ERR_FILE_WRITE */
@@ -126,7 +136,7 @@ export function writeResults(folder: string, results: Results): Promise<void> {
 
 function protocolOf(
   { DATA, MODEL, TEST }: Config,
-  { views, seed, predictions, failures }: ViewEvaluation,
+  { views, seed, predictions, failures, damaged }: ViewEvaluation,
   checkpoint: string | null,
 ): Protocol {
   return {
@@ -143,6 +153,7 @@ function protocolOf(
     seed,
     onError: DATA.ON_ERROR,
     videos: predictions.length,
+    damaged: damaged.length,
     failed: failures.length,
   };
 }

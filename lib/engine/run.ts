@@ -6,6 +6,7 @@ import { readCheckpoint, writeAtomically } from '../io';
 import { createTask, type Task } from '../models';
 import { native } from '../native/load';
 import { videoAddon } from '../native/video';
+import { oncePerVideo } from './bad_samples';
 import { newestCheckpoint } from './checkpoint';
 import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation } from './context';
 import type { Listener } from './events';
@@ -62,10 +63,10 @@ export async function run(config: Config, options: RunOptions = {}): Promise<Run
   try {
     task = await createTask(config, classNames, { signal: options.signal });
     const loaded = { config, task, validation, checkpoint, signal: options.signal };
-    const emit: Listener = (event) => {
+    const emit = oncePerVideo((event) => {
       log?.(event);
       options.listener?.(event);
-    };
+    });
     const work = training
       ? await train({ ...loaded, emit }, training, begin)
       : await test({ ...loaded, emit }, begin);
@@ -133,6 +134,14 @@ async function report(
         [`Top-${Math.min(5, task.classNames.length)} accuracy of the last test`, percent(evaluation.top5)],
         ['Test videos', `${evaluation.predictions.length} (${DATA.VAL_FILE})`],
         ['Classes', String(task.classNames.length)],
+        [
+          'Views',
+          `${evaluation.views.clips} clips x ${evaluation.views.crops} crops of ${DATA.NUM_FRAMES} frames, seed ${evaluation.seed}`,
+        ],
+        [
+          'Bad test videos',
+          `${evaluation.failures.length} not read (ON_ERROR ${DATA.ON_ERROR}), ${evaluation.damaged.length} with damaged frames`,
+        ],
         TEST.ONLY_TEST ? ['Checkpoint', checkpoint!.path] : ['Training list', DATA.TRAIN_FILE],
       ],
       events: await readMetrics(join(OUTPUT, METRICS_FILE)),

@@ -12,8 +12,8 @@ export const RUN_BEGINS = 'begin';
 
 /**
  * A listener that appends to two files in `folder` (made when missing): `log_rank0.txt`, lines as a person reads them
- * with the time in front, and `metrics.jsonl`, one JSON object per logged step, epoch, accuracy, checkpoint and failure,
- * numbers unrounded. A resumed run appends; a run that begins anew says so in a record, and a report then
+ * with the time in front, and `metrics.jsonl`, one JSON object per logged step, epoch, accuracy, checkpoint and
+ * bad video, numbers unrounded. A resumed run appends; a run that begins anew says so in a record, and a report then
  * leaves out what stands before it.
  *
  * @throws ERR_FILE_WRITE

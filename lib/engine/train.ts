@@ -84,10 +84,19 @@ async function trainEpochs(
   for (let epoch = first; epoch < epochs; epoch++) {
     const from = epoch === first ? startBatch : 0;
     const started = performance.now();
+    const before = { ...training.loader.counters };
     const progress = await trainEpoch(training, epoch, from);
     unsaved ||= progress.batch > from;
     if (progress.aborted) await stop(epoch, progress.batch);
-    emit({ kind: 'epoch', epoch, seconds: (performance.now() - started) / 1000, loss: progress.loss });
+    const { failed, damaged } = training.loader.counters;
+    emit({
+      kind: 'epoch',
+      epoch,
+      seconds: (performance.now() - started) / 1000,
+      loss: progress.loss,
+      failed: failed - before.failed,
+      damaged: damaged - before.damaged,
+    });
 
     const views = { clips: config.TEST.NUM_CLIP, crops: config.TEST.NUM_CROP };
     const evaluation = await evaluateViews(context, views, seed).catch((error) => {

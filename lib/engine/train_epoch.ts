@@ -1,6 +1,7 @@
 import { hasCode } from '../base/error';
 import type { Batch } from '../data/batch';
 import { native } from '../native/load';
+import { reportBadSamples } from './bad_samples';
 import { AverageMeter } from './meters';
 import { dropGradients, type Outcome, type Place, runStep, type Training } from './train_step';
 
@@ -102,7 +103,7 @@ class StepLog {
     const { config, loader, device, emit } = this.training;
     const { loss, time } = this;
     const steps = loader.batchesPerEpoch;
-    for (const failure of batch.failed) emit({ ...failure, kind: 'failure' });
+    reportBadSamples(batch, emit);
     const { loss: value, overflow } = await outcome;
     if (overflow !== null) {
       const text = `gradients overflowed float16: an update was left out, the loss scale is now ${overflow}`;

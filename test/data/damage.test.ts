@@ -1,9 +1,15 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { warnOfDamage } from '../../lib/data/damage_warning';
+import { VideoLoader } from '../../lib/data/loader';
+import { testPlanner } from '../../lib/data/plan';
+import { VideoDataset } from '../../lib/data/video_dataset';
 import { VideoReader } from '../../lib/data/video_reader';
 import { videoAddon } from '../../lib/native/video';
 import { fixturePath } from '../support/fixture';
+import { temporaryFolder } from '../support/video';
 
+const folder = temporaryFolder();
 const sound = readFileSync(fixturePath('video/h264_b_frames.mp4')); // 40 frames, key frames 0, 12, 24, 36
 
 /** The clip with frame 16 destroyed, which the B-frames around it and the P-frames behind it refer to. */
@@ -67,3 +73,31 @@ test('the warning names the video and the frames, and there is none for a sound 
     warn.mockRestore();
   }
 });
+
+test.each(['fail', 'skip', 'substitute'] as const)(
+  'a loader uses, counts and names a sample behind damage, under %s too',
+  async (onError) => {
+    writeFileSync(join(folder, 'sound.mp4'), sound);
+    writeFileSync(join(folder, 'damaged.mp4'), damaged());
+    writeFileSync(join(folder, 'list.txt'), 'sound.mp4 0\ndamaged.mp4 1\n');
+    const dataset = await VideoDataset.fromList(join(folder, 'list.txt'), { root: folder });
+    // One frame of 40 is number 20, four frames behind the damage.
+    const planner = testPlanner({ numFrames: 1, inputSize: 32, numClips: 1, numCrops: 1 });
+    const loader = new VideoLoader({ dataset, planner, batchSize: 2, seed: 0, training: false, onError });
+    for (const epoch of [0, 1]) {
+      for await (const batch of loader.epoch(epoch)) {
+        expect([...batch.indices]).toEqual([0, 1]);
+        expect(batch.failed).toEqual([]);
+        expect(batch.damaged).toEqual([
+          {
+            ...{ epoch, index: 1, path: join(folder, 'damaged.mp4'), where: `${join(folder, 'list.txt')}:2` },
+            code: 'VIDEO_DAMAGED',
+            reason: expect.stringMatching(/^frame 16 of 40 is damaged; /),
+          },
+        ]);
+        batch.release();
+      }
+    }
+    expect(loader.counters).toMatchObject({ samples: 4, failed: 0, damaged: 2 });
+  },
+);

@@ -1,3 +1,4 @@
+import { oncePerVideo } from '../../lib/engine/bad_samples';
 import { logLines, type TrainStep } from '../../lib/engine/events';
 
 const step: TrainStep = {
@@ -32,6 +33,27 @@ test('an accuracy has the lines of the reference, and says what could not be rea
     'Max accuracy: 90.00%',
   ]);
   expect(logLines({ ...end, failed: 2, best: null }).at(-1)).toMatch(/^warning: 2 more test videos/);
+});
+
+test('an epoch says how many samples were bad, when some were', () => {
+  const end = { kind: 'epoch', epoch: 3, seconds: 61, loss: 1 } as const;
+  expect(logLines({ ...end, failed: 0, damaged: 0 })).toEqual(['EPOCH 3 training takes 0:01:01']);
+  expect(logLines({ ...end, failed: 2, damaged: 1 })[1]).toBe(
+    'EPOCH 3 samples that could not be loaded: 2, with damaged frames: 1',
+  );
+});
+
+test('each bad video is named once, whatever else happens to it', () => {
+  const seen: string[] = [];
+  const listener = oncePerVideo((event) => seen.push(event.kind));
+  const sample = { epoch: 0, index: 3, path: '/v/a.mp4', where: 'train.txt:4', code: 'X', reason: 'r' };
+  for (const epoch of [0, 1]) {
+    listener({ kind: 'damage', ...sample, epoch });
+    listener({ kind: 'failure', ...sample, epoch });
+    listener({ kind: 'damage', ...sample, epoch, path: '/v/b.mp4' });
+    listener({ kind: 'message', text: 'm' });
+  }
+  expect(seen).toEqual(['damage', 'failure', 'damage', 'message', 'message']);
 });
 
 test('a failed video is named with its line of the list', () => {

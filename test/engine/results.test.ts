@@ -25,7 +25,9 @@ function evaluationOf(answers: [number, number, number][]): [VideoDataset, ViewE
     reason: 'text',
   };
   const views = { clips: 4, crops: 3 };
-  return [dataset, { top1: 60, top5: 100, predictions, failures: [failure], views, seed: 5 }];
+  const damage = { ...failure, index: 0, path: '0.mp4', where: 'val.txt:1', code: 'VIDEO_DAMAGED' };
+  const bad = { failures: [failure], damaged: [damage] };
+  return [dataset, { top1: 60, top5: 100, predictions, ...bad, views, seed: 5 }];
 }
 
 test('per-class accuracy, confusion, mistakes by confidence, and the protocol', () => {
@@ -72,7 +74,7 @@ test('per-class accuracy, confusion, mistakes by confidence, and the protocol', 
       arch: 'ViT-B/32',
     },
     ...{ frames: 8, inputSize: 224, clips: 4, crops: 3, sampling: 'random', frameOrder: 'forward', seed: 5 },
-    ...{ onError: 'fail', videos: 6, failed: 1 },
+    ...{ onError: 'fail', videos: 6, damaged: 1, failed: 1 },
   });
   expect(results).toMatchObject({
     dataset: 'kinetics400',

@@ -88,6 +88,13 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
   expect(page.match(/<svg/g)!.length).toBe(3);
   expect(page.match(/<td/g)!.length).toBeGreaterThanOrEqual(9);
   expect(page).toContain('data:image/png;base64,');
+  const results = JSON.parse(readFileSync(join(out, 'results.json'), 'utf8'));
+  const shown = results.classes.filter((one: { videos: number }) => one.videos > 0);
+  for (const { name, correct, videos, accuracy } of shown) {
+    expect(page).toContain(
+      `<td>${name}</td><td>${accuracy.toFixed(1)} %</td><td>${correct} of ${videos}</td>`,
+    );
+  }
   expect(page).not.toMatch(/<script|https?:/);
 });
 
