@@ -2,12 +2,9 @@
 // convert.cc; the work is native/video and native/data, on the environment's worker threads.
 #include <napi.h>
 
-#include <mutex>
-#include <set>
-#include <thread>
-
 #include "convert.h"
 #include "environment.h"
+#include "open_video.h"
 #include "recording.h"
 
 extern "C" {
@@ -25,78 +22,6 @@ using native::video::Stop;
 constexpr napi_type_tag kVideoTag = {0x3c5d1a8f5b0e4a61, 0x9a7e2f4c8d6b1053};
 constexpr napi_type_tag kRecordingTag = {0x5af01d3c9e7b4286, 0xb1c84e06d72f953a};
 constexpr napi_type_tag kCancelTag = {0x71e0b6c24fd84b3a, 0x84c9d05a6e1f7b28};
-
-// An open video. Reads run one at a time; closing stops the one that runs.
-class Video {
- public:
-  Video(std::unique_ptr<Reader> reader, std::shared_ptr<std::atomic<int>> counter)
-      : reader_(std::move(reader)),
-        info_(reader_->info()),
-        name_(reader_->name()),
-        counter_(std::move(counter)) {
-    ++*counter_;
-  }
-  ~Video() { close(); }
-
-  const native::video::Info& info() const { return info_; }
-
-  void check_open() const { CHECK(!*closed_, "ERR_DISPOSED", name_, ": the video was closed"); }
-
-  // Calls `use` with the reader and what stops it. The deadline starts when its turn has come.
-  template <class Use>
-  void with_reader(int64_t deadline_ms, const Flag& cancelled, const Use& use) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      check_open();
-      const AtEnd note([this] { note_damage(); });
-      use(*reader_, Stop(deadline_ms, cancelled, closed_));
-    }
-    release_if_closed();  // when it was closed meanwhile
-  }
-
-  // Frames that decoding stumbled over so far, ascending.
-  std::vector<int32_t> damage() const {
-    const std::lock_guard<std::mutex> lock(damage_mutex_);
-    return damage_;
-  }
-
-  void close() {
-    closed_->store(true);
-    release_if_closed();
-  }
-
- private:
-  // Calls a function at the end of a block, also when that is left by an exception.
-  template <class Call>
-  struct AtEnd {
-    explicit AtEnd(Call call) : call(std::move(call)) {}
-    ~AtEnd() { call(); }
-    Call call;
-  };
-
-  void note_damage() {
-    const std::set<int32_t>& passed = reader_->passed_damage();
-    if (passed.size() == damage_.size()) return;
-    const std::lock_guard<std::mutex> lock(damage_mutex_);
-    damage_.assign(passed.begin(), passed.end());
-  }
-
-  void release_if_closed() {
-    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (!lock.owns_lock() || !*closed_ || !reader_) return;
-    reader_.reset();
-    --*counter_;
-  }
-
-  std::mutex mutex_;
-  mutable std::mutex damage_mutex_;
-  std::vector<int32_t> damage_;
-  std::unique_ptr<Reader> reader_;
-  native::video::Info info_;
-  std::string name_;
-  Flag closed_ = native::video::make_flag();
-  std::shared_ptr<std::atomic<int>> counter_;
-};
 
 // A JavaScript object that owns a share of `value` until it is collected.
 template <class T>

@@ -24,6 +24,8 @@
       ],
       "libraries": ["<!@(pkg-config --libs libavformat libavcodec libswscale libavutil)"],
       "conditions": [
+        # A thread that is stuck in a read may outlive the environment that loaded the addon.
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete"] }],
         [
           "OS=='mac'",
           {

@@ -1,15 +1,19 @@
 #include "environment.h"
 
 #include <algorithm>
+#include <chrono>
 #include <mutex>
 #include <new>
 #include <set>
 #include <thread>
 
+#include "../../native/video/watch.h"
+
 namespace bindings {
 namespace {
 
 constexpr size_t kQueueCapacity = 1 << 16;
+constexpr auto kTick = std::chrono::milliseconds(200);  // how late a stalled read may be noticed
 
 // All environments of the process. `process.exit` runs no cleanup hooks, so that the threads of those still
 // alive are stopped when this is destroyed.
@@ -45,8 +49,8 @@ struct Environment::Task {
 
   Napi::Promise::Deferred deferred;
   native::video::Flag cancelled;
+  std::shared_ptr<native::video::Watch> watch = std::make_shared<native::video::Watch>();
   std::vector<Napi::ObjectReference> kept;
-  std::function<Result()> work;
   Result result;
   std::exception_ptr exception;
 };
@@ -66,6 +70,13 @@ Environment::~Environment() { error_class_.SuppressDestruct(); }
 
 void Environment::shut_down() {
   for (const auto& [address, task] : tasks_) task->cancelled->store(true);
+  {
+    const std::lock_guard<std::mutex> lock(ticker_mutex_);
+    ended_ = true;
+    ticker_changed_.notify_all();
+  }
+  if (ticker_.joinable()) ticker_.join();
+  give_up_blocked();
   pool_.stop();
   // JavaScript is over: the references are the environment's to release.
   for (const auto& [address, task] : tasks_) {
@@ -80,32 +91,94 @@ Napi::Promise Environment::run(Napi::Env env, native::video::Flag cancelled,
   Task* task = owned.get();
   task->cancelled = cancelled ? std::move(cancelled) : native::video::make_flag();
   for (const Napi::Object& object : kept) task->kept.push_back(Napi::Persistent(object));
-  task->work = std::move(work);
   const Napi::Promise promise = task->deferred.Promise();
-  const bool taken = pool_.submit([this, task] {
+  const auto watch = task->watch;
+  const bool taken = pool_.submit([this, task, watch, work = std::move(work)]() mutable {
+    const native::video::Watch::Scope scope(*watch);
+    Result result;
+    std::exception_ptr exception;
     try {
-      task->result = task->work();
+      result = work();
     } catch (...) {
-      task->exception = std::current_exception();
+      exception = std::current_exception();
     }
-    task->work = nullptr;
+    work = nullptr;
+    if (watch->given_up()) return false;  // neither the task nor this object may be there any more
+    task->result = std::move(result);
+    task->exception = exception;
     channel_.NonBlockingCall(task);
+    return true;
   });
   CHECK(taken, "ERR_ARGUMENT", "more than ", kQueueCapacity,
         " requests are waiting; await some of them first");
-  if (tasks_.empty()) channel_.Ref(env);
+  if (tasks_.empty()) {
+    channel_.Ref(env);
+    const std::lock_guard<std::mutex> lock(ticker_mutex_);
+    ticking_ = true;
+    if (!ticker_.joinable()) ticker_ = std::thread(&Environment::tick, this);
+    ticker_changed_.notify_all();
+  }
   tasks_.emplace(task, std::move(owned));
   return promise;
+}
+
+// While there is work, the JavaScript thread looks at it every now and then: all that tasks hold is its own.
+void Environment::tick() {
+  std::unique_lock<std::mutex> lock(ticker_mutex_);
+  while (!ended_) {
+    ticker_changed_.wait(lock, [this] { return ended_ || ticking_; });
+    if (!ticker_changed_.wait_for(lock, kTick, [this] { return ended_; })) channel_.NonBlockingCall(nullptr);
+  }
+}
+
+std::unique_ptr<Environment::Task> Environment::take(Napi::Env env, Task* task) {
+  const auto place = tasks_.find(task);
+  if (place == tasks_.end()) return nullptr;
+  std::unique_ptr<Task> owned = std::move(place->second);
+  tasks_.erase(place);
+  if (tasks_.empty()) {
+    channel_.Unref(env);
+    const std::lock_guard<std::mutex> lock(ticker_mutex_);
+    ticking_ = false;
+  }
+  return owned;
+}
+
+void Environment::give_up_overdue(Napi::Env env) {
+  std::vector<Task*> overdue;
+  for (const auto& [address, task] : tasks_) {
+    if (task->watch->overdue() && task->watch->give_up()) overdue.push_back(address);
+  }
+  for (Task* const address : overdue) {
+    const std::unique_ptr<Task> task = take(env, address);
+    pool_.abandon(task->watch->thread());
+    const native::Error stalled("ERR_VIDEO_TIMEOUT",
+                                native::concat(task->watch->name(),
+                                               ": a read has not returned within the deadline; does the disk "
+                                               "or the server that it lies on still answer?"));
+    task->deferred.Reject(error(env, std::make_exception_ptr(stalled)));
+  }
+}
+
+// At the end nothing is waited for long: reads that have not returned by then will perhaps never do.
+void Environment::give_up_blocked() {
+  const auto blocked = [this] {
+    return std::any_of(tasks_.begin(), tasks_.end(),
+                       [](const auto& entry) { return entry.second->watch->blocked(); });
+  };
+  for (int waits = 0; waits < 100 && blocked(); ++waits)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  for (const auto& [address, task] : tasks_) {
+    if (task->watch->give_up()) pool_.abandon(task->watch->thread());
+  }
 }
 
 void Environment::settle(Napi::Env env, Napi::Function, Environment* self, Task* task) {
   if (static_cast<napi_env>(env) == nullptr) return;  // the environment ends, shut_down has released the task
   const Napi::HandleScope scope(env);
-  const auto place = self->tasks_.find(task);
-  if (place == self->tasks_.end()) return;
-  const std::unique_ptr<Task> owned = std::move(place->second);
-  self->tasks_.erase(place);
-  if (self->tasks_.empty()) self->channel_.Unref(env);
+  if (task == nullptr) return self->give_up_overdue(env);
+  const std::unique_ptr<Task> owned = self->take(env, task);
+  if (!owned) return;
   if (task->exception) {
     task->deferred.Reject(self->error(env, task->exception));
   } else {

@@ -5,10 +5,13 @@
 #include <napi.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <unordered_map>
 #include <vector>
 
@@ -28,7 +31,8 @@ class Environment {
   static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
   // Runs `work` on a worker thread. `cancelled` is set when the environment ends; `kept` are objects that
-  // must not be collected before the promise settles.
+  // must not be collected before the promise settles. Work that is blocked in a read beyond its deadline is
+  // given up: its promise is rejected with ERR_VIDEO_TIMEOUT, and another thread takes the place of its own.
   Napi::Promise run(Napi::Env env, native::video::Flag cancelled, const std::vector<Napi::Object>& kept,
                     std::function<Result()> work);
 
@@ -47,12 +51,20 @@ class Environment {
  private:
   struct Task;
   static void settle(Napi::Env env, Napi::Function, Environment* self, Task* task);
+  std::unique_ptr<Task> take(Napi::Env env, Task* task);
+  void give_up_overdue(Napi::Env env);
+  void give_up_blocked();
+  void tick();
   using Channel = Napi::TypedThreadSafeFunction<Environment, Task, &Environment::settle>;
 
   native::data::WorkerPool pool_;
   std::unordered_map<Task*, std::unique_ptr<Task>> tasks_;  // touched by the JavaScript thread only
   Channel channel_;                                         // from worker threads to the JavaScript thread
   Napi::FunctionReference error_class_;
+  std::thread ticker_;  // asks the JavaScript thread now and then to look for overdue work
+  std::mutex ticker_mutex_;
+  std::condition_variable ticker_changed_;
+  bool ticking_ = false, ended_ = false;
   std::shared_ptr<std::atomic<int>> open_videos_ = std::make_shared<std::atomic<int>>(0);
 };
 

@@ -14,7 +14,8 @@ namespace native::data {
 
 class WorkerPool {
  public:
-  using Work = std::function<void()>;  // must not throw
+  // Must not throw. Returns false when its thread was abandoned meanwhile.
+  using Work = std::function<bool()>;
 
   // `capacity` bounds the work that waits. Threads are started with the first work.
   WorkerPool(int workers, size_t capacity) : wanted_(workers), capacity_(capacity) {}
@@ -28,6 +29,9 @@ class WorkerPool {
   // More threads start with the next work; too many end after the work they do.
   void set_workers(int workers);
   void stop();
+  // Gives up a thread whose work will not return for long, if ever: another one takes its place, and nobody
+  // waits for it. When its work returns after all, the thread ends.
+  void abandon(std::thread::id thread);
 
   struct Counts {
     size_t queued;
@@ -36,6 +40,7 @@ class WorkerPool {
   Counts counts() const;
 
  private:
+  void add_thread();
   void loop();
 
   mutable std::mutex mutex_;

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "watch.h"
+
 extern "C" {
 #include <libavformat/avio.h>
 #include <libavutil/error.h>
@@ -56,15 +58,18 @@ std::string Source::name() const {
                 ")");
 }
 
-ByteSource::ByteSource(const Source& source) : source_(source) {
+ByteSource::ByteSource(const Source& source, const Stop& stop) : source_(source), name_(source.name()) {
   if (source_.data) {
     size_ = static_cast<int64_t>(source_.data->size());
     return;
   }
   CHECK(source_.offset >= 0, "ERR_ARGUMENT", source_.name(), ": offset must not be negative, got ",
         source_.offset);
+  Watch::Blocking blocking(name_, stop.deadline());
+  stop.check(name_);
   file_ = source_.file ? source_.file : open_path(source_.path);
-  const int64_t file_size = size_of_regular(*file_, source_.name());
+  const int64_t file_size = size_of_regular(*file_, name_);
+  if (!blocking.end()) stop.check(name_);
   const int64_t available = file_size - source_.offset;
   CHECK(available >= std::max<int64_t>(source_.length, 0), "ERR_FILE_READ", source_.name(),
         ": the range ends after the file, which has ", file_size, " bytes");
@@ -99,11 +104,17 @@ int ByteSource::read_packet(void* opaque, uint8_t* buffer, int size) {
     self->position_ += count;
     return static_cast<int>(count);
   }
+  // The stop is looked at again behind this, so that whoever requested it before has seen whether we may
+  // block.
+  Watch::Blocking blocking(self->name_, self->stop_->deadline());
   for (;;) {
+    if (self->stopped()) return AVERROR_EXIT;
     const ssize_t got =
         pread(self->file_->get(), buffer, static_cast<size_t>(count), self->source_.offset + self->position_);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return AVERROR(errno);
+    const int error = errno;
+    if (got < 0 && error == EINTR) continue;
+    if (!blocking.end()) return AVERROR_EXIT;
+    if (got < 0) return AVERROR(error);
     if (got == 0) return AVERROR_EOF;  // the file shrank
     self->position_ += got;
     return static_cast<int>(got);

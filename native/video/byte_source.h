@@ -43,9 +43,9 @@ struct Source {
 
 class ByteSource {
  public:
-  // Throws ERR_FILE_NOT_FOUND or ERR_FILE_READ (also for a directory, FIFO, socket or device, which is never
-  // waited for).
-  explicit ByteSource(const Source& source);
+  // Throws ERR_FILE_NOT_FOUND, what `stop` throws, or ERR_FILE_READ (also for a directory, FIFO, socket or
+  // device, which is never waited for).
+  ByteSource(const Source& source, const Stop& stop);
   ByteSource(const ByteSource&) = delete;
   ByteSource& operator=(const ByteSource&) = delete;
 
@@ -64,6 +64,7 @@ class ByteSource {
   static int64_t seek(void* opaque, int64_t offset, int whence);
 
   Source source_;
+  std::string name_;
   std::shared_ptr<const Descriptor> file_;
   int64_t size_ = 0;
   int64_t position_ = 0;

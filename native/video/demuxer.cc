@@ -58,7 +58,7 @@ std::string error_text(int error) {
 }
 
 Demuxer::Demuxer(const Source& source, const Options& options, const Stop& stop)
-    : name_(source.name()), options_(options), bytes_(source) {
+    : name_(source.name()), options_(options), bytes_(source, stop) {
   try {
     open(stop);
   } catch (...) {

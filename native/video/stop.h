@@ -29,6 +29,8 @@ class Stop {
     return is_set(cancelled_) || is_set(closed_) || std::chrono::steady_clock::now() >= deadline_;
   }
 
+  std::chrono::steady_clock::time_point deadline() const noexcept { return deadline_; }
+
   // Throws ERR_ABORTED, ERR_DISPOSED or ERR_VIDEO_TIMEOUT when work on `name` has to end.
   void check(const std::string& name) const {
     CHECK(!is_set(cancelled_), "ERR_ABORTED", name, ": reading was aborted");
