@@ -4,7 +4,9 @@
  */
 export class Limiter {
   private running = 0;
-  private readonly waiting: (() => void)[] = [];
+  /** Those that wait, from `next` on: taking the first of a long array away would move all others. */
+  private waiting: ((() => void) | undefined)[] = [];
+  private next = 0;
 
   constructor(private readonly limit: number) {}
 
@@ -15,9 +17,19 @@ export class Limiter {
     try {
       return await job();
     } finally {
-      const next = this.waiting.shift();
-      if (next) next();
+      const start = this.takeNext();
+      if (start) start();
       else this.running--;
     }
+  }
+
+  private takeNext(): (() => void) | undefined {
+    const start = this.waiting[this.next];
+    if (start) this.waiting[this.next++] = undefined;
+    if (this.next === this.waiting.length) {
+      this.waiting = [];
+      this.next = 0;
+    }
+    return start;
   }
 }

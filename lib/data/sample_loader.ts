@@ -105,7 +105,8 @@ export class SampleLoader {
 
   private fatal({ where, path, code, reason }: SampleFailure, cause: unknown): CodedError {
     const named = reason.includes(path) ? reason : `${path}: ${reason}`;
-    return new CodedError(code as CodedError['code'], `${where}: ${named}`, { cause });
+    const remedy = 'with ON_ERROR skip or substitute loading goes on; data verify finds all bad videos';
+    return new CodedError(code as CodedError['code'], `${where}: ${named} (${remedy})`, { cause });
   }
 
   private exhausted(failed: SampleFailure[], cause: unknown): CodedError {

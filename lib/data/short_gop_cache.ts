@@ -15,7 +15,7 @@ import { formatList, type ListEntry } from './list_file';
 import { requirePlainName } from './pack';
 import { makeFolder, writeText } from './prepare/prepared';
 import { resizeShortSide } from './transforms/resize_short_side';
-import type { VideoDataset, VideoSample } from './video_dataset';
+import { inStoredOrder, type VideoDataset, type VideoSample } from './video_dataset';
 
 /** How the copies are made. */
 export interface CacheSettings {
@@ -93,7 +93,8 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
     onProgress?.(done, samples.length);
   };
   try {
-    const results = await Promise.allSettled(samples.map((sample) => limiter.run(() => copy(sample))));
+    const jobs = inStoredOrder(samples).map((sample) => limiter.run(() => copy(sample)));
+    const results = await Promise.allSettled(jobs);
     const failure = results.find((result) => result.status === 'rejected');
     if (failure) throw failure.reason;
   } finally {

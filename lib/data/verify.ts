@@ -9,7 +9,7 @@ import {
 } from '../native/video';
 import { Limiter } from './limiter';
 import { type BadVideo, type Outcome, readJournal, writeJournal } from './verify_journal';
-import type { VideoDataset, VideoSample } from './video_dataset';
+import { inStoredOrder, type VideoDataset, type VideoSample } from './video_dataset';
 
 export { type BadVideo, forgetProgress } from './verify_journal';
 
@@ -67,7 +67,7 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   };
   try {
     report();
-    const left = [...samples.values()].filter(({ name }) => !outcomes.has(name));
+    const left = inStoredOrder([...samples.values()].filter(({ name }) => !outcomes.has(name)));
     const results = await Promise.allSettled(left.map((sample) => limiter.run(() => check(sample))));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed) throw failed.reason;

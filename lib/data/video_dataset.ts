@@ -116,6 +116,30 @@ export class VideoDataset {
   }
 }
 
+/**
+ * Samples in the order in which their bytes lie in archives, so that work on all of them reads a disk from its beginning to
+ * its end instead of jumping about. Those in folders, and those that are not there, stay in the order of the list, before
+ * the others.
+ */
+export function inStoredOrder(samples: readonly VideoSample[]): VideoSample[] {
+  const places = samples.map((sample, place) => {
+    const { path = '', offset } = archivedSource(sample) ?? {};
+    return offset === undefined
+      ? { sample, place, path: '', at: place }
+      : { sample, place, path, at: offset };
+  });
+  places.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : a.at - b.at || a.place - b.place));
+  return places.map(({ sample }) => sample);
+}
+
+function archivedSource(sample: VideoSample): Source | undefined {
+  try {
+    return sample.source;
+  } catch {
+    return undefined; // whoever works on it is told
+  }
+}
+
 function checkRange(labels: readonly number[], where: string, numClasses: number | undefined): void {
   const label = Math.max(...labels);
   if (numClasses !== undefined && label >= numClasses) {

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { VideoDataset } from '../../lib/data/video_dataset';
+import { CodedError } from '../../lib/base/error';
+import { inStoredOrder, VideoDataset, VideoSample } from '../../lib/data/video_dataset';
 
 let folder: string;
 beforeAll(() => {
@@ -72,4 +73,21 @@ test('a missing list, an unreadable list and a missing root are named', async ()
   await expect(open(path, join(folder, 'gone'))).rejects.toEqual(
     code('ERR_FILE_NOT_FOUND', 'gone: the folder'),
   );
+});
+
+test('work on all samples follows the archives; what is in no archive, or not there, comes first', () => {
+  const store = {
+    describe: (name: string) => name,
+    locate: (name: string) => {
+      if (name === 'gone') throw new CodedError('ERR_FILE_NOT_FOUND', 'gone');
+      const [path = '', offset] = name.split('@');
+      return offset === undefined ? { path } : { path, offset: Number(offset), length: 1 };
+    },
+  };
+  const names = ['b.tar@512', 'a.tar@4096', 'z.mp4', 'a.tar@512', 'gone', 'a.mp4', 'b.tar@0'];
+  const samples = names.map((name) => new VideoSample(name, [0], name, store));
+  expect(inStoredOrder(samples).map(({ name }) => name)).toEqual([
+    ...['z.mp4', 'gone', 'a.mp4'],
+    ...['a.tar@512', 'a.tar@4096', 'b.tar@0', 'b.tar@512'],
+  ]);
 });
