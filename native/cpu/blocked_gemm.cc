@@ -1,12 +1,17 @@
 // A core takes a block of b, kBlockColumns wide and kBlockDepth deep, rearranges it into panels of two
 // vectors that stay in its L2 cache, and passes all rows of a by it, kTileRows at a time: a tile of a, copied
-// into L1, meets every panel in a kernel whose sums stay in registers (28 of the 32). One multiply-add per
-// cycle is the limit of the processor, and the kernel runs at 99 % of it; the rest is to have the operands at
-// hand. While a tile is multiplied, the next one and a part of the next block of b are fetched into L2.
+// into L1, meets every panel in a kernel whose sums stay in registers. While a tile is multiplied, the next
+// one and a part of the next block of b are fetched into L2.
+//
+// Where GemmArgs::normwise allows it, operands and result are quartered and multiplied by Strassen's seven
+// products of quarters instead of eight (Numerische Mathematik 13, 1969). The sums of quarters that it takes
+// are made while blocks are copied and its results go to their quarters from registers (as Huang and others
+// do, SC 2016), so nothing but time is saved.
 #include "cpu/blocked_gemm.h"
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "core/error.h"
@@ -15,199 +20,18 @@
 #include "cpu/isa.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
+#include "cpu/gemm_tile.h"
 #endif
 
 namespace native {
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
-#define AVX512 __attribute__((target("arch=x86-64-v4")))
-#define INLINE_AVX512 inline __attribute__((always_inline, target("arch=x86-64-v4")))
+using namespace gemm_tile;
 
 namespace {
 
-constexpr int64_t kLanes = 16, kPanel = 2 * kLanes;
-constexpr int64_t kTileRows = 14;
-constexpr int64_t kBlockDepth = 384;
-constexpr int64_t kBlockColumns = 384;
-constexpr int64_t kDepthStep = 32;  // k is a multiple of it
-
-// A tile of a as copied: [rows][kRowStride] when its rows are contiguous in memory, [depth][kLanes] when its
-// columns are. The odd number of cache lines between rows spreads them over the sets of L1.
-constexpr int64_t kRowStride = kBlockDepth + kLanes;
-struct ByRow {
-  static constexpr int64_t row = kRowStride, column = 1;
-};
-struct ByColumn {
-  static constexpr int64_t row = 1, column = kLanes;
-};
-
-// Fetches the lines of a matrix in memory into L2, some with every call of advance.
-class Fetcher {
- public:
-  // `rows` rows of `count` contiguous elements, in `calls` calls.
-  Fetcher(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t calls)
-      : row_(x), stride_(stride), count_(count), rows_(rows) {
-    const int64_t lines = rows * ((count + kLanes - 1) / kLanes);
-    at_once_ = (lines + calls - 1) / calls;
-  }
-
-  // From the end of each row backwards: where a row begins within a line, the matrix before it has fetched
-  // that.
-  void advance() {
-    for (int64_t i = 0; i < at_once_ && rows_ > 0; ++i) {
-      _mm_prefetch(row_ + count_ - 1 - offset_, _MM_HINT_T1);
-      offset_ += kLanes;
-      if (offset_ < count_) continue;
-      offset_ = 0;
-      row_ += stride_;
-      --rows_;
-    }
-  }
-
- private:
-  const float* row_;
-  int64_t stride_, count_, rows_, at_once_, offset_ = 0;
-};
-
-// Where the sums of a tile go: c[i] = sums[i] + addend[i]. The addend is c itself after the first block of k.
-struct Target {
-  float* c;
-  int64_t c_row;
-  const float* addend;  // or null
-  int64_t addend_row;   // 0 adds one row to all
-  const float* beside;  // rows as those of c that the epilogue will read or write, or null
-};
-
-template <class Tile, int rows>
-INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, const Target& t,
-                            Fetcher* next) {
-  __m512 sum[rows][2];
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-  float* line = t.c;
-  const float* line_beside = t.beside;
-  for (int64_t done = 0; done < depth; done += kDepthStep) {
-    next[0].advance();
-    next[1].advance();
-    for (int64_t i = 0; i < 2; ++i, line += t.c_row) {
-      __builtin_prefetch(line, 1);
-      __builtin_prefetch(line + kLanes, 1);
-      if (!t.beside) continue;
-      __builtin_prefetch(line_beside);
-      __builtin_prefetch(line_beside + kLanes);
-      line_beside += t.c_row;
-    }
-#pragma GCC unroll 1
-    for (int64_t p = 0; p < kDepthStep; ++p, a += Tile::column, panel += kPanel) {
-      const __m512 left = _mm512_load_ps(panel), right = _mm512_load_ps(panel + kLanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < rows; ++i) {
-        const __m512 factor = _mm512_set1_ps(a[i * Tile::row]);
-        sum[i][0] = _mm512_fmadd_ps(factor, left, sum[i][0]);
-        sum[i][1] = _mm512_fmadd_ps(factor, right, sum[i][1]);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) {
-    if (t.addend) {
-      sum[i][0] = _mm512_add_ps(sum[i][0], _mm512_loadu_ps(t.addend + i * t.addend_row));
-      sum[i][1] = _mm512_add_ps(sum[i][1], _mm512_loadu_ps(t.addend + i * t.addend_row + kLanes));
-    }
-    _mm512_storeu_ps(t.c + i * t.c_row, sum[i][0]);
-    _mm512_storeu_ps(t.c + i * t.c_row + kLanes, sum[i][1]);
-  }
-}
-
-template <class Tile, int rows>
-AVX512 void multiply_panels(int64_t panels, int64_t depth, const float* a, const float* block, Target t,
-                            Fetcher* next) {
-  for (int64_t i = 0; i < panels; ++i) {
-    multiply<Tile, rows>(depth, a, block + i * depth * kPanel, t, next);
-    t.c += kPanel;
-    if (t.addend) t.addend += kPanel;
-    if (t.beside) t.beside += kPanel;
-  }
-}
-
-// Calls multiply_panels for the number of rows.
-template <class Tile, int rows = kTileRows>
-void dispatch_rows(int64_t count, int64_t panels, int64_t depth, const float* a, const float* block,
-                   const Target& t, Fetcher* next) {
-  if constexpr (rows > 0) {
-    if (count == rows) return multiply_panels<Tile, rows>(panels, depth, a, block, t, next);
-    dispatch_rows<Tile, rows - 1>(count, panels, depth, a, block, t, next);
-  }
-}
-
-AVX512 void copy_tile_rows(const float* a, int64_t stride, int64_t rows, int64_t depth, float* tile) {
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t p = 0; p < depth; p += kLanes)
-      _mm512_store_ps(tile + i * kRowStride + p, _mm512_loadu_ps(a + i * stride + p));
-  }
-}
-
-AVX512 void copy_tile_columns(const float* a, int64_t stride, int64_t rows, int64_t depth, float* tile) {
-  const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-  for (int64_t p = 0; p < depth; ++p)
-    _mm512_store_ps(tile + p * kLanes, _mm512_maskz_loadu_ps(mask, a + p * stride));
-}
-
-// sum[i] (+)= the sum of a tile in columns over its depth.
-AVX512 void sum_tile_columns(const float* tile, int64_t rows, int64_t depth, float* sum, bool accumulate) {
-  __m512 total[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-  for (int64_t p = 0; p < depth; p += 4) {
-#pragma GCC unroll 4
-    for (int64_t i = 0; i < 4; ++i)
-      total[i] = _mm512_add_ps(total[i], _mm512_load_ps(tile + (p + i) * kLanes));
-  }
-  const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-  __m512 all = _mm512_add_ps(_mm512_add_ps(total[0], total[1]), _mm512_add_ps(total[2], total[3]));
-  if (accumulate) all = _mm512_add_ps(all, _mm512_maskz_loadu_ps(mask, sum));
-  _mm512_mask_storeu_ps(sum, mask, all);
-}
-
-// A panel [depth][kPanel] from rows of b.
-AVX512 void pack_rows(const float* b, int64_t stride, int64_t depth, float* panel) {
-  for (int64_t p = 0; p < depth; ++p, b += stride, panel += kPanel) {
-    _mm512_store_ps(panel, _mm512_loadu_ps(b));
-    _mm512_store_ps(panel + kLanes, _mm512_loadu_ps(b + kLanes));
-  }
-}
-
-// Eight by eight, from rows to columns.
-INLINE_AVX512 void transpose_eight(const float* rows, int64_t stride, float* columns) {
-  __m256 x[8], y[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) x[i] = _mm256_loadu_ps(rows + i * stride);
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
-    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 8; i += 4) {
-    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
-    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xEE);
-    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
-    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xEE);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    _mm256_store_ps(columns + i * kPanel, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
-    _mm256_store_ps(columns + (i + 4) * kPanel, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
-  }
-}
-
-// A panel [depth][kPanel] from columns of b, which are contiguous.
-AVX512 void pack_columns(const float* b, int64_t stride, int64_t depth, float* panel) {
-  for (int64_t j = 0; j < kPanel; j += 8) {
-    for (int64_t p = 0; p < depth; p += 8)
-      transpose_eight(b + j * stride + p, stride, panel + p * kPanel + j);
-  }
-}
+constexpr int64_t kBlockColumns = 320;
 
 struct Free {
   void operator()(float* data) const { std::free(data); }
@@ -242,67 +66,186 @@ Range part(int64_t total, int64_t step, int64_t i, int64_t count) {
   return {std::min(total, steps * i / count * step), std::min(total, steps * (i + 1) / count * step)};
 }
 
-struct Operands {
-  const float *a, *b;
-  bool a_by_row, b_by_row;
-  int64_t a_stride, b_stride;
+// One of the quarters 11, 12, 21, 22 of a matrix, by its half of rows and its half of columns.
+struct Quarter {
+  int8_t row = -1, column = -1;
+  bool exists() const { return row >= 0; }
+};
 
-  const float* a_at(int64_t row, int64_t p) const {
-    return a + (a_by_row ? row * a_stride + p : p * a_stride + row);
+// (a[0] + a_sign a[1]) (b[0] + b_sign b[1]), which is added to c[0] and, with c_sign, to c[1].
+struct Step {
+  Quarter a[2], b[2], c[2];
+  float a_sign, b_sign, c_sign[2];
+};
+
+constexpr Quarter k11{0, 0}, k12{0, 1}, k21{1, 0}, k22{1, 1}, kNone{};
+
+constexpr Step kWhole[] = {{{k11, kNone}, {k11, kNone}, {k11, kNone}, 0, 0, {1, 0}}};
+
+constexpr Step kStrassen[] = {
+    {{k11, k22}, {k11, k22}, {k11, k22}, 1, 1, {1, 1}},     //
+    {{k21, k22}, {k11, kNone}, {k21, k22}, 1, 0, {1, -1}},  //
+    {{k11, kNone}, {k12, k22}, {k12, k22}, 0, -1, {1, 1}},  //
+    {{k22, kNone}, {k21, k11}, {k11, k21}, 0, -1, {1, 1}},  //
+    {{k11, k12}, {k22, kNone}, {k11, k12}, 1, 0, {-1, 1}},  //
+    {{k21, k11}, {k11, k12}, {k22, kNone}, -1, 1, {1, 0}},  //
+    {{k12, k22}, {k21, k22}, {k11, kNone}, -1, 1, {1, 0}},
+};
+
+bool same(Quarter x, Quarter y) { return x.row == y.row && x.column == y.column; }
+
+// The steps of a product and the sizes of what each multiplies: all of the operands, or quarters.
+struct Plan {
+  const Step* steps;
+  int64_t step_count, m, n, k;
+
+  bool touches(int64_t step, Quarter c) const {
+    return same(steps[step].c[0], c) || same(steps[step].c[1], c);
   }
-  const float* b_at(int64_t p, int64_t column) const {
-    return b + (b_by_row ? p * b_stride + column : column * b_stride + p);
+  bool is_first(int64_t step, Quarter c) const {
+    for (int64_t i = 0; i < step; ++i) {
+      if (touches(i, c)) return false;
+    }
+    return true;
+  }
+  bool is_last(int64_t step, Quarter c) const {
+    for (int64_t i = step + 1; i < step_count; ++i) {
+      if (touches(i, c)) return false;
+    }
+    return true;
   }
 };
 
-void pack_block(const Operands& x, Range depth, Range columns, float* block) {
-  for (int64_t j = columns.begin; j < columns.end; j += kPanel, block += depth.size() * kPanel) {
-    (x.b_by_row ? pack_rows : pack_columns)(x.b_at(depth.begin, j), x.b_stride, depth.size(), block);
+bool strassen_pays(const GemmArgs& g) {
+  static const char* const setting = std::getenv("NATIVE_STRASSEN");
+  static const bool allowed = !setting || std::strcmp(setting, "0") != 0;
+  return allowed && g.normwise && !g.accumulate && !g.a_sum && g.a.column == 1 && g.m % 2 == 0 &&
+         g.n % (2 * kPanel) == 0 && g.k % (2 * kDepthStep) == 0 && g.m >= 256 && g.n >= 256 && g.k >= 256;
+}
+
+Plan plan_of(const GemmArgs& g) {
+  if (strassen_pays(g)) return {kStrassen, 7, g.m / 2, g.n / 2, g.k / 2};
+  return {kWhole, 1, g.m, g.n, g.k};
+}
+
+// What one thread does at a time: a block of b and the rows of a that pass by it.
+struct Work {
+  int64_t step;
+  Range rows, columns, depth;
+};
+
+class Product {
+ public:
+  Product(const GemmArgs& g, const Plan& plan) : g_(g), plan_(plan) {
+    a_by_row_ = g.a.column == 1;
+    b_by_row_ = g.b.column == 1;
   }
-}
 
-// A fetcher of part i of `count` of a block of b.
-Fetcher fetch_block(const Operands& x, Range depth, Range columns, int64_t i, int64_t count, int64_t calls) {
-  const Range rows = part(x.b_by_row ? depth.size() : columns.size(), 1, i, count);
-  const float* first = x.b_by_row ? x.b_at(depth.begin + rows.begin, columns.begin)
-                                  : x.b_at(depth.begin, columns.begin + rows.begin);
-  return {first, x.b_stride, rows.size(), x.b_by_row ? columns.size() : depth.size(), calls};
-}
-
-Fetcher fetch_tile(const Operands& x, Range rows, Range depth, int64_t calls) {
-  return {x.a_at(rows.begin, depth.begin), x.a_stride, x.a_by_row ? rows.size() : depth.size(),
-          x.a_by_row ? depth.size() : rows.size(), calls};
-}
-
-void multiply_tile(const GemmArgs& g, const Operands& x, Range rows, Range depth, Range columns, Buffers& own,
-                   Fetcher* next) {
-  const int64_t first = rows.begin * g.n + columns.begin;
-  float* c = static_cast<float*>(g.c) + first;
-  Target target{c, g.n, c, g.n, nullptr};
-  const void* beside = g.slope ? g.slope : g.factor ? g.factor : g.residual;
-  if (beside && depth.end == g.k) target.beside = static_cast<const float*>(beside) + first;
-  if (depth.begin == 0 && !g.accumulate) {
-    target.addend = g.bias ? g.bias + columns.begin : nullptr;
-    target.addend_row = 0;
+  Part a_part(const Work& w, int64_t row) const {
+    const Step& s = plan_.steps[w.step];
+    const auto at = [&](Quarter q) -> const float* {
+      if (!q.exists()) return nullptr;
+      return static_cast<const float*>(g_.a.data) + (q.row * plan_.m + row) * g_.a.row +
+             (q.column * plan_.k + w.depth.begin) * g_.a.column;
+    };
+    return {at(s.a[0]), at(s.a[1]), s.a_sign, a_by_row_ ? g_.a.row : g_.a.column};
   }
-  const int64_t panels = columns.size() / kPanel;
-  if (x.a_by_row) {
-    copy_tile_rows(x.a_at(rows.begin, depth.begin), x.a_stride, rows.size(), depth.size(), own.tile.get());
-    dispatch_rows<ByRow>(rows.size(), panels, depth.size(), own.tile.get(), own.block.get(), target, next);
-  } else {
-    copy_tile_columns(x.a_at(rows.begin, depth.begin), x.a_stride, rows.size(), depth.size(), own.tile.get());
-    if (g.a_sum && columns.begin == 0) {
-      sum_tile_columns(own.tile.get(), rows.size(), depth.size(), g.a_sum + rows.begin,
-                       depth.begin > 0 || g.accumulate_a_sum);
+
+  Part b_part(const Work& w) const {
+    const Step& s = plan_.steps[w.step];
+    const auto at = [&](Quarter q) -> const float* {
+      if (!q.exists()) return nullptr;
+      return static_cast<const float*>(g_.b.data) + (q.row * plan_.k + w.depth.begin) * g_.b.row +
+             (q.column * plan_.n + w.columns.begin) * g_.b.column;
+    };
+    return {at(s.b[0]), at(s.b[1]), s.b_sign, b_by_row_ ? g_.b.row : g_.b.column};
+  }
+
+  void pack(const Work& w, float* block) const {
+    const Part b = b_part(w);
+    const int64_t panel = w.depth.size() * kPanel, step = kPanel * g_.b.column;
+    for (int64_t i = 0; i < w.columns.size() / kPanel; ++i, block += panel) {
+      if (b_by_row_) {
+        (b.second ? pack_rows<true> : pack_rows<false>)(b, i * step, w.depth.size(), block);
+      } else {
+        (b.second ? pack_columns<true> : pack_columns<false>)(b, i * step, w.depth.size(), block);
+      }
     }
-    dispatch_rows<ByColumn>(rows.size(), panels, depth.size(), own.tile.get(), own.block.get(), target, next);
   }
-  if (depth.end < g.k || !(g.quick_gelu || g.factor || g.residual)) return;
-  for (int64_t i = 0; i < rows.size(); ++i) {
-    apply_epilogue({g.quick_gelu, g.slope, g.factor, g.residual}, g.c, DType::float32, first + i * g.n,
-                   columns.size());
+
+  // Fetches the tile `rows` of this work and part i of `count` of the block of the next.
+  Fetchers fetch(const Work& now, Range rows, const Work& next, int64_t i, int64_t count) const {
+    const int64_t calls = now.columns.size() / kPanel * (now.depth.size() / kDepthStep);
+    const Part a = a_part(now, rows.begin), b = b_part(next);
+    const int64_t a_rows = a_by_row_ ? rows.size() : now.depth.size();
+    const int64_t a_count = a_by_row_ ? now.depth.size() : rows.size();
+    const Range b_rows = part(b_by_row_ ? next.depth.size() : next.columns.size(), 1, i, count);
+    const int64_t b_count = b_by_row_ ? next.columns.size() : next.depth.size();
+    Fetchers fetchers;
+    fetchers.each[0] = {a.first, a.stride, a_rows, a_count, calls};
+    if (a.second) fetchers.each[1] = {a.second, a.stride, a_rows, a_count, calls};
+    const int64_t skip = b_rows.begin * b.stride;
+    fetchers.each[2] = {b.first + skip, b.stride, b_rows.size(), b_count, calls};
+    if (b.second) fetchers.each[3] = {b.second + skip, b.stride, b_rows.size(), b_count, calls};
+    return fetchers;
   }
-}
+
+  void multiply_tile(const Work& w, Range rows, Buffers& own, Fetchers& next) const {
+    const Step& s = plan_.steps[w.step];
+    Targets targets{};
+    targets.row = g_.n;
+    for (int i = 0; i < 2; ++i) {
+      if (s.c[i].exists()) targets.each[i] = target(w, rows, s.c[i], s.c_sign[i]);
+    }
+    const Part a = a_part(w, rows.begin);
+    const int64_t panels = w.columns.size() / kPanel, depth = w.depth.size();
+    float *tile = own.tile.get(), *block = own.block.get();
+    if (a_by_row_) {
+      (a.second ? copy_tile_rows<true> : copy_tile_rows<false>)(a, rows.size(), depth, tile);
+      dispatch_rows<ByRow>(rows.size(), panels, depth, tile, block, targets, next);
+    } else {
+      copy_tile_columns(a, rows.size(), depth, tile);
+      if (g_.a_sum && w.columns.begin == 0) {
+        sum_tile_columns(tile, rows.size(), depth, g_.a_sum + rows.begin,
+                         w.depth.begin > 0 || g_.accumulate_a_sum);
+      }
+      dispatch_rows<ByColumn>(rows.size(), panels, depth, tile, block, targets, next);
+    }
+    if (!(g_.quick_gelu || g_.factor || g_.residual)) return;
+    for (const Quarter& c : s.c) {
+      if (!c.exists() || !is_last(w, c)) continue;
+      for (int64_t i = 0; i < rows.size(); ++i) {
+        apply_epilogue({g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, DType::float32,
+                       offset(w, rows, c) + i * g_.n, w.columns.size());
+      }
+    }
+  }
+
+ private:
+  // Of the first element of a tile in a quarter of c.
+  int64_t offset(const Work& w, Range rows, Quarter c) const {
+    return (c.row * plan_.m + rows.begin) * g_.n + c.column * plan_.n + w.columns.begin;
+  }
+
+  bool is_last(const Work& w, Quarter c) const { return w.depth.end == plan_.k && plan_.is_last(w.step, c); }
+
+  Target target(const Work& w, Range rows, Quarter quarter, float sign) const {
+    const int64_t first = offset(w, rows, quarter);
+    float* c = static_cast<float*>(g_.c) + first;
+    Target t{c, c, g_.n, sign, nullptr};
+    if (w.depth.begin == 0 && !g_.accumulate && plan_.is_first(w.step, quarter)) {
+      t.addend = g_.bias ? g_.bias + quarter.column * plan_.n + w.columns.begin : nullptr;
+      t.addend_row = 0;
+    }
+    const void* beside = g_.slope ? g_.slope : g_.factor ? g_.factor : g_.residual;
+    if (beside && is_last(w, quarter)) t.beside = static_cast<const float*>(beside) + first;
+    return t;
+  }
+
+  const GemmArgs& g_;
+  const Plan& plan_;
+  bool a_by_row_, b_by_row_;
+};
 
 }  // namespace
 
@@ -313,38 +256,36 @@ bool blocked_gemm_applies(const GemmArgs& g) {
 }
 
 void blocked_gemm(const GemmArgs& g) {
-  const bool a_by_row = g.a.column == 1, b_by_row = g.b.column == 1;
-  const Operands x{
-      static_cast<const float*>(g.a.data), static_cast<const float*>(g.b.data), a_by_row, b_by_row,
-      a_by_row ? g.a.row : g.a.column,     b_by_row ? g.b.row : g.b.column};
+  const Plan plan = plan_of(g);
+  const Product product(g, plan);
   const int64_t threads = omp_get_max_threads();
-  const int64_t depths = (g.k + kBlockDepth - 1) / kBlockDepth;
+  const int64_t depths = (plan.k + kBlockDepth - 1) / kBlockDepth;
   // As many blocks of columns for each thread; where there are more threads than blocks they share the rows
   // too.
-  int64_t widths = (g.n + kBlockColumns - 1) / kBlockColumns;
-  if (widths > threads) widths = std::min(g.n / kPanel, (widths + threads - 1) / threads * threads);
-  const int64_t most_heights = (g.m + 4 * kTileRows - 1) / (4 * kTileRows);
+  int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
+  if (widths > threads) widths = std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads);
+  const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
   const int64_t heights = std::clamp<int64_t>(threads / widths, 1, most_heights);
-  const auto columns_of = [&](int64_t task) { return part(g.n, kPanel, task / heights, widths); };
-  const auto depth_of = [&](int64_t i) { return part(g.k, kDepthStep, i, depths); };
+  // Steps within depths within blocks of c.
+  const int64_t works = depths * plan.step_count;
+  const auto work_of = [&](int64_t i) -> Work {
+    const int64_t block = i / works, depth = i % works / plan.step_count;
+    return {i % plan.step_count, part(plan.m, 1, block % heights, heights),
+            part(plan.n, kPanel, block / heights, widths), part(plan.k, kDepthStep, depth, depths)};
+  };
   parallel_for(heights * widths, 1, [&](int64_t begin, int64_t end) {
     Buffers& own = buffers();
-    for (int64_t step = begin * depths; step < end * depths; ++step) {
-      const int64_t task = step / depths, next = std::min(step + 1, end * depths - 1);
-      const Range rows = part(g.m, 1, task % heights, heights), columns = columns_of(task);
-      const Range depth = depth_of(step % depths);
-      const int64_t tiles = (rows.size() + kTileRows - 1) / kTileRows;
-      const int64_t calls = columns.size() / kPanel * (depth.size() / kDepthStep);
-      const auto tile_of = [&](int64_t i) {
-        const Range tile = part(rows.size(), 1, i, tiles);
-        return Range{rows.begin + tile.begin, rows.begin + tile.end};
+    for (int64_t i = begin * works; i < end * works; ++i) {
+      const Work now = work_of(i), next = work_of(std::min(i + 1, end * works - 1));
+      const int64_t tiles = (now.rows.size() + kTileRows - 1) / kTileRows;
+      const auto tile_of = [&](int64_t j) -> Range {
+        const Range tile = part(now.rows.size(), 1, j, tiles);
+        return {now.rows.begin + tile.begin, now.rows.begin + tile.end};
       };
-      pack_block(x, depth, columns, own.block.get());
-      for (int64_t i = 0; i < tiles; ++i) {
-        Fetcher fetchers[] = {
-            fetch_tile(x, tile_of(std::min(i + 1, tiles - 1)), depth, calls),
-            fetch_block(x, depth_of(next % depths), columns_of(next / depths), i, tiles, calls)};
-        multiply_tile(g, x, tile_of(i), depth, columns, own, fetchers);
+      product.pack(now, own.block.get());
+      for (int64_t j = 0; j < tiles; ++j) {
+        Fetchers fetchers = product.fetch(now, tile_of(std::min(j + 1, tiles - 1)), next, j, tiles);
+        product.multiply_tile(now, tile_of(j), own, fetchers);
       }
     }
   });

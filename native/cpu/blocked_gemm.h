@@ -9,8 +9,9 @@ namespace native {
 // a machine whose AVX-512 is in use.
 bool blocked_gemm_applies(const GemmArgs& args);
 
-// The product, where blocked_gemm_applies. The order of every sum depends on k alone, so results are the same
-// on any number of threads. Throws ERR_OUT_OF_MEMORY.
+// The product, where blocked_gemm_applies. The order of every sum depends on k alone, and with
+// GemmArgs::normwise on m and n too, so results are the same on any number of threads. Throws
+// ERR_OUT_OF_MEMORY.
 void blocked_gemm(const GemmArgs& args);
 
 }  // namespace native

@@ -33,6 +33,8 @@ struct GemmArgs {
   bool accumulate = false;
   float* a_sum = nullptr;  // [m]: takes the sum of a over k; with batch 1 and a.row 1 only
   bool accumulate_a_sum = false;
+  // Errors may be relative to the largest rows of a and columns of b, instead of each element's own.
+  bool normwise = false;
 };
 
 // Any size may be 0; with k = 0 the product is 0. Throws ERR_OUT_OF_MEMORY, or ERR_INTERNAL when oneDNN

@@ -26,6 +26,7 @@ void forward(const LinearArgs& a) {
   product.quick_gelu = a.quick_gelu;
   product.slope = a.slope;
   product.residual = a.residual;
+  product.normwise = true;  // rows come normalised, so none is much larger than the others
   gemm(product);
 }
 

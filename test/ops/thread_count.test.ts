@@ -72,6 +72,7 @@ const kernels: [string, Compute][] = [
 const avx512 = existsSync('/proc/cpuinfo') && readFileSync('/proc/cpuinfo', 'utf8').includes('avx512bw');
 const products: [string, Compute][] = [
   ['linear, large', linearOf(150, 288, 800)],
+  ['linear, in quarters', linearOf(260, 352, 832)],
   ['linear, odd sizes', linearOf(50, 17, 130)],
   ['linear, few rows', linearOf(9, 5000, 7)],
   ['linear, few outputs', linearOf(16, 4096, 64)],
