@@ -26,7 +26,7 @@ void forward(const LinearArgs& a) {
   product.quick_gelu = a.quick_gelu;
   product.slope = a.slope;
   product.residual = a.residual;
-  product.normwise = true;  // rows come normalised, so none is much larger than the others
+  product.normwise = true;  // rows of activations are alike in size
   gemm(product);
 }
 
