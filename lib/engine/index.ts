@@ -2,6 +2,7 @@ export type { ViewEvaluation, Views } from './context';
 export { type EvaluateOptions, type Evaluation, evaluate, type Prediction } from './evaluate';
 export {
   type CheckpointSaved,
+  type DamagedSample,
   type EngineEvent,
   type EpochEnd,
   type FailedSample,
