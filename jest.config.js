@@ -27,8 +27,9 @@ module.exports = {
         '<rootDir>/test/engine/{device_training,recorded_steps}.test.ts',
       ],
       testPathIgnorePatterns: [
-        'instruction_sets', // of the CPU, as is the next
+        'instruction_sets', // of the CPU, as are the next two
         'thread_count',
+        'large_products',
         ...(process.env.TEST_GPU === '1' ? ['/test/cuda/'] : []), // of programs for the emulated device
       ],
       setupFiles: ['<rootDir>/test/support/cuda_device.ts'],
