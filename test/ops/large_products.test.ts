@@ -40,7 +40,8 @@ const rootMeanSquare = (values: number[]) => Math.sqrt(values.reduce((a, b) => a
 
 /**
  * The plain implementation is one float32 sum after another. Strassen's products are of sums of two numbers, twice as
- * large as those that remain in the end, so errors grow by about that, for small results as for large ones.
+ * large as those that remain in the end, so errors grow by about that, for small results as for large ones: 2.4 times the
+ * root mean square and 2.5 times the largest were seen, more than the factor of 2 that other products keep to.
  */
 function expectAsExact(actual: ArrayLike<number>, plain: ArrayLike<number>, exact: ArrayLike<number>): void {
   const [ours, theirs] = [errors(actual, exact), errors(plain, exact)];
