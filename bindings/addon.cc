@@ -25,7 +25,7 @@ static void set_error_class(const Napi::CallbackInfo& info) {
 static Napi::Object init(Napi::Env env, Napi::Object exports) {
   Environment::install(env);
   Napi::Object signatures = Napi::Object::New(env);
-  for (const auto& table : {op_bindings(), tensor_bindings()}) {
+  for (const auto& table : {op_bindings(), tensor_bindings(), dist_bindings()}) {
     for (const Binding& binding : table) {
       exports.Set(binding.name, Napi::Function::New(env, binding.call, binding.name));
       signatures.Set(binding.name, binding.signature);

@@ -199,6 +199,7 @@ struct Bound<function> {
 
 std::vector<Binding> op_bindings();                             // bindings/ops.cc
 std::vector<Binding> tensor_bindings();                         // bindings/tensor.cc
+std::vector<Binding> dist_bindings();                           // bindings/dist.cc
 void export_tensor_async(Napi::Env env, Napi::Object exports);  // bindings/tensor.cc
 void export_recording(Napi::Env env, Napi::Object exports);     // bindings/recording.cc
 

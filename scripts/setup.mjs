@@ -23,11 +23,12 @@ const debian = [
   'libavformat-dev',
   'libavcodec-dev',
   'libswscale-dev',
+  'libgloo-dev',
   ...(forTests ? ['libboost-context-dev', 'doctest-dev'] : []),
 ];
 const remedies = [
   `  Debian/Ubuntu: apt-get install -y ${debian.join(' ')}`,
-  '  Fedora:        dnf install -y gcc-c++ cmake make pkgconf-pkg-config python3 onednn-devel ffmpeg-free-devel',
+  '  Fedora:        dnf install -y gcc-c++ cmake make pkgconf-pkg-config python3 onednn-devel ffmpeg-free-devel gloo-devel',
   '  macOS:         brew install cmake pkg-config onednn ffmpeg libomp',
 ].join('\n');
 
@@ -58,7 +59,9 @@ function missingTools() {
   }
   const probe = ['-x', 'c++', '-fsyntax-only', '-include', 'dnnl.hpp', '/dev/null'];
   if (!quiet('g++', probe) && !quiet('g++', ['-I/opt/homebrew/include', ...probe])) missing.push('oneDNN');
-  for (const header of forTests ? ['boost/context/detail/fcontext.hpp', 'doctest/doctest.h'] : []) {
+  for (const header of forTests
+    ? ['boost/context/detail/fcontext.hpp', 'doctest/doctest.h', 'gloo/context.h']
+    : []) {
     if (!quiet('g++', ['-x', 'c++', '-fsyntax-only', '-include', header, '/dev/null'])) missing.push(header);
   }
   return missing;

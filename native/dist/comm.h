@@ -1,0 +1,60 @@
+// Collectives: what the processes of a job do together with their tensors. Every process queues the same
+// calls with the same sizes in the same order. A backend fills the slots of its device from its own file.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/kernel.h"
+#include "core/tensor.h"
+
+namespace native {
+
+struct CommSpan {
+  void* data;
+  int64_t count;
+  DType dtype;
+};
+
+// list[i] becomes scale times its sum over all ranks, to the same bits on each.
+struct AllReduceArgs {
+  std::vector<CommSpan> list;  // float32
+  float scale;
+};
+DECLARE_KERNEL(all_reduce, AllReduceArgs);
+
+// list[i] becomes that of rank `root`.
+struct BroadcastArgs {
+  std::vector<CommSpan> list;  // any dtype
+  int root;
+};
+DECLARE_KERNEL(broadcast, BroadcastArgs);
+
+// How a backend reaches the other ranks. The two steps have an exchange between them that is the caller's.
+struct CommBackend {
+  // What each rank has to know of this one: open()[i] is meant for rank i.
+  std::vector<std::string> (*open)(int rank, int world_size, const std::string& host, double timeout_seconds);
+  // addresses[i] is what rank i means for this one. Waits for the others; throws ERR_DISTRIBUTED.
+  void (*connect)(const std::vector<std::string>& addresses);
+  void (*close)();
+};
+void register_comm(DeviceType device, CommBackend backend);
+
+// Whether this build has collectives for the device.
+bool comm_available(DeviceType device);
+
+// Makes this process rank `rank` of `world_size`, reached at `host`, an address of this machine. Returns one
+// string of hexadecimal digits for each rank. Waiting for another rank takes at most timeout_seconds. Throws
+// ERR_DISTRIBUTED.
+std::vector<std::string> comm_open(DeviceType device, int64_t rank, int64_t world_size,
+                                   const std::string& host, double timeout_seconds);
+// Queues the connecting.
+void comm_connect(DeviceType device, const std::vector<std::string>& addresses);
+// Ends it, once nothing is queued any more; idempotent.
+void comm_close(DeviceType device);
+
+// In place; see AllReduceArgs and BroadcastArgs. All on one device.
+void all_reduce(const std::vector<Tensor>& list, double scale);
+void broadcast(const std::vector<Tensor>& list, int64_t root);
+
+}  // namespace native
