@@ -13,6 +13,7 @@ export { Philox, streamOf } from './base/philox';
 export * as config from './config';
 export * as data from './data';
 export { VideoReader } from './data';
+export * as distributed from './distributed';
 export * as engine from './engine';
 export { run } from './engine';
 export * as io from './io';

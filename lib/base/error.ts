@@ -71,6 +71,8 @@ export type ErrorCode =
   | 'ERR_FRAME_COUNT'
   /** A loss or score is infinite or not a number. */
   | 'ERR_NOT_FINITE'
+  /** A job of several processes cannot be set up, or has lost one of them. */
+  | 'ERR_DISTRIBUTED'
   /** The caller's AbortSignal fired. */
   | 'ERR_ABORTED'
   /** The command line is wrong. */

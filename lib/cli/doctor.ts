@@ -20,12 +20,12 @@ const usefulFlags = [
   'bf16',
 ];
 
-const libraries = ['libavcodec', 'libavformat', 'libswscale', 'libdnnl', 'libgomp'];
+const libraries = ['libavcodec', 'libavformat', 'libswscale', 'libdnnl', 'libgloo', 'libgomp'];
 
 const remedy = `
 To install what the addons need, then build them:
-  Debian, Ubuntu: apt-get install build-essential cmake pkg-config libdnnl-dev libavformat-dev libavcodec-dev libswscale-dev
-  Fedora:         dnf install gcc-c++ make cmake pkgconf-pkg-config onednn-devel ffmpeg-free-devel
+  Debian, Ubuntu: apt-get install build-essential cmake pkg-config libdnnl-dev libavformat-dev libavcodec-dev libswscale-dev libgloo-dev
+  Fedora:         dnf install gcc-c++ make cmake pkgconf-pkg-config onednn-devel ffmpeg-free-devel gloo-devel
   macOS:          brew install cmake pkg-config onednn ffmpeg libomp
   npm run build`;
 
@@ -44,7 +44,10 @@ function doctor(): void {
   row('features', processorFlags());
   row('memory', `${gigabytes(freemem())} of ${gigabytes(totalmem())} free`);
   const computes = tryAddon('compute addon', computeFacts);
-  if (computes) cudaRows();
+  if (computes) {
+    row('processes', processesFacts());
+    cudaRows();
+  }
   const works = [computes, tryAddon('decode addon', decodeFacts)].every(Boolean);
   for (const path of loadedLibraries()) row(basename(path).split('.')[0]!, path);
   if (works) {
@@ -59,6 +62,12 @@ function computeFacts(): string {
   const addon = native();
   const path = process.env.NATIVE_COMPUTE_PATH ?? join(packageRoot(), 'build/Release/compute.node');
   return `${path}; ${addon.kernels().length} kernels`;
+}
+
+function processesFacts(): string {
+  return native().commAvailable('cpu')
+    ? 'several can train together, see launch'
+    : 'each trains alone: built without Gloo (Debian: libgloo-dev, then npm run build)';
 }
 
 /** What CUDA there is, and in one line whether it is used and if not why. */

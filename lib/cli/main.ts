@@ -8,6 +8,7 @@ import { addData } from './data';
 import { addDemo } from './demo';
 import { addDoctor } from './doctor';
 import { addInfo } from './info';
+import { addLaunch } from './launch';
 import { exitOnClosedPipe, printError } from './terminal';
 import { addTest, addTrain } from './train';
 import { packageVersion } from './version';
@@ -29,9 +30,20 @@ export function createProgram(): Command {
     .helpOption('-h, --help', 'explain the command')
     .helpCommand('help [command]', 'explain a command')
     .addHelpText('after', examples)
+    .enablePositionalOptions()
     .exitOverride()
     .configureOutput({ outputError: () => {} });
-  for (const add of [addTrain, addTest, addClassify, addInfo, addConvert, addData, addDemo, addDoctor])
+  for (const add of [
+    addTrain,
+    addTest,
+    addLaunch,
+    addClassify,
+    addInfo,
+    addConvert,
+    addData,
+    addDemo,
+    addDoctor,
+  ])
     add(program);
   return program;
 }

@@ -12,8 +12,7 @@ export function progressListener(): Listener & { stop(): void } {
     const lines = logLines(event);
     if (lines.length > 0) bar?.clear();
     for (const line of lines) {
-      if (event.kind === 'failure' || event.kind === 'damage' || (event.kind === 'message' && event.warning))
-        note(line);
+      if (isWarning(event)) note(line);
       else print(line);
     }
     if (event.kind === 'train')
@@ -21,6 +20,22 @@ export function progressListener(): Listener & { stop(): void } {
     if (event.kind === 'test') bar?.show('test', event, `Acc@1 ${event.top1.toFixed(1)}`);
   };
   return Object.assign(listener, { stop: () => bar?.stop() });
+}
+
+/** Shows warnings alone: what a process tells that is not rank 0 of its job. */
+export function warningListener(): Listener & { stop(): void } {
+  const listener = (event: EngineEvent) => {
+    if (isWarning(event)) for (const line of logLines(event)) note(line);
+  };
+  return Object.assign(listener, { stop: () => {} });
+}
+
+function isWarning(event: EngineEvent): boolean {
+  return (
+    event.kind === 'failure' ||
+    event.kind === 'damage' ||
+    (event.kind === 'message' && event.warning === true)
+  );
 }
 
 /** One bar that starts anew whenever a count begins again. */

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { type ConfigFlags, loadConfig } from '../config/load';
+import { ProcessGroup } from '../distributed/process_group';
 import { type RunResult, run } from '../engine/run';
 import { integerFrom } from './arguments';
 import { interruptible } from './interrupt';
-import { progressListener } from './progress';
+import { progressListener, warningListener } from './progress';
 import { testSplits } from './splits';
 
 /** Options of `train` and `test`, as the parser gives them. */
@@ -99,11 +100,20 @@ async function execute({
   if (config.OUTPUT === '' && !config.TEST.ONLY_TEST) {
     config = loadConfig({ ...sources, flags: { ...flags, output: DEFAULT_OUTPUT } });
   }
-  const progress = progressListener();
   const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
-  try {
-    return await interruptible(hint, (signal) => run(config, { threads, signal, listener: progress }));
-  } finally {
-    progress.stop();
-  }
+  return interruptible(hint, async (signal) => {
+    const group = await ProcessGroup.join(undefined, { signal });
+    const progress = (group?.rank ?? 0) === 0 ? progressListener() : warningListener();
+    try {
+      const result = await run(config, { threads, signal, group, listener: progress });
+      await group?.leave();
+      return result;
+    } catch (error) {
+      const cause = (await group?.causeOf(error)) ?? error;
+      await group?.leave((cause as Error).message);
+      throw cause;
+    } finally {
+      progress.stop();
+    }
+  });
 }

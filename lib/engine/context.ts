@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema';
 import type { VideoDataset } from '../data/video_dataset';
+import type { ProcessGroup } from '../distributed/process_group';
 import type { Checkpoint } from '../io';
 import type { Task } from '../models';
 import { type Device, resolveDevice } from '../tensor/tensor';
@@ -16,6 +17,8 @@ export interface RunContext {
   checkpoint: Checkpoint | null;
   emit: Listener;
   signal: AbortSignal | undefined;
+  /** The processes that share the work; null when this one works alone. */
+  group: ProcessGroup | null;
 }
 
 /** Ways to look at a video in a test: `clips` sets of frames times `crops` squares. */
@@ -33,14 +36,15 @@ export interface ViewEvaluation extends Evaluation {
 
 /** Evaluates the validation videos in `clips` x `crops` views. */
 export async function evaluateViews(
-  { config, task, validation, emit, signal }: RunContext,
+  { config, task, validation, emit, signal, group }: RunContext,
   views: Views,
   seed: number,
 ): Promise<ViewEvaluation> {
   emit({ kind: 'message', text: `${views.clips * views.crops} views inference` });
   const evaluation = await evaluate({
     task,
-    loader: testLoader(config, validation, views, seed, signal),
+    loader: testLoader(config, validation, views, seed, signal, group),
+    group,
     device: resolveDevice(config.MODEL.DEVICE as Device),
     printFrequency: config.PRINT_FREQ,
     emit,

@@ -1,6 +1,7 @@
-import { CodedError } from '../base/error';
+import { CodedError, hasCode } from '../base/error';
 import type { Batch, SampleFailure } from '../data/batch';
 import type { VideoLoader } from '../data/loader';
+import type { ProcessGroup } from '../distributed/process_group';
 import type { Task } from '../models/task';
 import type { DeviceType } from '../native/load';
 import { evaluation } from '../nn/module';
@@ -27,10 +28,8 @@ export interface Prediction {
   rank: number;
 }
 
-export interface Evaluation {
-  /** Share of the videos with rank 0, and with a rank below min(5, K), in percent. */
-  top1: number;
-  top5: number;
+/** What became of the videos. */
+export interface Findings {
   /** One for each video that could be read, in the order of the list. */
   predictions: Prediction[];
   failures: SampleFailure[];
@@ -38,10 +37,18 @@ export interface Evaluation {
   damaged: SampleFailure[];
 }
 
+export interface Evaluation extends Findings {
+  /** Share of the videos with rank 0, and with a rank below min(5, K), in percent. */
+  top1: number;
+  top5: number;
+}
+
 export interface EvaluateOptions {
   task: Task;
-  /** Batches of [B, V, T, 3, S, S], every video once. */
+  /** Batches of [B, V, T, 3, S, S], every video once over all processes of the group. */
   loader: VideoLoader;
+  /** The processes that share the videos (default: none but this one). All get the same evaluation. */
+  group?: ProcessGroup | null;
   device: DeviceType;
   /** Steps between logged ones. */
   printFrequency: number;
@@ -52,10 +59,50 @@ export interface EvaluateOptions {
  * Classifies every video of the loader: softmax of the logits, summed over the V views, as the reference does. Nothing
  * is recorded for a gradient and nothing of the model changes.
  *
- * @throws ERR_ABORTED when the loader's signal fires, ERR_NOT_FINITE when a score is no number, what the loader throws
+ * @throws ERR_ABORTED when the loader's signal fires (that of any process), ERR_NOT_FINITE when a score is no number, what
+ *   the loader throws, ERR_DISTRIBUTED
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
-  const { task, loader, printFrequency, emit } = options;
+  const { task, group } = options;
+  const { predictions, failures, damaged } = group
+    ? await shared(findings(options), group)
+    : await findings(options);
+  if (predictions.length === 0) {
+    throw new CodedError(
+      'ERR_VIDEO_DECODE',
+      `none of the ${failures.length} test videos could be read; the first: ${failures[0]?.path}: ${failures[0]?.reason}`,
+    );
+  }
+  const bound = Math.min(5, task.classNames.length);
+  return {
+    top1: percent(predictions.filter(({ rank }) => rank === 0).length, predictions.length),
+    top5: percent(predictions.filter(({ rank }) => rank < bound).length, predictions.length),
+    predictions,
+    failures,
+    damaged,
+  };
+}
+
+/** The findings of all processes, in the order of the list. An abort of one is an abort of all. */
+async function shared(own: Promise<Findings>, group: ProcessGroup): Promise<Findings> {
+  const settled = await own.catch((error) => {
+    if (hasCode(error, 'ERR_ABORTED')) return null;
+    throw error;
+  });
+  const everyone = await group.exchange(settled);
+  if (everyone.includes(null)) throw new CodedError('ERR_ABORTED', 'the evaluation was aborted');
+  const inOrder = <T extends { index: number }>(pick: (part: Findings) => T[]) =>
+    everyone.flatMap((part) => pick(part!)).sort((a, b) => a.index - b.index);
+  return {
+    predictions: inOrder(({ predictions }) => predictions),
+    failures: inOrder(({ failures }) => failures),
+    damaged: inOrder(({ damaged }) => damaged),
+  };
+}
+
+/** Classifies the videos of the loader. */
+async function findings(options: EvaluateOptions): Promise<Findings> {
+  const { loader, printFrequency, emit } = options;
   const predictions: Prediction[] = [];
   const failures: SampleFailure[] = [];
   const damaged: SampleFailure[] = [];
@@ -77,20 +124,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       logged: batch.index % printFrequency === 0,
     });
   }
-  if (predictions.length === 0) {
-    throw new CodedError(
-      'ERR_VIDEO_DECODE',
-      `none of the ${failures.length} test videos could be read; the first: ${failures[0]?.path}: ${failures[0]?.reason}`,
-    );
-  }
-  const bound = Math.min(5, task.classNames.length);
-  return {
-    top1: percent(hits, predictions.length),
-    top5: percent(predictions.filter(({ rank }) => rank < bound).length, predictions.length),
-    predictions,
-    failures,
-    damaged,
-  };
+  return { predictions, failures, damaged };
 }
 
 async function classifyBatch(batch: Batch, { task, device }: EvaluateOptions): Promise<Prediction[]> {

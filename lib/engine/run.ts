@@ -2,8 +2,10 @@ import { join } from 'node:path';
 import { CodedError, hasCode } from '../base/error';
 import { configToYaml } from '../config/load';
 import type { Config } from '../config/schema';
+import type { ProcessGroup } from '../distributed/process_group';
 import { readCheckpoint, writeAtomically } from '../io';
 import { createTask, type Task } from '../models';
+import { type Device, resolveDevice } from '../native/device';
 import { native } from '../native/load';
 import { videoAddon } from '../native/video';
 import { oncePerVideo } from './bad_samples';
@@ -27,6 +29,11 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** Told what happens. */
   listener?: Listener;
+  /**
+   * The processes that share the work, each of which runs this with the same configuration (default: none but this one).
+   * Rank 0 alone writes files; all get the same result.
+   */
+  group?: ProcessGroup | null;
 }
 
 export interface RunResult {
@@ -49,12 +56,14 @@ export interface RunResult {
  * const config = loadConfig({ cfg: 'configs/k400/32_8.yaml', flags: { resume: 'k400_32_8.pth', onlyTest: true } });
  * const { evaluation } = await run(config, { listener: (event) => console.log(logLines(event).join('\n')) });
  */
-export async function run(config: Config, options: RunOptions = {}): Promise<RunResult> {
+export async function run(asked: Config, options: RunOptions = {}): Promise<RunResult> {
+  const { group = null } = options;
+  const config = group ? await configIn(group, asked) : asked;
   const classNames = classNamesOf(config);
   const validation = await datasetOf(config, 'VAL_FILE', options.signal);
   const training = config.TEST.ONLY_TEST ? null : await datasetOf(config, 'TRAIN_FILE', options.signal);
   if (config.MODEL.PRETRAINED) await requireFile('MODEL.PRETRAINED', config.MODEL.PRETRAINED);
-  const resume = await resumeFile(config);
+  const resume = await resumeFile(asked, group);
   if (options.threads !== undefined) native().setThreads(options.threads);
   videoAddon().setWorkerCount(config.DATA.NUM_WORKERS);
   const checkpoint = resume === null ? null : await readCheckpoint(resume);
@@ -62,7 +71,7 @@ export async function run(config: Config, options: RunOptions = {}): Promise<Run
   let log: Listener | undefined;
   try {
     task = await createTask(config, classNames, { signal: options.signal });
-    const loaded = { config, task, validation, checkpoint, signal: options.signal };
+    const loaded = { config, task, validation, checkpoint, signal: options.signal, group };
     const emit = oncePerVideo((event) => {
       log?.(event);
       options.listener?.(event);
@@ -90,8 +99,39 @@ export async function run(config: Config, options: RunOptions = {}): Promise<Run
   }
 }
 
-/** The checkpoint to continue from; with TRAIN.AUTO_RESUME the newest one in OUTPUT comes before MODEL.RESUME. */
-async function resumeFile({ TRAIN, MODEL, OUTPUT, TEST }: Config): Promise<string | null> {
+/**
+ * The configuration for this process of a job: each has a GPU of its own machine's, and rank 0 alone writes.
+ *
+ * @throws ERR_CONFIG_VALUE when the processes were started with different configurations
+ */
+async function configIn(group: ProcessGroup, config: Config): Promise<Config> {
+  const everyone = await group.exchange(configToYaml(config));
+  const other = everyone.findIndex((theirs) => theirs !== everyone[0]);
+  if (other >= 0) {
+    throw new CodedError(
+      'ERR_CONFIG_VALUE',
+      `rank ${other} was started with another configuration than rank 0`,
+    );
+  }
+  const device = resolveDevice(config.MODEL.DEVICE as Device);
+  const own = device === 'cuda' && !config.MODEL.DEVICE.includes(':') ? `cuda:${group.localRank}` : device;
+  return {
+    ...config,
+    MODEL: { ...config.MODEL, DEVICE: own },
+    OUTPUT: group.rank === 0 ? config.OUTPUT : '',
+  };
+}
+
+/**
+ * The checkpoint to continue from; with TRAIN.AUTO_RESUME the newest one in OUTPUT comes before MODEL.RESUME. In a job it
+ * is the one that rank 0 finds.
+ */
+async function resumeFile(config: Config, group: ProcessGroup | null): Promise<string | null> {
+  const file = await resumeFileHere(config);
+  return group ? group.first(file) : file;
+}
+
+async function resumeFileHere({ TRAIN, MODEL, OUTPUT, TEST }: Config): Promise<string | null> {
   if (TRAIN.AUTO_RESUME && OUTPUT === '') {
     throw new CodedError('ERR_CONFIG_VALUE', 'TRAIN.AUTO_RESUME needs OUTPUT, the folder that it looks into');
   }
@@ -118,7 +158,7 @@ async function test(
 }
 
 async function report(
-  { config, task, validation, checkpoint, signal }: Omit<RunContext, 'emit'>,
+  { config, task, validation, checkpoint, signal }: Omit<RunContext, 'emit' | 'group'>,
   evaluation: ViewEvaluation,
 ): Promise<void> {
   const { DATA, MODEL, OUTPUT, TEST } = config;

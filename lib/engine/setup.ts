@@ -6,6 +6,7 @@ import { VideoLoader } from '../data/loader';
 import { type Planner, testPlanner, trainPlanner } from '../data/plan';
 import { reorderFrames } from '../data/transforms/frame_order';
 import { VideoDataset } from '../data/video_dataset';
+import type { ProcessGroup } from '../distributed/process_group';
 import { type Device, resolveDevice } from '../native/device';
 
 /** The class names that a configuration means. @throws ERR_LABELS, ERR_CONFIG_VALUE when their number is another */
@@ -74,6 +75,7 @@ export function trainLoader(
   dataset: VideoDataset,
   seed: number,
   signal?: AbortSignal,
+  group: ProcessGroup | null = null,
 ): VideoLoader {
   const { DATA, AUG, TRAIN } = config;
   const loader = new VideoLoader({
@@ -97,23 +99,26 @@ export function trainLoader(
     onError: DATA.ON_ERROR,
     pixelWork: pixelWorkOf(config),
     signal,
+    ...placeIn(group),
   });
   if (loader.batchesPerEpoch === 0) {
     throw new CodedError(
       'ERR_CONFIG_VALUE',
-      `${DATA.TRAIN_FILE} has ${dataset.length} videos, less than one batch of TRAIN.BATCH_SIZE ${TRAIN.BATCH_SIZE}`,
+      `${DATA.TRAIN_FILE} has ${dataset.length} videos, less than one batch of TRAIN.BATCH_SIZE ${TRAIN.BATCH_SIZE}` +
+        (group ? ` for each of ${group.worldSize} processes` : ''),
     );
   }
   return loader;
 }
 
-/** Every video once, in `clips` x `crops` views. */
+/** Every video once over all processes, in `clips` x `crops` views. */
 export function testLoader(
   config: Config,
   dataset: VideoDataset,
   views: { clips: number; crops: number },
   seed: number,
   signal?: AbortSignal,
+  group: ProcessGroup | null = null,
 ): VideoLoader {
   const { DATA, TEST } = config;
   return new VideoLoader({
@@ -125,7 +130,12 @@ export function testLoader(
     onError: DATA.ON_ERROR,
     pixelWork: pixelWorkOf(config),
     signal,
+    ...placeIn(group),
   });
+}
+
+function placeIn(group: ProcessGroup | null): { rank: number; worldSize: number } {
+  return { rank: group?.rank ?? 0, worldSize: group?.worldSize ?? 1 };
 }
 
 /** A GPU takes bytes and does the rest itself; on the CPU pixels are finished while they are decoded. */

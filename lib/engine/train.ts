@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { CodedError, hasCode } from '../base/error';
 import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
+import { shareParameters } from '../distributed/data_parallel';
 import type { Checkpoint } from '../io';
 import { AdamW } from '../optim/adamw';
 import { LossScaler } from '../optim/loss_scale';
@@ -18,6 +19,7 @@ import {
 import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation } from './context';
 import { RecordedSteps } from './recorded_steps';
 import { trainLoader } from './setup';
+import { sharedStop } from './shared_stop';
 import { trainEpoch } from './train_epoch';
 import type { Training } from './train_step';
 
@@ -38,11 +40,17 @@ export async function train(
 ): Promise<{ evaluation: ViewEvaluation; maxAccuracy: number }> {
   const { config, task } = context;
   const device = resolveDevice(config.MODEL.DEVICE as Device);
+  if (context.group && device !== 'cpu') {
+    throw new CodedError(
+      'ERR_DISTRIBUTED',
+      `several processes train together on the CPU only, not on ${device}: set MODEL.DEVICE cpu, or train in one process`,
+    );
+  }
   const tools: Tools = {
     device,
     optimizer: new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS }),
     scaler: task.computeDtype === 'float16' ? new LossScaler({ device }) : null,
-    recorded: device === 'cuda' && config.TRAIN.CUDA_GRAPH ? new RecordedSteps() : null,
+    recorded: device === 'cuda' && config.TRAIN.CUDA_GRAPH && !context.group ? new RecordedSteps() : null,
   };
   try {
     const start = await prepare(context, dataset, tools);
@@ -58,7 +66,7 @@ async function trainEpochs(
   context: RunContext,
   { first, startBatch, seed, ...start }: Start,
 ): Promise<{ evaluation: ViewEvaluation; maxAccuracy: number }> {
-  const { config, emit } = context;
+  const { config, emit, group } = context;
   const epochs = config.TRAIN.EPOCHS;
   const { training } = start;
   const steps = training.loader.batchesPerEpoch;
@@ -72,8 +80,10 @@ async function trainEpochs(
     return path;
   };
   const saveForResume = async (epoch: number, batch: number | null) => {
-    if (config.OUTPUT === '') return;
-    lastSaved = await save(checkpointName(epoch, batch), epoch, batch);
+    if (config.OUTPUT !== '') lastSaved = await save(checkpointName(epoch, batch), epoch, batch);
+    // Rank 0 alone writes; the others wait for it, and know of it.
+    if (group) lastSaved = await group.first(lastSaved);
+    if (lastSaved === null) return;
     unsaved = false;
   };
   const stop = async (epoch: number, batch: number): Promise<never> => {
@@ -84,11 +94,11 @@ async function trainEpochs(
   for (let epoch = first; epoch < epochs; epoch++) {
     const from = epoch === first ? startBatch : 0;
     const started = performance.now();
-    const before = { ...training.loader.counters };
+    const before = await countersOf(training);
     const progress = await trainEpoch(training, epoch, from);
     unsaved ||= progress.batch > from;
     if (progress.aborted) await stop(epoch, progress.batch);
-    const { failed, damaged } = training.loader.counters;
+    const { failed, damaged } = await countersOf(training);
     emit({
       kind: 'epoch',
       epoch,
@@ -133,11 +143,12 @@ interface Start {
 type Tools = Pick<Training, 'device' | 'optimizer' | 'scaler' | 'recorded'>;
 
 async function prepare(
-  { config, task, checkpoint, emit, signal }: RunContext,
+  { config, task, checkpoint, emit, signal: asked, group }: RunContext,
   dataset: VideoDataset,
   tools: Tools,
 ): Promise<Start> {
-  const fresh: VideoLoader = trainLoader(config, dataset, config.SEED, signal);
+  const { signal, agree } = sharedStop(asked, group);
+  const fresh: VideoLoader = trainLoader(config, dataset, config.SEED, signal, group);
   const stepsPerEpoch = fresh.batchesPerEpoch;
   const position = checkpoint && readPosition(checkpoint, { seed: config.SEED, stepsPerEpoch });
   const seed = position?.seed ?? config.SEED;
@@ -146,9 +157,10 @@ async function prepare(
     warmupSteps: Math.floor(config.TRAIN.WARMUP_EPOCHS * stepsPerEpoch),
     minLr: config.TRAIN.LR / 100,
   });
-  const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal);
-  const training: Training = { config, task, dataset, loader, schedule, seed, emit, ...tools };
+  const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal, group);
+  const training: Training = { config, task, dataset, loader, schedule, seed, emit, group, agree, ...tools };
   if (checkpoint) await restore(checkpoint, training);
+  if (group) shareParameters(task.model.parameters(), group);
   return {
     training,
     position,
@@ -158,6 +170,15 @@ async function prepare(
     maxAccuracy: position?.maxAccuracy ?? 0,
     lastSaved: position && checkpoint!.path,
   };
+}
+
+/** What all processes together met so far. */
+async function countersOf({ loader, group }: Training): Promise<{ failed: number; damaged: number }> {
+  const { failed, damaged } = loader.counters;
+  const everyone = group ? await group.exchange({ failed, damaged }) : [{ failed, damaged }];
+  const sum = (pick: (counters: { failed: number; damaged: number }) => number) =>
+    everyone.reduce((total, counters) => total + pick(counters), 0);
+  return { failed: sum((counters) => counters.failed), damaged: sum((counters) => counters.damaged) };
 }
 
 function announce({ training, position }: Start, checkpoint: Checkpoint | null): void {

@@ -63,6 +63,7 @@ export async function trainEpoch(training: Training, epoch: number, startBatch =
       if (ends) updated = batch.index + 1;
       queued.push({ batch, lr: optimizer.groups[0]!.lr, outcome });
       await settle(ahead);
+      await training.agree();
     }
     await settle(0);
   } catch (error) {

@@ -3,6 +3,8 @@ import type { Config } from '../config/schema';
 import type { Batch } from '../data/batch';
 import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
+import { averageGradients } from '../distributed/data_parallel';
+import type { ProcessGroup } from '../distributed/process_group';
 import type { Task } from '../models/task';
 import type { DeviceType } from '../native/load';
 import type { Mode } from '../nn/module';
@@ -34,6 +36,10 @@ export interface Training {
   emit: Listener;
   /** Runs steps as recorded work where it can; null where none is recorded. */
   recorded: RecordedSteps | null;
+  /** The processes that train together; null when this one trains alone. */
+  group: ProcessGroup | null;
+  /** Lets all of them stop after the same micro-batch, see {@link SharedStop}. */
+  agree(): Promise<void>;
 }
 
 /** Where a micro-batch stands. */
@@ -110,7 +116,8 @@ export function targetsOf(batch: Batch, device: DeviceType): Tensor {
 export async function runStep(training: Training, batch: Batch, place: Place): Promise<Outcome> {
   const loss = await accumulate(training, batch, place);
   if (!place.ends) return { loss, overflow: null };
-  const { optimizer, schedule, scaler } = training;
+  const { optimizer, schedule, scaler, group } = training;
+  if (group) await averageGradients(optimizer.parameters(), group);
   const finite = finishGradients(training);
   optimizer.step({ when: finite });
   dropGradients(training);
@@ -125,12 +132,14 @@ async function accumulate(
   batch: Batch,
   { epoch, step, group }: Place,
 ): Promise<number | undefined> {
-  const { config, device, seed } = training;
+  const { config, device, seed, group: processes } = training;
   if (batch.shape[0] === 0) {
     batch.release();
     return undefined;
   }
-  const mode = { training: true, seed, step, checkpoint: config.TRAIN.USE_CHECKPOINT };
+  // Each process draws its own stochastic depth.
+  const draw = processes ? step * processes.worldSize + processes.rank : step;
+  const mode = { training: true, seed, step: draw, checkpoint: config.TRAIN.USE_CHECKPOINT };
   let value: Promise<number> | undefined;
   scope(() => {
     const input = { frames: batch.tensor(device), targets: targetsOf(batch, device), mode, group };

@@ -30,7 +30,7 @@ async function succeed(words: string[]): Promise<string> {
 test('version and help', async () => {
   expect(await succeed(['--version'])).toBe(`${packageVersion()}\n`);
   const help = await succeed(['--help']);
-  for (const command of ['train', 'test', 'classify', 'info', 'convert', 'doctor']) {
+  for (const command of ['train', 'test', 'launch', 'classify', 'info', 'convert', 'doctor']) {
     expect(help).toMatch(new RegExp(`^  ${command} `, 'm'));
     expect(await succeed([command, '--help'])).toContain(`xclip-native ${command}`);
   }

@@ -85,7 +85,7 @@ test('in a test any of them is right', async () => {
   const config = tiny.config(['DATA.VAL_FILE', every]);
   const task = await createTask(config, tiny.names);
   try {
-    const context = { config, task, checkpoint: null, emit: () => {}, signal: undefined };
+    const context = { config, task, checkpoint: null, emit: () => {}, signal: undefined, group: null };
     const views = { clips: 1, crops: 1 };
     const all = await evaluateViews(
       { ...context, validation: await datasetOf(config, 'VAL_FILE') },

@@ -25,7 +25,7 @@ async function evaluateWith(opts: string[], views = { clips: 1, crops: 1 }, sign
   const events: EngineEvent[] = [];
   const validation = await datasetOf(config, 'VAL_FILE');
   const emit = (event: EngineEvent) => events.push(event);
-  const context = { config, task, validation, checkpoint: null, emit, signal };
+  const context = { config, task, validation, checkpoint: null, emit, signal, group: null };
   return { evaluation: await evaluateViews(context, views, 0), events };
 }
 

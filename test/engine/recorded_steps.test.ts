@@ -60,6 +60,8 @@ async function learn(
       steps.push(numbers);
     },
     recorded: recorded ? new RecordedSteps() : null,
+    group: null,
+    agree: async () => {},
   };
   try {
     await drive(training);

@@ -35,6 +35,8 @@ async function withTraining(opts: string[], use: (training: Training) => Promise
     seed: 1,
     emit: () => {},
     recorded: null,
+    group: null,
+    agree: async () => {},
   });
   optimizer.dispose();
   task.dispose();

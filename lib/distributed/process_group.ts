@@ -1,0 +1,125 @@
+import type { CodedError } from '../base/error';
+import { synchronize } from '../native/device';
+import { native } from '../native/load';
+import type { Tensor } from '../tensor/tensor';
+import { Control, type ControlOptions } from './control';
+import { type JobEnvironment, jobFromEnvironment } from './environment';
+
+export interface JoinOptions extends ControlOptions {
+  /** How long a collective waits for another process (default 1,800,000 ms). */
+  collectiveTimeoutMs?: number;
+}
+
+/**
+ * The processes of a job, each with its own part of the data and a copy of the model. All of them make the same calls
+ * in the same order.
+ *
+ * @example
+ * const group = await ProcessGroup.join(); // null when this process works alone
+ * if (group) {
+ *   const x = tensor([group.rank, 1]);
+ *   group.allReduce([x], 1 / group.worldSize); // the mean over all processes
+ *   const hosts = await group.exchange(process.env.HOSTNAME ?? ''); // everyone's, by rank
+ *   await group.leave();
+ * }
+ */
+export class ProcessGroup {
+  private constructor(
+    /** This process, 0..worldSize - 1. */
+    readonly rank: number,
+    readonly worldSize: number,
+    /** This process among those of its machine. */
+    readonly localRank: number,
+    private readonly control: Control,
+  ) {}
+
+  /**
+   * Joins the job that the environment describes ({@link jobFromEnvironment}), once all its processes are there.
+   *
+   * @returns null where there is no job: this process works alone
+   * @throws ERR_DISTRIBUTED when variables or Gloo are missing, a process does not come, or this one is turned away;
+   *   ERR_ABORTED
+   */
+  static async join(
+    job: JobEnvironment | null = jobFromEnvironment(),
+    { collectiveTimeoutMs = 1_800_000, ...options }: JoinOptions = {},
+  ): Promise<ProcessGroup | null> {
+    if (job === null) return null;
+    const control = await Control.open(job, options);
+    try {
+      const { rank, worldSize, localRank } = job;
+      const own = native().commOpen('cpu', rank, worldSize, control.address, collectiveTimeoutMs / 1000);
+      const all = (await control.exchange(own)) as string[][];
+      native().commConnect(
+        'cpu',
+        all.map((addresses) => addresses[rank]!),
+      );
+      await synchronize('cpu');
+      return new ProcessGroup(rank, worldSize, localRank, control);
+    } catch (error) {
+      control.leave((error as Error).message);
+      native().commClose('cpu');
+      throw error;
+    }
+  }
+
+  /** Gives every process the values (whatever JSON can say) of all, by rank. @throws ERR_DISTRIBUTED */
+  async exchange<T>(value: T): Promise<T[]> {
+    return (await this.control.exchange(value)) as T[];
+  }
+
+  /** The value of rank 0, on every process. @throws ERR_DISTRIBUTED */
+  async first<T>(value: T): Promise<T> {
+    return (await this.exchange(this.rank === 0 ? value : null))[0] as T;
+  }
+
+  /** Whether `flag` is true on any process. @throws ERR_DISTRIBUTED */
+  async any(flag: boolean): Promise<boolean> {
+    return (await this.exchange(flag)).includes(true);
+  }
+
+  /**
+   * Replaces each tensor by `scale` times its sum over all processes, to the same bits on each. Queued like an operation;
+   * a failure comes with the next tensor that is read.
+   *
+   * @param list float32 tensors on the CPU, of the same sizes everywhere
+   * @throws ERR_DTYPE, ERR_DEVICE, ERR_DISTRIBUTED
+   */
+  allReduce(list: readonly Tensor[], scale = 1): void {
+    native().allReduce(
+      list.map(({ handle }) => handle),
+      scale,
+    );
+    for (const x of list) x.version++;
+  }
+
+  /** Replaces each tensor by that of rank `root`. Queued like an operation. @throws ERR_DEVICE, ERR_DISTRIBUTED */
+  broadcast(list: readonly Tensor[], root = 0): void {
+    native().broadcast(
+      list.map(({ handle }) => handle),
+      root,
+    );
+    for (const x of list) x.version++;
+  }
+
+  /**
+   * The error that tells of the process whose going made others fail, when `error` may come of that; else `error`. A
+   * broken connection is noticed by both, and only one of them knows the cause.
+   */
+  async causeOf(error: unknown): Promise<unknown> {
+    if ((error as CodedError).code !== 'ERR_DISTRIBUTED') return error;
+    // The news may still be on its way.
+    for (let i = 0; i < 20 && !this.control.lost; i++)
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    return this.control.lost ?? error;
+  }
+
+  /**
+   * Takes leave. The others are told `reason`, if there is one; without it this process has done its work.
+   */
+  async leave(reason: string | null = null): Promise<void> {
+    if (reason === null) await synchronize('cpu');
+    this.control.leave(reason);
+    native().commClose('cpu');
+  }
+}

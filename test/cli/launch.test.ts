@@ -1,0 +1,167 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { freePort } from '../../lib/distributed/launch';
+import { RawTensor, readCheckpoint } from '../../lib/io';
+import { buildCli, type CliResult, runCli } from '../support/built_cli';
+import { makeTinyRun, type TinyRun } from '../support/tiny_run';
+import { damageVideo } from '../support/video_folder';
+
+// 12 training videos: 3 steps an epoch for two processes with batches of 2 each, and for one with batches of 4.
+let tiny: TinyRun;
+jest.setTimeout(240_000);
+beforeAll(async () => {
+  buildCli();
+  tiny = await makeTinyRun(4, 2);
+});
+afterAll(() => tiny.remove());
+
+// What depends on the composition of a batch, or is drawn for each process, is left out.
+const alike = ['AUG.MIXUP', '0', 'MODEL.DROP_PATH_RATE', '0', 'TRAIN.OPT_LEVEL', 'O0'];
+
+type Hook = Parameters<typeof runCli>[1];
+
+function cli(words: string[], options: Hook = {}): Promise<CliResult> {
+  return runCli(words, { cwd: tiny.root, ...options, env: { NATIVE_DEVICE: 'cpu', ...options?.env } });
+}
+
+function train(output: string, opts: string[], processes: number, options?: Hook): Promise<CliResult> {
+  const launch = processes > 1 ? ['launch', '--nproc-per-node', String(processes)] : [];
+  const words = [
+    'train',
+    '-cfg',
+    tiny.cfg,
+    '--output',
+    output,
+    '--threads',
+    '1',
+    '--opts',
+    ...alike,
+    ...opts,
+  ];
+  return cli([...launch, ...words], options);
+}
+
+async function succeed(running: Promise<CliResult>): Promise<string> {
+  const { status, stdout, stderr } = await running;
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout;
+}
+
+/** All parameters of a checkpoint. */
+async function weights(path: string): Promise<Map<string, Float32Array>> {
+  const checkpoint = await readCheckpoint(path);
+  try {
+    const model = (checkpoint.value as Map<string, unknown>).get('model') as Map<string, RawTensor>;
+    const found = new Map<string, Float32Array>();
+    for (const [name, value] of model) if (value instanceof RawTensor) found.set(name, await value.float32());
+    return found;
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+const predictions = (output: string) =>
+  JSON.parse(readFileSync(join(tiny.root, output, 'results.json'), 'utf8'));
+
+test('two processes learn what one learns from batches twice as large', async () => {
+  await succeed(train('one', ['TRAIN.BATCH_SIZE', '4'], 1));
+  const shown = await succeed(train('two', ['TRAIN.BATCH_SIZE', '2'], 2));
+  expect(shown).toMatch(/^Train: \[1\/2\]\[2\/3\]\t/m);
+  expect(shown).not.toContain('[rank 1]'); // it has nothing to say
+  expect(readdirSync(join(tiny.root, 'two')).sort()).toEqual(readdirSync(join(tiny.root, 'one')).sort());
+  const [one, two] = await Promise.all(
+    ['one', 'two'].map((output) => weights(join(tiny.root, output, 'ckpt_epoch_1.pth'))),
+  );
+  expect([...two!.keys()]).toEqual([...one!.keys()]);
+  const first = await weights(join(tiny.root, 'one', 'ckpt_epoch_0.pth'));
+  let learnt = 0;
+  let far = 0;
+  for (const [name, values] of one!) {
+    const theirs = two!.get(name)!;
+    const before = first.get(name)!;
+    values.forEach((value, i) => {
+      // Adam divides by the gradient's size: where that is rounding alone, updates differ by up to a learning rate.
+      if (Math.abs(value - theirs[i]!) > 2e-4 + 1e-3 * Math.abs(value)) far++;
+      if (value !== before[i]) learnt++;
+    });
+  }
+  expect(far).toBe(0);
+  expect(learnt).toBeGreaterThan(100_000);
+});
+
+test.each([3, 7])('%d processes count every one of 6 test videos exactly once', async (processes) => {
+  await succeed(train('model', ['TRAIN.EPOCHS', '1'], 1));
+  const words = ['test', '-cfg', tiny.cfg, '--resume', 'model/ckpt_epoch_0.pth', '--threads', '1'];
+  const opts = ['--opts', 'TEST.BATCH_SIZE', '1', 'TEST.NUM_CLIP', '2'];
+  await succeed(cli([...words, '--output', 'alone', ...opts]));
+  const launch = ['launch', '--nproc-per-node', String(processes)];
+  await succeed(cli([...launch, ...words, '--output', 'together', ...opts]));
+  const alone = predictions('alone');
+  expect(alone.videos ?? alone.protocol).toBeDefined();
+  expect({ ...predictions('together'), date: null }).toEqual({ ...alone, date: null });
+});
+
+test('Ctrl-C stops all after the same step; the run goes on from the checkpoint to the same weights', async () => {
+  const opts = ['TRAIN.BATCH_SIZE', '1', 'TRAIN.EPOCHS', '2'];
+  await succeed(train('unbroken', opts, 2));
+  let asked = false;
+  const stopped = await train('broken', opts, 2, {
+    onStdout: (text, kill) => {
+      if (asked || !text.includes('[0/2][2/6]')) return;
+      asked = true;
+      kill('SIGINT');
+    },
+  });
+  expect(stopped.status).toBe(130);
+  const [, saved] = /continue with --resume (\S+)/.exec(stopped.stderr) ?? [];
+  expect(saved).toMatch(/^broken\/ckpt_epoch_0_batch_\d\.pth$/);
+  expect(stopped.stderr).not.toMatch(/launch: |ERR_/);
+  await succeed(train('broken', [...opts, 'MODEL.RESUME', saved!], 2));
+  const [whole, resumed] = await Promise.all(
+    ['unbroken', 'broken'].map((output) => weights(join(tiny.root, output, 'ckpt_epoch_1.pth'))),
+  );
+  expect(resumed).toEqual(whole);
+});
+
+test('when one process fails all end, and say which and why', async () => {
+  const list = readFileSync(join(tiny.root, 'val.txt'), 'utf8').split('\n');
+  const second = list[1]!.slice(0, list[1]!.lastIndexOf(' ')); // a video of rank 1
+  damageVideo(join(tiny.root, 'videos', second));
+  const words = ['test', '-cfg', tiny.cfg, '--resume', 'model/ckpt_epoch_0.pth', '--threads', '1'];
+  const { status, stderr } = await cli(['launch', '--nproc-per-node', '2', ...words]);
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^\[rank 1\] error ERR_VIDEO_\w+: /m);
+  expect(stderr).toMatch(/^error ERR_DISTRIBUTED: rank 1 has left the job: .*\.mp4/m);
+});
+
+test('processes with different configurations are refused', async () => {
+  const port = String(await freePort());
+  const words = ['train', '-cfg', tiny.cfg, '--output', 'none', '--threads', '1'];
+  const env = { WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: port };
+  const ends = await Promise.all(
+    ['7', '8'].map((seed, rank) => cli([...words, '--seed', seed], { env: { ...env, RANK: String(rank) } })),
+  );
+  expect(ends.map(({ status }) => status)).toEqual([1, 1]);
+  expect(ends[0]!.stderr).toContain('error ERR_CONFIG_VALUE: rank 1 was started with another configuration');
+  expect(readdirSync(tiny.root)).not.toContain('none');
+});
+
+test.each([
+  [['launch', 'classify', 'x.mp4'], /ERR_USAGE: launch runs train or test, not "classify"/],
+  [
+    ['launch', '--rdzv-endpoint', 'nowhere', 'train'],
+    /ERR_USAGE: --rdzv-endpoint is "nowhere", not host:port/,
+  ],
+  [['launch', '--nnodes', '2', 'train'], /ERR_ARGUMENT: several machines need host and port/],
+  [['launch', '--nproc-per-node', '0', 'train'], /ERR_USAGE/],
+])('%j is refused', async (words, message) => {
+  const { status, stderr } = await cli(words);
+  expect(status).toBe(1);
+  expect(stderr).toMatch(message);
+});
+
+test('a job that is described by halves is refused', async () => {
+  const { status, stderr } = await cli(['train', '-cfg', tiny.cfg], { env: { WORLD_SIZE: '2' } });
+  expect(status).toBe(1);
+  expect(stderr).toContain('error ERR_DISTRIBUTED: the environment variable MASTER_ADDR is missing');
+});

@@ -1,0 +1,95 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { buildCli } from '../support/built_cli';
+
+beforeAll(() => {
+  buildCli();
+});
+
+const launcher = `
+  const { distributed } = require(${JSON.stringify(join(__dirname, '../../dist'))});
+  const [, task, processes] = process.argv;
+  distributed.launch({
+    command: [process.execPath, ${JSON.stringify(join(__dirname, 'worker.cjs'))}, task],
+    processes: Number(processes),
+    onLine: (rank, line) => console.log(line),
+    graceMs: 5000,
+  }).then((failed) => console.log(JSON.stringify({ failed })));`;
+
+/** Runs a task of worker.cjs in processes of their own. @returns what each said, by rank, and how the first failed */
+async function runJob(task: string, processes: number): Promise<{ results: unknown[]; failed: unknown }> {
+  const child = spawn(process.execPath, ['-e', launcher, task, String(processes)], {
+    env: { ...process.env, NATIVE_DEVICE: 'cpu' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.on('data', (piece: Buffer) => {
+    text += piece;
+  });
+  await new Promise((resolve) => child.on('close', resolve));
+  const said = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { rank?: number; result?: unknown; failed?: unknown });
+  const results: unknown[] = [];
+  for (const { rank, result } of said) if (rank !== undefined) results[rank] = result;
+  return { results, failed: said.find((line) => 'failed' in line)!.failed };
+}
+
+test.each([2, 3, 4])('%d processes: sums of all sizes, scaled', async (processes) => {
+  const { results, failed } = await runJob('reduce', processes);
+  expect(failed).toBeNull();
+  expect(results).toHaveLength(processes);
+  for (const result of results) {
+    expect(result).toEqual({ wrong: 0, sizes: [1, 7, 3_000_001, 0, 65_536, 1 << 20] });
+  }
+});
+
+test('sums have the same bits on all processes and in every run', async () => {
+  const digests = [...(await runJob('bits', 3)).results, ...(await runJob('bits', 3)).results];
+  expect(digests).toHaveLength(6);
+  expect(new Set(digests).size).toBe(1);
+});
+
+test('broadcast takes any rank and any dtype', async () => {
+  const { results } = await runJob('broadcast', 2);
+  expect(results).toEqual([
+    [10, 11, 12, 13, 14, 1, 1],
+    [10, 11, 12, 13, 14, 1, 1],
+  ]);
+});
+
+test('gradients are averaged; a missing one counts as zero where another process has it', async () => {
+  const { results } = await runJob('gradients', 2);
+  expect(results).toEqual([
+    [1.5, 4, null],
+    [1.5, 4, null],
+  ]);
+});
+
+test('values are agreed on', async () => {
+  const { results } = await runJob('agree', 2);
+  expect(results).toEqual([
+    [5, true, false],
+    [5, true, false],
+  ]);
+});
+
+test('wrong arguments are refused before anything is sent', async () => {
+  const { results } = await runJob('misuse', 2);
+  expect(results).toEqual([
+    ['ERR_DTYPE', 'ERR_ARGUMENT'],
+    ['ERR_DTYPE', 'ERR_ARGUMENT'],
+  ]);
+});
+
+test('when a process is killed in the middle, the others end within seconds and name it', async () => {
+  const { results, failed } = await runJob('die', 3);
+  expect(failed).toEqual({ rank: 1, status: null, signal: 'SIGKILL' });
+  for (const rank of [0, 2]) {
+    expect(results[rank]).toEqual([
+      'ERR_DISTRIBUTED',
+      expect.stringMatching(/^rank 1 has left the job: (its connection closed|read ECONNRESET)/),
+    ]);
+  }
+});
