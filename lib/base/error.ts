@@ -27,6 +27,11 @@ export type ErrorCode =
   | 'ERR_FILE_NOT_FOUND'
   /** A file exists but cannot be read. */
   | 'ERR_FILE_READ'
+  /**
+   * The machine or its storage failed, not the file that was read: no more files may be open, or a disk or server reports an
+   * error.
+   */
+  | 'ERR_SYSTEM'
   /** A file cannot be written. */
   | 'ERR_FILE_WRITE'
   /** A tar or zip archive of videos is damaged, truncated, or packed in a way that byte ranges cannot read. */

@@ -6,6 +6,7 @@ import { describeDamage, VIDEO_DAMAGED } from './damage_warning';
 import type { Planner } from './plan';
 import { sampleRandom } from './random';
 import type { VideoDataset } from './video_dataset';
+import { videoFault } from './video_fault';
 
 /** What happens when a video cannot be loaded. Every failure is counted and named, whatever the rule. */
 export type OnError = 'fail' | 'skip' | 'substitute';
@@ -21,9 +22,6 @@ export interface LoadedRow {
 
 /** `substitute` gives up after this many videos in a row, which more likely means a wrong folder than bad luck. */
 const substituteLimit = 16;
-
-/** Codes that blame the video. All others (aborted, out of memory, our own faults) end the epoch under every rule. */
-const videoFaults = /^ERR_(VIDEO_(FORMAT|EMPTY|DECODE|LIMIT|TIMEOUT)|FILE_NOT_FOUND|FILE_READ|FRAME_RANGE)$/;
 
 /** What {@link SampleLoader} needs. */
 export interface SampleLoaderOptions {
@@ -63,8 +61,9 @@ export class SampleLoader {
           reason === undefined ? undefined : this.record(candidate, epoch, VIDEO_DAMAGED, reason);
         return { index: candidate, failed, damage };
       } catch (error) {
-        const failure = this.describe(candidate, epoch, error);
-        if (!failure) throw error;
+        const fault = videoFault(error);
+        if (!fault) throw error;
+        const failure = this.record(candidate, epoch, fault.code, fault.reason);
         failed.push(failure);
         if (onError === 'fail') throw this.fatal(failure, error);
         if (onError === 'substitute' && attempt === attempts - 1) throw this.exhausted(failed, error);
@@ -90,12 +89,6 @@ export class SampleLoader {
     } finally {
       addon.closeVideo(video);
     }
-  }
-
-  private describe(index: number, epoch: number, error: unknown): SampleFailure | undefined {
-    const { code, message } = error as { code?: unknown; message?: unknown };
-    if (typeof code !== 'string' || !videoFaults.test(code)) return undefined;
-    return this.record(index, epoch, code, String(message));
   }
 
   private record(index: number, epoch: number, code: string, reason: string): SampleFailure {

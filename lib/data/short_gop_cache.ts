@@ -16,6 +16,7 @@ import { requirePlainName } from './pack';
 import { makeFolder, writeText } from './prepare/prepared';
 import { resizeShortSide } from './transforms/resize_short_side';
 import { inStoredOrder, type VideoDataset, type VideoSample } from './video_dataset';
+import { videoFault } from './video_fault';
 
 /** How the copies are made. */
 export interface CacheSettings {
@@ -85,9 +86,9 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
     try {
       if (!existsSync(target)) await copyVideo(addon, sample, target, settings, cancel);
     } catch (error) {
-      const { code = 'ERR_INTERNAL', message } = error as CodedError;
-      if (!/^ERR_(VIDEO_(?!ENCODE)|FILE_NOT_FOUND|FILE_READ|FRAME_RANGE)/.test(code)) throw error;
-      failed.set(sample.name, { name: sample.name, location: sample.location, code, reason: message });
+      const fault = videoFault(error);
+      if (!fault) throw error;
+      failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
     }
     done++;
     onProgress?.(done, samples.length);

@@ -39,7 +39,7 @@ const piece = 64;
 /**
  * Decodes every frame of every video. Each name is checked once, however many lines it has.
  *
- * @throws ERR_ABORTED (what is done stays in the journal), ERR_FILE_WRITE
+ * @throws ERR_ABORTED, ERR_SYSTEM, ERR_OUT_OF_MEMORY (what is done stays in the journal), ERR_FILE_WRITE
  */
 export async function verifyDataset(dataset: VideoDataset, options: VerifyOptions): Promise<VerifyReport> {
   const { journal, subject, signal, onProgress } = options;
@@ -97,6 +97,7 @@ async function decodeWhole(
       for (let first = 0; first < frameCount; first += piece) {
         const frames = Array.from({ length: Math.min(piece, frameCount - first) }, (_, i) => first + i);
         await decode(addon, video, frames, deadlineMs, cancel).catch(async (error) => {
+          if (endsCheck(error)) throw error;
           const frame = await firstBad(addon, video, frames, deadlineMs, cancel);
           at = { frame, seconds: timestamps[frame] ?? null };
           throw error;
@@ -108,9 +109,14 @@ async function decodeWhole(
     }
   } catch (error) {
     const { code = 'ERR_INTERNAL', message } = error as CodedError;
-    if (hasCode(error, 'ERR_ABORTED') || hasCode(error, 'ERR_OUT_OF_MEMORY')) throw error;
+    if (endsCheck(error)) throw error;
     return { name, bad: { name, where, location, code, reason: message, ...at } };
   }
+}
+
+/** Not the video's fault, so that nothing may be noted of it. (A fault of ours is: it says which video brings it out.) */
+function endsCheck(error: unknown): boolean {
+  return (['ERR_ABORTED', 'ERR_OUT_OF_MEMORY', 'ERR_SYSTEM'] as const).some((code) => hasCode(error, code));
 }
 
 /** Decodes frames and keeps one pixel of each: decoding is checked, memory is not needed. */
@@ -147,7 +153,7 @@ async function firstBad(
     try {
       await decode(addon, video, [frame], deadlineMs, cancel);
     } catch (error) {
-      if (hasCode(error, 'ERR_ABORTED')) throw error;
+      if (endsCheck(error)) throw error;
       return frame;
     }
   }

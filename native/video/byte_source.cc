@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "read_failure.h"
 #include "watch.h"
 
 extern "C" {
@@ -24,18 +25,14 @@ constexpr int kBufferBytes = 1 << 16;
 std::shared_ptr<const Descriptor> open_path(const std::string& path) {
   // O_NONBLOCK: opening a FIFO must not wait for its writer. It means nothing for regular files.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) {
-    const int error = errno;
-    const bool missing = error == ENOENT || error == ENOTDIR;
-    fail(missing ? "ERR_FILE_NOT_FOUND" : "ERR_FILE_READ", path, ": ", strerror(error));
-  }
+  if (fd < 0) fail_reading(path, errno);
   return std::make_shared<const Descriptor>(fd);
 }
 
 int64_t size_of_regular(const Descriptor& file, const std::string& name) {
   struct stat status {};
-  const bool known = fstat(file.get(), &status) == 0;
-  CHECK(known && S_ISREG(status.st_mode), "ERR_FILE_READ", name,
+  if (fstat(file.get(), &status) != 0) fail_reading(name, errno);
+  CHECK(S_ISREG(status.st_mode), "ERR_FILE_READ", name,
         S_ISDIR(status.st_mode) ? ": is a directory" : ": is not a regular file", "; give a video file");
   return static_cast<int64_t>(status.st_size);
 }
@@ -44,7 +41,7 @@ int64_t size_of_regular(const Descriptor& file, const std::string& name) {
 
 std::shared_ptr<const Descriptor> Descriptor::duplicate(int fd) {
   const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  CHECK(copy >= 0, "ERR_FILE_READ", "file descriptor ", fd, ": ", strerror(errno));
+  if (copy < 0) fail_reading(concat("file descriptor ", fd), errno);
   return std::make_shared<const Descriptor>(copy);
 }
 
@@ -94,6 +91,15 @@ void ByteSource::close_context(AVIOContext* context) {
   avio_context_free(&context);
 }
 
+void ByteSource::set_stop(const Stop* stop) {
+  stop_ = stop;
+  if (stop != nullptr) failure_ = 0;
+}
+
+void ByteSource::check_reads() const {
+  if (failure_ != 0) fail_reading(name_, failure_);
+}
+
 int ByteSource::read_packet(void* opaque, uint8_t* buffer, int size) {
   auto* self = static_cast<ByteSource*>(opaque);
   if (self->stopped()) return AVERROR_EXIT;
@@ -114,7 +120,10 @@ int ByteSource::read_packet(void* opaque, uint8_t* buffer, int size) {
     const int error = errno;
     if (got < 0 && error == EINTR) continue;
     if (!blocking.end()) return AVERROR_EXIT;
-    if (got < 0) return AVERROR(error);
+    if (got < 0) {
+      self->failure_ = error;
+      return AVERROR(error);
+    }
     if (got == 0) return AVERROR_EOF;  // the file shrank
     self->position_ += got;
     return static_cast<int>(got);

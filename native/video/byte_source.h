@@ -17,7 +17,7 @@ namespace native::video {
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
-  // A second descriptor of the file that the caller has open as `fd`. Throws ERR_FILE_READ.
+  // A second descriptor of the file that the caller has open as `fd`. Throws what fail_reading throws.
   static std::shared_ptr<const Descriptor> duplicate(int fd);
   ~Descriptor();
   Descriptor(const Descriptor&) = delete;
@@ -43,8 +43,8 @@ struct Source {
 
 class ByteSource {
  public:
-  // Throws ERR_FILE_NOT_FOUND, what `stop` throws, or ERR_FILE_READ (also for a directory, FIFO, socket or
-  // device, which is never waited for).
+  // Throws what `stop` and fail_reading throw; ERR_FILE_READ also for a directory, FIFO, socket or device,
+  // which is never waited for.
   ByteSource(const Source& source, const Stop& stop);
   ByteSource(const ByteSource&) = delete;
   ByteSource& operator=(const ByteSource&) = delete;
@@ -56,8 +56,11 @@ class ByteSource {
   static void close_context(AVIOContext* context);
 
   // Reads check this, and fail once it is requested. The object must live as long as it is set.
-  void set_stop(const Stop* stop) { stop_ = stop; }
+  void set_stop(const Stop* stop);
   bool stopped() const { return stop_ != nullptr && stop_->requested(); }
+  // Throws what fail_reading does when a read has failed since the stop was set. FFmpeg may have taken that
+  // for the end of the file, or for damage.
+  void check_reads() const;
 
  private:
   static int read_packet(void* opaque, uint8_t* buffer, int size);
@@ -68,6 +71,7 @@ class ByteSource {
   std::shared_ptr<const Descriptor> file_;
   int64_t size_ = 0;
   int64_t position_ = 0;
+  int failure_ = 0;  // errno of a read
   const Stop* stop_ = nullptr;
 };
 

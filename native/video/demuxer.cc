@@ -76,6 +76,11 @@ void Demuxer::close() {
   io_ = nullptr;
 }
 
+void Demuxer::check(const Stop& stop) const {
+  stop.check(name_);
+  bytes_.check_reads();
+}
+
 void Demuxer::rewind(const Stop& stop) {
   close();
   open(stop);
@@ -109,7 +114,7 @@ void Demuxer::open(const Stop& stop) {
   av_dict_set_int(&settings, "use_absolute_path", 0, 0);
   const int opened = avformat_open_input(&format_, "", nullptr, &settings);  // frees format_ on failure
   av_dict_free(&settings);
-  stop.check(name_);
+  check(stop);
   CHECK(opened >= 0, "ERR_VIDEO_FORMAT", name_, ": not a video file this package reads (", error_text(opened),
         "); containers: mp4, mov, mkv, webm, avi, mpeg-ts, mpeg-ps, ogg, flv, ivf");
   CHECK(format_->nb_streams <= static_cast<unsigned>(options_.max_streams), "ERR_VIDEO_LIMIT", name_,
@@ -122,7 +127,7 @@ void Demuxer::open(const Stop& stop) {
   }
   StreamOptions per_stream(format_->nb_streams, options_.max_pixels);
   const int found = avformat_find_stream_info(format_, per_stream.data());
-  stop.check(name_);
+  check(stop);
   CHECK(found >= 0, "ERR_VIDEO_FORMAT", name_, ": no streams could be found (", error_text(found), ")");
   select_stream();
 }
@@ -199,16 +204,11 @@ bool Demuxer::read(AVPacket* packet, const Stop& stop) {
   const StopScope scope(bytes_, stop);
   for (;;) {
     const int result = av_read_frame(format_, packet);
-    if (result == AVERROR_EOF) {
-      stop.check(name_);
-      return false;
-    }
-    if (result == AVERROR(EAGAIN)) {
-      stop.check(name_);
-      continue;
-    }
+    if (result < 0) stop.check(name_);
+    bytes_.check_reads();
+    if (result == AVERROR_EOF) return false;
+    if (result == AVERROR(EAGAIN)) continue;
     if (result < 0) {
-      stop.check(name_);
       fail("ERR_VIDEO_DECODE", name_, ": the file is damaged or truncated (", error_text(result), ")");
     }
     if (packet->stream_index == stream_) return true;
@@ -220,7 +220,7 @@ bool Demuxer::seek(int64_t timestamp, const Stop& stop) {
   if (first_ != nullptr) av_packet_unref(first_);
   const StopScope scope(bytes_, stop);
   const int result = av_seek_frame(format_, stream_, timestamp, AVSEEK_FLAG_BACKWARD);
-  stop.check(name_);
+  check(stop);
   return result >= 0;
 }
 

@@ -47,8 +47,8 @@ class Demuxer {
   const AVCodec* codec() const { return codec_; }
   AVRational guessed_frame_rate() const { return av_guess_frame_rate(format_, stream(), nullptr); }
 
-  // Reads the stream's next packet; false at the end. A read error is ERR_VIDEO_DECODE, or what `stop`
-  // throws.
+  // Reads the stream's next packet; false at the end. Throws ERR_VIDEO_DECODE where the container is damaged,
+  // and what `stop` and ByteSource::check_reads throw.
   bool read(AVPacket* packet, const Stop& stop);
 
   // Goes to a key frame at or before `timestamp` (stream time base); false when the container cannot.
@@ -65,6 +65,7 @@ class Demuxer {
  private:
   void open(const Stop& stop);
   void close();
+  void check(const Stop& stop) const;
   void select_stream();
   bool header_suffices() const;
   bool first_packet_confirms_size(const Stop& stop);
