@@ -38,6 +38,8 @@ export type ErrorCode =
   | 'ERR_ARCHIVE_FORMAT'
   /** The bytes are not a video this package reads. */
   | 'ERR_VIDEO_FORMAT'
+  /** So many videos of a data set are bad that something else must be wrong, such as the folder. */
+  | 'ERR_BAD_VIDEOS'
   /** The video has no frames. */
   | 'ERR_VIDEO_EMPTY'
   /** A frame that was asked for could not be decoded (damaged or truncated stream). */

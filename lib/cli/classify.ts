@@ -16,6 +16,7 @@ interface ClassifyFlags {
   top: number;
   clips: number;
   crops: '1' | '3';
+  deadline: number;
   json?: boolean;
   device: Device;
   dtype: ComputeDtype;
@@ -41,6 +42,7 @@ export function addClassify(program: Command): void {
     .option('--top <n>', 'classes shown per video', integerFrom(1), 5)
     .option('--clips <n>', 'sets of frames per video, scores averaged', integerFrom(1), 1)
     .addOption(program.createOption('--crops <n>', 'squares per frame').choices(['1', '3']).default('1'))
+    .option('--deadline <seconds>', 'time that opening a video may take, and decoding it', integerFrom(1), 60)
     .option('--zero-shot', 'allow a class table of another length than the training had')
     .option('--json', 'print JSON')
     .option('--device <name>', 'auto, cpu, cuda or cuda:N', 'auto')
@@ -60,10 +62,11 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
   if (!flags.zeroShot) await checkClassCount(flags, names);
   if (flags.threads !== undefined) native().setThreads(flags.threads);
   await interruptible('stopping', async (signal) => {
-    const { device, dtype, top: topK, clips: clipCount } = flags;
+    const { device, dtype, top: topK, clips: clipCount, deadline } = flags;
     const model = await XCLIP.load(flags.checkpoint, { device, dtype, signal });
     try {
-      const options = { topK, clips: clipCount, crops: Number(flags.crops) as 1 | 3, signal };
+      const crops = Number(flags.crops) as 1 | 3;
+      const options = { topK, clips: clipCount, crops, deadlineMs: 1000 * deadline, signal };
       const results: { path: string; classes: Classification[] }[] = [];
       for (const path of clips) {
         const classes = await model.classify(path, names, options);

@@ -43,6 +43,10 @@ export const SCHEMA = {
     NUM_WORKERS: integer(2, { min: 1 }),
     /** Ours: what a video that cannot be read does: stop the run, leave the batch smaller, or lend its neighbour. */
     ON_ERROR: choice('fail', ['fail', 'skip', 'substitute']),
+    /** Ours: with skip or substitute, a run ends when more than this share of an epoch's videos cannot be read. */
+    MAX_BAD_SHARE: number(0.5, { min: 0, below: 1 }),
+    /** Ours: seconds that opening a video may take, and again decoding it; one that takes longer cannot be read. */
+    DEADLINE: integer(60, { min: 1, max: 86400 }),
     /** Ours: how training frames are drawn; "official" is one random frame in each of T equal segments. */
     SAMPLING: choice('official', ['official']),
   },

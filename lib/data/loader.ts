@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { CodedError } from '../base/error';
+import { SCHEMA } from '../config/schema';
 import { type CancelToken, type VideoAddon, videoAddon } from '../native/video';
+import { BadShare } from './bad_share';
 import { Batch, BufferRing, type SampleFailure } from './batch';
 import { type BatchPixels, DecodedFrames, NormalizedPixels } from './batch_pixels';
 import { Limiter } from './limiter';
@@ -45,6 +47,11 @@ export interface LoaderOptions {
   prefetchBatches?: number;
   /** Videos open at once (default twice the number of cores). Results do not depend on it. */
   openVideos?: number;
+  /**
+   * Under `skip` and `substitute`: the share of an epoch's videos, below 1, that may be bad (default 0.5); with more the
+   * epoch ends with ERR_BAD_VIDEOS.
+   */
+  maxBadShare?: number;
   /** Milliseconds for opening a video, and again for decoding it (default 60000). */
   deadlineMs?: number;
   /** Stops loading; the iteration then throws ERR_ABORTED. */
@@ -107,7 +114,7 @@ export class VideoLoader {
       planner,
       seed: options.seed,
       onError: onError === 'substitute' && !training ? 'skip' : onError,
-      deadlineMs: options.deadlineMs ?? 60000,
+      deadlineMs: options.deadlineMs ?? 1000 * SCHEMA.DATA.DEADLINE.default,
     });
     const sampleSize = planner.shape.reduce((a, b) => a * b, 1);
     this.ring = new BufferRing(batchSize * sampleSize, this.prefetch + 1);
@@ -119,15 +126,21 @@ export class VideoLoader {
     return [...this.failuresByIndex.values()];
   }
 
-  /** The batches of one epoch in order, from `startBatch` on. Leaving the loop early stops the work under way. */
+  /**
+   * The batches of one epoch in order, from `startBatch` on. Leaving the loop early stops the work under way.
+   * @throws under `fail`, the error of a bad video; under `skip` and `substitute`, ERR_BAD_VIDEOS for too many; ERR_SYSTEM,
+   *   ERR_OUT_OF_MEMORY, ERR_ABORTED
+   */
   async *epoch(epoch: number, { startBatch = 0 } = {}): AsyncGenerator<Batch, void, undefined> {
     checkCount('epoch', epoch, 0);
     checkCount('startBatch', startBatch, 0);
-    const { signal } = this.options;
+    const { signal, batchSize, dataset, maxBadShare = SCHEMA.DATA.MAX_BAD_SHARE.default } = this.options;
     const cancel = this.addon.createCancelToken();
     const stop = () => this.addon.cancel(cancel);
     signal?.addEventListener('abort', stop);
     const order = this.order(epoch);
+    const total = Math.min(order.length, this.batchesPerEpoch * batchSize) - startBatch * batchSize;
+    const share = new BadShare(maxBadShare, total, dataset.root ?? 'the archives of the list');
     const pending: Promise<Batch>[] = [];
     let next = startBatch;
     const fill = () => {
@@ -146,6 +159,7 @@ export class VideoLoader {
         throwIfAborted(signal);
         fill();
         this.count(batch, (performance.now() - started) / 1000);
+        share.add(batch.indices.length, batch.failed);
         yield batch;
       }
     } finally {

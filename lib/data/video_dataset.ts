@@ -57,7 +57,11 @@ export interface ListOptions {
  * train.at(0).source; // where the bytes of its first video are
  */
 export class VideoDataset {
-  constructor(readonly samples: readonly VideoSample[]) {}
+  constructor(
+    readonly samples: readonly VideoSample[],
+    /** Where they are, for messages; undefined when the list names archives itself. */
+    readonly root?: string,
+  ) {}
 
   /** True when a video has several labels. */
   get isMultiLabel(): boolean {
@@ -96,6 +100,7 @@ export class VideoDataset {
         checkRange(labels, where, options.numClasses);
         return new VideoSample(name, labels, where, store);
       }),
+      options.root,
     );
   }
 

@@ -60,19 +60,14 @@ export interface EvaluateOptions {
  * is recorded for a gradient and nothing of the model changes.
  *
  * @throws ERR_ABORTED when the loader's signal fires (that of any process), ERR_NOT_FINITE when a score is no number, what
- *   the loader throws, ERR_DISTRIBUTED
+ *   the loader throws (when no video can be read that is ERR_BAD_VIDEOS), ERR_DISTRIBUTED
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { task, group } = options;
   const { predictions, failures, damaged } = group
     ? await shared(findings(options), group)
     : await findings(options);
-  if (predictions.length === 0) {
-    throw new CodedError(
-      'ERR_VIDEO_DECODE',
-      `none of the ${failures.length} test videos could be read; the first: ${failures[0]?.path}: ${failures[0]?.reason}`,
-    );
-  }
+  if (predictions.length === 0) throw new CodedError('ERR_ARGUMENT', 'there are no videos to evaluate');
   const bound = Math.min(5, task.classNames.length);
   return {
     top1: percent(predictions.filter(({ rank }) => rank === 0).length, predictions.length),

@@ -96,7 +96,7 @@ export function trainLoader(
           }
         : undefined,
     multiLabel: { numClasses: DATA.NUM_CLASSES, smoothing: AUG.LABEL_SMOOTH },
-    onError: DATA.ON_ERROR,
+    ...rulesOf(config),
     pixelWork: pixelWorkOf(config),
     signal,
     ...placeIn(group),
@@ -120,14 +120,13 @@ export function testLoader(
   signal?: AbortSignal,
   group: ProcessGroup | null = null,
 ): VideoLoader {
-  const { DATA, TEST } = config;
   return new VideoLoader({
     dataset,
     planner: testPlannerOf(config, views),
-    batchSize: TEST.BATCH_SIZE,
+    batchSize: config.TEST.BATCH_SIZE,
     seed,
     training: false,
-    onError: DATA.ON_ERROR,
+    ...rulesOf(config),
     pixelWork: pixelWorkOf(config),
     signal,
     ...placeIn(group),
@@ -136,6 +135,15 @@ export function testLoader(
 
 function placeIn(group: ProcessGroup | null): { rank: number; worldSize: number } {
   return { rank: group?.rank ?? 0, worldSize: group?.worldSize ?? 1 };
+}
+
+/** What happens to videos that cannot be read, and how long reading one may take. */
+function rulesOf({ DATA }: Config) {
+  return {
+    onError: DATA.ON_ERROR,
+    maxBadShare: DATA.MAX_BAD_SHARE,
+    deadlineMs: 1000 * DATA.DEADLINE,
+  };
 }
 
 /** A GPU takes bytes and does the rest itself; on the CPU pixels are finished while they are decoded. */

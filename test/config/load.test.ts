@@ -36,6 +36,8 @@ describe('defaults', () => {
         LABEL_LIST: 'labels/kinetics_400_labels.csv',
         NUM_WORKERS: 2,
         ON_ERROR: 'fail',
+        MAX_BAD_SHARE: 0.5,
+        DEADLINE: 60,
         SAMPLING: 'official',
       },
       MODEL: {

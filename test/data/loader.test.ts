@@ -273,6 +273,24 @@ describe('bad videos', () => {
     ]);
   });
 
+  test.each(['skip', 'substitute'] as const)(
+    '%s ends an epoch in which more videos fail than may, in training and evaluation',
+    async (onError) => {
+      const most = await listOf(['0.mp4', 'text.mp4', 'gone.mp4', 'lost.mp4', '4.mp4']);
+      const wrong = expect.objectContaining({
+        code: 'ERR_BAD_VIDEOS',
+        message: expect.stringMatching(
+          /DATA\.MAX_BAD_SHARE.*\/loader-.*list\.txt:\d: .*(text|gone|lost)\.mp4/s,
+        ),
+      });
+      const options = { dataset: most, batchSize: 5, onError };
+      await expect(collect(new VideoLoader(evaluation(options)))).rejects.toEqual(wrong);
+      await expect(collect(new VideoLoader(training(options)))).rejects.toEqual(wrong);
+      const lenient = new VideoLoader(evaluation({ ...options, maxBadShare: 0.6 }));
+      expect((await collect(lenient))[0]!.indices).toEqual([0, 4]);
+    },
+  );
+
   test('substitute in training: the next good video, always the same', async () => {
     const options = training({ dataset: damaged, batchSize: 5, onError: 'substitute' });
     const loader = new VideoLoader(options);

@@ -1,11 +1,10 @@
-import { execFileSync, spawnSync } from 'node:child_process';
 import { copyFileSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Philox } from '../../lib/base/philox';
 import { videoAddon } from '../../lib/native/video';
-import { buildCli } from '../support/built_cli';
 import { fixturePath } from '../support/fixture';
+import { buildPreload, runPreloaded } from '../support/preloaded';
 import { temporaryFolder } from '../support/video';
 
 // On Linux a library can stand before the C library and let reads fail, as a broken disk does.
@@ -13,15 +12,14 @@ const onLinux = process.platform === 'linux' ? describe : describe.skip;
 
 onLinux('a failure of the machine', () => {
   const folder = temporaryFolder();
-  const library = join(folder, 'failing_reads.so');
+  let library: string;
   const whileThere = join(folder, 'broken');
   const clip = fixturePath('video/h264_b_frames.mp4');
   const list = join(folder, 'list.txt');
   const { EIO, ENOMEM, EINVAL } = constants.errno;
 
   beforeAll(async () => {
-    buildCli(); // the scripts load dist/
-    execFileSync('cc', ['-shared', '-fPIC', '-o', library, join(__dirname, 'failing_reads.c'), '-ldl']);
+    library = buildPreload(folder, 'failing_reads.c');
     copyFileSync(clip, join(folder, 'good.mp4'));
     const random = new Philox(3, 0);
     // More than is read ahead.
@@ -32,51 +30,28 @@ onLinux('a failure of the machine', () => {
     writeFileSync(list, 'good.mp4 0\nfailing.mp4 1\ngood.mp4 0\n');
   });
 
-  /** Runs a script in a fresh node: `told` gives the code and message of a failure, `load` an evaluation of the list. */
+  /** Runs a script in a fresh node: `told` gives the code and message of a failure, `evaluate` loads the list. */
   function node(script: string, { error = EIO, from = 0, limit = '' } = {}): string[] {
-    const prelude = `const [, dist, folder, list, broken] = process.argv;
+    const prelude = `const [, folder, list, broken] = process.argv;
       const { openSync, rmSync, writeFileSync } = require('node:fs');
       const { join } = require('node:path');
-      const { videoAddon } = require(join(dist, 'native/video'));
-      const { VideoDataset } = require(join(dist, 'data/video_dataset'));
-      const { VideoLoader } = require(join(dist, 'data/loader'));
-      const { testPlanner } = require(join(dist, 'data/plan'));
-      const { verifyDataset } = require(join(dist, 'data/verify'));
-      const addon = videoAddon();
+      const addon = load('native/video').videoAddon();
       const failing = { path: join(folder, 'failing.mp4') };
       const told = (promise) => promise.then(() => 'done', (error) => error.code + ' ' + error.message);
       const middle = (video) => addon.readFrames(video, Int32Array.of(20), new Uint8Array(96 * 96 * 3));
-      const load = async (onError, known) => {
-        const dataset = known ?? (await VideoDataset.fromList(list, { root: folder }));
-        const planner = testPlanner({ numFrames: 4, inputSize: 32, numClips: 1, numCrops: 1 });
+      const dataset = await load('data/video_dataset').VideoDataset.fromList(list, { root: folder });
+      const planner = load('data/plan').testPlanner({ numFrames: 4, inputSize: 32, numClips: 1, numCrops: 1 });
+      const { VideoLoader } = load('data/loader');
+      const { verifyDataset } = load('data/verify');
+      const evaluate = async (onError) => {
         const loader = new VideoLoader({ dataset, planner, batchSize: 3, seed: 0, training: false, onError });
         for await (const batch of loader.epoch(0)) return batch.failed.map(({ code, reason }) => code + ' ' + reason);
       };
-      const verify = async () => {
-        const dataset = await VideoDataset.fromList(list, { root: folder });
-        return verifyDataset(dataset, { journal: join(folder, 'journal'), subject: String(Math.random()) });
-      };`;
+      const verify = () => verifyDataset(dataset, { journal: join(folder, 'journal'), subject: 'list' });`;
     writeFileSync(whileThere, '');
-    const command = `${limit} exec "$0" -e "$@"`;
-    const body = `${prelude} (async () => { ${script} })();`;
-    const dist = resolve(__dirname, '../../dist');
-    const { status, stdout, stderr } = spawnSync(
-      'sh',
-      ['-c', command, process.execPath, body, dist, folder, list, whileThere],
-      {
-        encoding: 'utf8',
-        env: {
-          ...process.env,
-          LD_PRELOAD: library,
-          FAIL_WHILE: whileThere,
-          FAIL_WITH: String(error),
-          FAIL_FROM: String(from),
-        },
-        timeout: 40000,
-      },
-    );
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    return stdout.trim().split('\n');
+    const env = { FAIL_WHILE: whileThere, FAIL_WITH: String(error), FAIL_FROM: String(from) };
+    const words = [folder, list, whileThere];
+    return runPreloaded(library, prelude + script, words, { env, limit: limit || undefined });
   }
 
   const diskFails = /^ERR_SYSTEM .*failing\.mp4: Input\/output error; the disk or server .* fails/;
@@ -84,7 +59,7 @@ onLinux('a failure of the machine', () => {
   test.each([0, 2 ** 16])('a disk that fails behind %d bytes is named, and no video is to blame', (from) => {
     const lines = node(
       `console.log(await told(addon.openVideo(failing).then(middle)));
-      for (const rule of ['fail', 'skip', 'substitute']) console.log(await told(load(rule)));
+      for (const rule of ['fail', 'skip', 'substitute']) console.log(await told(evaluate(rule)));
       console.log(await told(verify()));`,
       { from },
     );
@@ -106,7 +81,7 @@ onLinux('a failure of the machine', () => {
 
   test('no memory for a read is no fault of the video either; a file that cannot be read is', () => {
     const script = `console.log(await told(addon.openVideo(failing)));
-      console.log(await told(load('skip').then((failed) => { throw { code: 'skipped', message: failed } })));`;
+      console.log(await told(evaluate('skip').then((failed) => { throw { code: 'skipped', message: failed } })));`;
     const noMemory = expect.stringMatching(
       /^ERR_OUT_OF_MEMORY .*failing\.mp4: Cannot allocate memory; open fewer/,
     );
@@ -120,10 +95,9 @@ onLinux('a failure of the machine', () => {
   test('too many open files end every kind of work, and the message says what to do', () => {
     const lines = node(
       `rmSync(broken);
-      const dataset = await VideoDataset.fromList(list, { root: folder });
       try { for (;;) openSync('/dev/null'); } catch {}
-      for (const rule of ['fail', 'skip', 'substitute']) console.log(await told(load(rule, dataset)));`,
-      { limit: 'ulimit -n 64;' },
+      for (const rule of ['fail', 'skip', 'substitute']) console.log(await told(evaluate(rule)));`,
+      { limit: 'ulimit -n 64' },
     );
     expect(lines).toEqual(
       Array(3).fill(

@@ -11,6 +11,8 @@ export interface ViewOptions {
   clips?: number;
   /** Crops per clip: 1 is the middle, 3 are left, right and middle (default 1). */
   crops?: 1 | 3;
+  /** Milliseconds that opening a video may take, and again decoding it (default 60000). */
+  deadlineMs?: number;
   signal?: AbortSignal;
 }
 
@@ -24,10 +26,10 @@ export interface Views {
 /**
  * Decodes the frames that a test of the model would see, and warns (VIDEO_DAMAGED) when damage was met on the way.
  *
- * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_VIDEO_FORMAT, _EMPTY, _DECODE, _LIMIT, _TIMEOUT; ERR_ABORTED
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_VIDEO_FORMAT, _EMPTY, _DECODE, _LIMIT, _TIMEOUT; ERR_SYSTEM; ERR_ABORTED
  */
 export async function readViews(path: string, geometry: Geometry, options: ViewOptions): Promise<Views> {
-  const { clips = 1, crops = 1, signal } = options;
+  const { clips = 1, crops = 1, deadlineMs, signal } = options;
   if (!Number.isInteger(clips) || clips < 1 || (crops !== 1 && crops !== 3)) {
     throw new CodedError(
       'ERR_ARGUMENT',
@@ -47,10 +49,10 @@ export async function readViews(path: string, geometry: Geometry, options: ViewO
   const stop = () => addon.cancel(cancel);
   signal?.addEventListener('abort', stop);
   try {
-    const video = await addon.openVideo({ path }, {}, cancel);
+    const video = await addon.openVideo({ path }, { deadlineMs }, cancel);
     try {
       const plan = planner.plan(addon.videoInfo(video), sampleRandom(0, 0, 0));
-      await addon.runPlan(video, plan, pixels, 0, undefined, cancel);
+      await addon.runPlan(video, plan, pixels, 0, deadlineMs, cancel);
       warnOfDamage(video, path);
     } finally {
       addon.closeVideo(video);

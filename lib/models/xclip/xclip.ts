@@ -203,7 +203,7 @@ export class XCLIP extends Module implements TextTower {
    * Which of the named classes a video shows: class names in, probabilities out, ranked. Several paths give a list each.
    * Views (clips x crops) are averaged.
    *
-   * @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_FILE_NOT_FOUND, ERR_VIDEO_FORMAT and its kin, ERR_ABORTED
+   * @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_FILE_NOT_FOUND, ERR_VIDEO_FORMAT and its kin, ERR_SYSTEM, ERR_ABORTED
    */
   classify(path: string, names: readonly string[], options?: ClassifyOptions): Promise<Classification[]>;
   classify(
