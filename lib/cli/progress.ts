@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { Presets, SingleBar } from 'cli-progress';
 import { type EngineEvent, type Listener, logLines } from '../engine/events';
 import { note, print } from './terminal';
@@ -17,6 +18,7 @@ export function progressListener(): Listener & { stop(): void } {
     }
     if (event.kind === 'train')
       bar?.show(`epoch ${event.epoch + 1}/${event.epochs}`, event, `loss ${event.loss.toFixed(4)}`);
+    if (event.kind === 'listing') bar?.showListing(event.archive, event.done, event.total);
     if (event.kind === 'test') bar?.show('test', event, `Acc@1 ${event.top1.toFixed(1)}`);
   };
   return Object.assign(listener, { stop: () => bar?.stop() });
@@ -36,6 +38,14 @@ function isWarning(event: EngineEvent): boolean {
     event.kind === 'damage' ||
     (event.kind === 'message' && event.warning === true)
   );
+}
+
+/** Shows how archives are listed: a line when it begins and, where there is a bar, how far it is. */
+export function listingReports(bar?: ProgressBar): (archive: string, done: number, total: number) => void {
+  return (archive, done, total) => {
+    for (const line of logLines({ kind: 'listing', archive, done, total })) note(line);
+    bar?.showListing(archive, done, total);
+  };
 }
 
 /** One bar that starts anew whenever a count begins again. */
@@ -60,6 +70,13 @@ export class ProgressBar {
     }
     this.bar.update(step + 1, { figure });
     if (step + 1 === steps) this.stop();
+  }
+
+  /** How far an archive of `total` bytes is listed. */
+  showListing(archive: string, done: number, total: number): void {
+    const steps = Math.max(1, Math.ceil(total / 1e6));
+    const step = Math.max(0, Math.ceil((steps * done) / total) - 1);
+    this.show(`list ${basename(archive)}`, { step, steps }, 'MB');
   }
 
   /** Makes room for a line. The bar comes back at its next update. */

@@ -38,7 +38,7 @@ export {
   type CacheSettings,
   cacheDataset,
 } from './short_gop_cache';
-export { openStore, type VideoStore } from './sources';
+export { type ListingOptions, openStore, type VideoStore } from './sources';
 export type { Specification } from './synthetic/classes';
 export { type SyntheticDataset, type SyntheticOptions, writeSyntheticDataset } from './synthetic/write';
 export type { Box } from './transforms/geometry';

@@ -2,6 +2,7 @@ import { CodedError } from '../base/error';
 import { parseLabels, readList } from './list_file';
 import { isArchiveName } from './sources/archive_index';
 import { readLabelledShards } from './sources/labelled_shards';
+import type { ListingOptions } from './sources/listing';
 import { openStore, type Source, type VideoStore } from './sources/store';
 
 export type { Source } from './sources/store';
@@ -35,7 +36,7 @@ export class VideoSample {
 }
 
 /** How a list is read. */
-export interface ListOptions {
+export interface ListOptions extends ListingOptions {
   /**
    * Where the videos are: the folder that relative names start from, a `.tar`, a `.zip` without compression, or a range
    * of archives as `train-{000000..000146}.tar`. Members of archives are found by their path or, where it is unique, by
@@ -44,8 +45,6 @@ export interface ListOptions {
   root: string;
   /** When given, labels must be below it. */
   numClasses?: number;
-  /** Stops the listing of archives with ERR_ABORTED. */
-  signal?: AbortSignal;
 }
 
 /**
@@ -93,7 +92,7 @@ export class VideoDataset {
    */
   static async fromList(listPath: string, options: ListOptions): Promise<VideoDataset> {
     if (isArchiveName(listPath)) return VideoDataset.fromShards(listPath, options);
-    const store = await openStore(options.root, options.signal);
+    const store = await openStore(options.root, options);
     const entries = await readList(listPath);
     return new VideoDataset(
       entries.map(({ name, labels, where }) => {
@@ -106,9 +105,9 @@ export class VideoDataset {
 
   private static async fromShards(
     pattern: string,
-    { numClasses, signal }: ListOptions,
+    { numClasses, ...options }: ListOptions,
   ): Promise<VideoDataset> {
-    const members = await readLabelledShards(pattern, signal);
+    const members = await readLabelledShards(pattern, options);
     if (members.length === 0) throw new CodedError('ERR_LIST_FORMAT', `${pattern}: there is no video inside`);
     return new VideoDataset(
       members.map(({ name, archive, offset, length, label: written, where }) => {

@@ -1,6 +1,15 @@
 import type { SampleFailure } from '../data/batch';
 import { formatDuration } from './meters';
 
+/** How far the first listing of an archive of videos has come. */
+export interface ArchiveListing {
+  kind: 'listing';
+  archive: string;
+  /** Bytes gone through, from 0, and of the archive. */
+  done: number;
+  total: number;
+}
+
 /** One micro-batch of training. */
 export interface TrainStep {
   kind: 'train';
@@ -93,6 +102,7 @@ export interface Message {
 
 /** What the engine reports while it works. It never prints: whoever runs it listens. */
 export type EngineEvent =
+  | ArchiveListing
   | TrainStep
   | TestStep
   | TestEnd
@@ -107,6 +117,8 @@ export type Listener = (event: EngineEvent) => void;
 /** The lines that the log shows for an event, in the format of the reference; none for unlogged steps. */
 export function logLines(event: EngineEvent): string[] {
   switch (event.kind) {
+    case 'listing':
+      return listingLines(event);
     case 'train':
       return event.logged ? [trainLine(event)] : [];
     case 'test':
@@ -123,6 +135,12 @@ export function logLines(event: EngineEvent): string[] {
     case 'message':
       return [event.warning ? `warning: ${event.text}` : event.text];
   }
+}
+
+/** One for an archive that takes its time; shards are many and small. */
+function listingLines({ archive, done, total }: ArchiveListing): string[] {
+  const isLong = done === 0 && total >= 1e10;
+  return isLong ? [`listing the ${(total / 1e9).toFixed(0)} GB of ${archive}, once`] : [];
 }
 
 function trainLine(event: TrainStep): string {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { CodedError, hasCode } from '../base/error';
 import { configToYaml } from '../config/load';
 import type { Config } from '../config/schema';
+import type { ListingOptions } from '../data/sources/listing';
 import type { ProcessGroup } from '../distributed/process_group';
 import { readCheckpoint, writeAtomically } from '../io';
 import { createTask, type Task } from '../models';
@@ -60,8 +61,12 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
   const { group = null } = options;
   const config = group ? await configIn(group, asked) : asked;
   const classNames = classNamesOf(config);
-  const validation = await datasetOf(config, 'VAL_FILE', options.signal);
-  const training = config.TEST.ONLY_TEST ? null : await datasetOf(config, 'TRAIN_FILE', options.signal);
+  const listing: ListingOptions = {
+    signal: options.signal,
+    onListing: (archive, done, total) => options.listener?.({ kind: 'listing', archive, done, total }),
+  };
+  const validation = await datasetOf(config, 'VAL_FILE', listing);
+  const training = config.TEST.ONLY_TEST ? null : await datasetOf(config, 'TRAIN_FILE', listing);
   if (config.MODEL.PRETRAINED) await requireFile('MODEL.PRETRAINED', config.MODEL.PRETRAINED);
   const resume = await resumeFile(asked, group);
   if (options.threads !== undefined) native().setThreads(options.threads);

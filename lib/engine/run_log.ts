@@ -44,6 +44,6 @@ export function runLog(folder: string, resumed: boolean): Listener {
 }
 
 function isMetric(event: EngineEvent): boolean {
-  if (event.kind === 'message' || event.kind === 'test') return false;
+  if (event.kind === 'message' || event.kind === 'listing' || event.kind === 'test') return false;
   return event.kind !== 'train' || event.logged;
 }

@@ -4,6 +4,7 @@ import type { Config } from '../config/schema';
 import { readLabels } from '../data/labels';
 import { VideoLoader } from '../data/loader';
 import { type Planner, testPlanner, trainPlanner } from '../data/plan';
+import type { ListingOptions } from '../data/sources/listing';
 import { reorderFrames } from '../data/transforms/frame_order';
 import { VideoDataset } from '../data/video_dataset';
 import type { ProcessGroup } from '../distributed/process_group';
@@ -26,7 +27,7 @@ export function classNamesOf(config: Config): string[] {
 export function datasetOf(
   config: Config,
   key: 'TRAIN_FILE' | 'VAL_FILE',
-  signal?: AbortSignal,
+  listing: ListingOptions = {},
 ): Promise<VideoDataset> {
   const list = config.DATA[key];
   if (list === '') {
@@ -35,7 +36,7 @@ export function datasetOf(
   return VideoDataset.fromList(list, {
     root: config.DATA.ROOT || '.',
     numClasses: config.DATA.NUM_CLASSES,
-    signal,
+    ...listing,
   });
 }
 

@@ -35,6 +35,13 @@ test('an accuracy has the lines of the reference, and says what could not be rea
   expect(logLines({ ...end, failed: 2, best: null }).at(-1)).toMatch(/^warning: 2 more test videos/);
 });
 
+test('a long listing of an archive has a line when it begins, short ones have none', () => {
+  const listing = { kind: 'listing', archive: 'k400.tar', done: 0 } as const;
+  expect(logLines({ ...listing, total: 1e11 })).toEqual(['listing the 100 GB of k400.tar, once']);
+  expect(logLines({ ...listing, done: 512, total: 1e11 })).toEqual([]);
+  expect(logLines({ ...listing, total: 1e9 })).toEqual([]);
+});
+
 test('an epoch says how many samples were bad, when some were', () => {
   const end = { kind: 'epoch', epoch: 3, seconds: 61, loss: 1 } as const;
   expect(logLines({ ...end, failed: 0, damaged: 0 })).toEqual(['EPOCH 3 training takes 0:01:01']);

@@ -5,7 +5,7 @@ import { cacheDataset, cachedName } from '../../data/short_gop_cache';
 import { VideoDataset } from '../../data/video_dataset';
 import { integerFrom } from '../arguments';
 import { interruptible } from '../interrupt';
-import { ProgressBar } from '../progress';
+import { listingReports, ProgressBar } from '../progress';
 import { note, print } from '../terminal';
 
 interface CacheFlags {
@@ -42,9 +42,10 @@ export function addCache(data: Command): void {
 
 async function cache(list: string, flags: CacheFlags, signal: AbortSignal): Promise<void> {
   const { root, output, ...settings } = flags;
-  const dataset = await VideoDataset.fromList(list, { root, signal });
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
+    const onListing = listingReports(bar);
+    const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
     const { entries, failed, ...written } = await cacheDataset(dataset, {
       output,
       listName: `${basename(list).replace(/\.[^.]*$/, '')}.txt`,

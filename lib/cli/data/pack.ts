@@ -3,7 +3,7 @@ import { packDataset } from '../../data/pack';
 import { VideoDataset } from '../../data/video_dataset';
 import { integerFrom } from '../arguments';
 import { interruptible } from '../interrupt';
-import { ProgressBar } from '../progress';
+import { listingReports, ProgressBar } from '../progress';
 import { print } from '../terminal';
 
 interface PackFlags {
@@ -36,9 +36,10 @@ async function pack(
   { root, output, shardMegabytes }: PackFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const dataset = await VideoDataset.fromList(list, { root, signal });
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
+    const onListing = listingReports(bar);
+    const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
     const archives = await packDataset(dataset, {
       output,
       shardBytes: shardMegabytes === undefined ? undefined : shardMegabytes * 1e6,

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { type DatasetName, datasets, prepareDataset } from '../../data/prepare/prepare';
 import { integerFrom } from '../arguments';
+import { interruptible } from '../interrupt';
+import { listingReports, ProgressBar } from '../progress';
 import { print } from '../terminal';
 
 interface PrepareFlags {
@@ -39,9 +41,20 @@ export function addPrepare(data: Command): void {
     )
     .addHelpText('after', help)
     .action(async (dataset: DatasetName, flags: PrepareFlags) => {
-      for (const { path, videos, classes, missing } of await prepareDataset({ dataset, ...flags })) {
-        const absent = missing === 0 ? '' : `, ${missing} more are missing`;
-        print(`${path}: ${videos} videos of ${classes} classes${absent}`);
-      }
+      await interruptible('stopping', (signal) => prepare(dataset, flags, signal));
     });
+}
+
+async function prepare(dataset: DatasetName, flags: PrepareFlags, signal: AbortSignal): Promise<void> {
+  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  try {
+    const lists = await prepareDataset({ dataset, ...flags, signal, onListing: listingReports(bar) });
+    bar?.stop();
+    for (const { path, videos, classes, missing } of lists) {
+      const absent = missing === 0 ? '' : `, ${missing} more are missing`;
+      print(`${path}: ${videos} videos of ${classes} classes${absent}`);
+    }
+  } finally {
+    bar?.stop();
+  }
 }

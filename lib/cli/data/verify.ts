@@ -5,7 +5,7 @@ import { forgetProgress, verifyDataset } from '../../data/verify';
 import { VideoDataset } from '../../data/video_dataset';
 import { integerFrom } from '../arguments';
 import { interruptible } from '../interrupt';
-import { ProgressBar } from '../progress';
+import { listingReports, ProgressBar } from '../progress';
 import { note, print } from '../terminal';
 
 interface VerifyFlags {
@@ -38,10 +38,11 @@ async function verify(
   { root, report, deadline }: VerifyFlags,
   signal: AbortSignal,
 ): Promise<void> {
-  const dataset = await VideoDataset.fromList(list, { root, signal });
   const journal = `${report}.partial`;
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
+    const onListing = listingReports(bar);
+    const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
     const { videos, frames, bad } = await verifyDataset(dataset, {
       journal,
       subject: JSON.stringify([resolve(list), resolve(root)]),

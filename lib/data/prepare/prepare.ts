@@ -2,6 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readError } from '../../io/file_bytes';
 import { readLabels } from '../labels';
+import type { ListingOptions } from '../sources/listing';
 import { openStore } from '../sources/store';
 import { Catalogue } from './catalogue';
 import { ClassTable } from './classes';
@@ -29,7 +30,7 @@ export const datasets: Readonly<Record<DatasetName, DatasetFormat>> = {
   hmdb51: { labels: 'labels/hmdb_51_labels.csv', files: /_test_split\d\.txt$/, lists: prepareHmdb51 },
 };
 
-export interface PrepareOptions {
+export interface PrepareOptions extends ListingOptions {
   dataset: DatasetName;
   /** Where the videos are: a folder, searched through, or archives. */
   root: string;
@@ -49,14 +50,14 @@ export interface PrepareOptions {
  * HMDB51; of Kinetics-600 also three zero-shot splits, each 160 of the 220 classes that Kinetics-400 has not.
  *
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_WRITE, ERR_LIST_FORMAT; ERR_LABELS when the annotations' classes
- *   are not those of the class table
+ *   are not those of the class table; ERR_ABORTED
  */
 export async function prepareDataset(options: PrepareOptions): Promise<ListSummary[]> {
   const { labels, files, lists } = datasets[options.dataset];
   const table = options.labels ?? labels;
   const classes = new ClassTable(readLabels(table), table);
   const annotations = await readAnnotations(options.annotations, files);
-  const store = await openStore(options.root);
+  const store = await openStore(options.root, options);
   const prepared = lists(annotations, classes, new Catalogue(await store.names()));
   if (options.dataset === 'kinetics600') {
     const known = datasets.kinetics400.labels;

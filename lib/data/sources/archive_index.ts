@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { hasCode } from '../../base/error';
 import { writeAtomically } from '../../io';
 import { type DamageCodes, FileBytes } from '../../io/file_bytes';
+import type { ListingOptions } from './listing';
 import type { Member } from './member';
 import { indexTar } from './tar_index';
 import { indexZip } from './zip_index';
@@ -35,13 +36,13 @@ export function isArchiveName(path: string): boolean {
  *
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_ARCHIVE_FORMAT, ERR_ABORTED
  */
-export async function readArchiveIndex(path: string, signal?: AbortSignal): Promise<Member[]> {
+export async function readArchiveIndex(path: string, options: ListingOptions = {}): Promise<Member[]> {
   const file = await FileBytes.open(path, codes);
   try {
     const { size, mtimeMs } = await stat(path);
     const known = await readCache(path, size, mtimeMs);
     if (known) return known;
-    const members = /\.zip$/i.test(path) ? await indexZip(file) : await indexTar(file, signal);
+    const members = /\.zip$/i.test(path) ? await indexZip(file, options) : await indexTar(file, options);
     await writeCache(path, {
       version,
       size,

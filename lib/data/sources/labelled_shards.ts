@@ -3,6 +3,7 @@ import { CodedError } from '../../base/error';
 import { FileBytes } from '../../io/file_bytes';
 import { readArchiveIndex } from './archive_index';
 import { expandBraces } from './brace_pattern';
+import type { ListingOptions } from './listing';
 import type { Member } from './member';
 
 /** A video of a shard with what its neighbours say about it. */
@@ -32,12 +33,16 @@ export function isVideoName(name: string): boolean {
  * The videos of one archive or of a range of shards in the layout of WebDataset: the files of a sample share their path
  * up to the first dot of the last part; the label is in `.cls` (digits) or in `.json` (`label` or `cls`).
  *
- * @throws ERR_LIST_FORMAT for a video without a label file; ERR_ARCHIVE_FORMAT, ERR_FILE_NOT_FOUND, ERR_ARGUMENT
+ * @throws ERR_LIST_FORMAT for a video without a label file; ERR_ARCHIVE_FORMAT, ERR_FILE_NOT_FOUND, ERR_ARGUMENT,
+ *   ERR_ABORTED
  */
-export async function readLabelledShards(pattern: string, signal?: AbortSignal): Promise<LabelledMember[]> {
+export async function readLabelledShards(
+  pattern: string,
+  options: ListingOptions = {},
+): Promise<LabelledMember[]> {
   const samples: LabelledMember[] = [];
   for (const shard of expandBraces(pattern)) {
-    const members = await readArchiveIndex(shard, signal);
+    const members = await readArchiveIndex(shard, options);
     const labels = new Map<string, Member>();
     for (const member of members) {
       if (/\.(cls|json)$/i.test(member.name)) labels.set(sampleKey(member.name), member);
@@ -45,6 +50,8 @@ export async function readLabelledShards(pattern: string, signal?: AbortSignal):
     const file = await FileBytes.open(shard);
     try {
       for (const { name, offset, length } of members.filter((member) => isVideoName(member.name))) {
+        if (options.signal?.aborted)
+          throw new CodedError('ERR_ABORTED', `${shard}: reading labels was aborted`);
         const where = `${shard}: ${name}`;
         const beside = labels.get(sampleKey(name));
         if (!beside)

@@ -4,6 +4,7 @@ import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 import { isArchiveName, readArchiveIndex } from './archive_index';
 import { expandBraces, isBracePattern } from './brace_pattern';
+import type { ListingOptions } from './listing';
 import type { Member } from './member';
 
 /** Where the bytes of a video are: a whole file, or `length` bytes from `offset` of one (a member of an archive). */
@@ -32,7 +33,7 @@ export interface VideoStore {
  *
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_ARCHIVE_FORMAT, ERR_ARGUMENT (a bad range), ERR_ABORTED
  */
-export async function openStore(root: string, signal?: AbortSignal): Promise<VideoStore> {
+export async function openStore(root: string, options: ListingOptions = {}): Promise<VideoStore> {
   const found = await stat(root).catch(() => undefined);
   if (found?.isDirectory()) return new FolderStore(resolve(root));
   if (!isArchiveName(root)) {
@@ -42,7 +43,7 @@ export async function openStore(root: string, signal?: AbortSignal): Promise<Vid
   const entries: ArchiveEntry[] = [];
   for (const archive of archives) {
     const path = resolve(archive);
-    for (const member of await readArchiveIndex(path, signal)) entries.push({ ...member, archive: path });
+    for (const member of await readArchiveIndex(path, options)) entries.push({ ...member, archive: path });
   }
   return new ArchiveStore(root, entries);
 }

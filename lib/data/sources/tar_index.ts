@@ -1,5 +1,6 @@
 import { CodedError } from '../../base/error';
 import type { FileBytes } from '../../io/file_bytes';
+import { Listing, type ListingOptions } from './listing';
 import type { Member } from './member';
 import {
   blockSize,
@@ -32,16 +33,17 @@ const withoutContents = /^[1-6]$/;
  * sizes, and hard links to earlier members. Folders, symbolic links and devices are left out.
  *
  * @throws ERR_ARCHIVE_FORMAT with the archive, the member and the offset: not a tar, truncated, contents beyond the
- *   end, sparse members, sizes that are negative or absurd
+ *   end, sparse members, sizes that are negative or absurd; ERR_ABORTED
  */
-export async function indexTar(file: FileBytes, signal?: AbortSignal): Promise<Member[]> {
+export async function indexTar(file: FileBytes, options: ListingOptions = {}): Promise<Member[]> {
   if (file.byteLength === 0) refuse(file, 'the file is empty');
+  const listing = new Listing(file.path, file.byteLength, options);
   const members: Member[] = [];
   const byName = new Map<string, Member>();
   const global: Extension = {};
   let extension: Extension = {};
   for (let at = 0; at < file.byteLength; ) {
-    if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'listing the archive was aborted');
+    listing.at(at);
     const header = await readHeader(file, at);
     if (header === undefined) break;
     const size = extension.size ?? global.size ?? header.size;
@@ -72,6 +74,7 @@ export async function indexTar(file: FileBytes, signal?: AbortSignal): Promise<M
     extension = {};
     at = nextHeader(contents, length);
   }
+  listing.end();
   return members;
 }
 

@@ -3,6 +3,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -116,6 +117,43 @@ test('where the index cannot be kept it is made each time', async () => {
   mkdirSync(`${path}.index.json`); // nothing can be renamed over a folder
   for (let i = 0; i < 2; i++) expect(await readArchiveIndex(path)).toHaveLength(1);
 });
+
+test.each(['gnu.tar', 'stored.zip'])(
+  'the first listing of %s tells how far it is, once; stopped in its middle, it leaves nothing',
+  async (name) => {
+    const path = put(name, readFileSync(fixturePath(`archives/${name}`)));
+    const total = statSync(path).size;
+    const clock = jest.spyOn(performance, 'now');
+    let time = 0;
+    clock.mockImplementation(() => (time += 1000)); // every member is due for a report
+    try {
+      const stop = new AbortController();
+      const seen: number[] = [];
+      const stopped = readArchiveIndex(path, {
+        signal: stop.signal,
+        onListing: (_, done) => {
+          if (done > 0) stop.abort();
+        },
+      });
+      await expect(stopped).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+      expect(readdirSync(folder)).toEqual([name]);
+      const onListing = (archive: string, done: number, of: number) => {
+        expect([archive, of]).toEqual([path, total]);
+        seen.push(done);
+      };
+      const members = await readArchiveIndex(path, { onListing });
+      expect(seen[0]).toBe(0);
+      expect(seen.at(-1)).toBe(total);
+      expect(seen.length).toBeGreaterThan(3);
+      expect(seen).toEqual([...seen].sort((a, b) => a - b));
+      seen.length = 0;
+      expect(await readArchiveIndex(path, { onListing })).toEqual(members);
+      expect(seen).toEqual([]);
+    } finally {
+      clock.mockRestore();
+    }
+  },
+);
 
 test('ranges of shards', async () => {
   expect(expandBraces('t-{08..11}.tar')).toEqual(['t-08.tar', 't-09.tar', 't-10.tar', 't-11.tar']);
