@@ -12,6 +12,8 @@ interface PrepareFlags {
   labels?: string;
   zeroShotClasses?: number;
   seed?: number;
+  splitFiles?: string[];
+  zeroShotVideos?: 'val' | 'test';
 }
 
 const help = `
@@ -38,6 +40,12 @@ export function addPrepare(data: Command): void {
       '--seed <n>',
       'Kinetics-600: what the zero-shot splits are drawn with (default: 0)',
       integerFrom(0),
+    )
+    .option('--split-files <files...>', 'Kinetics-600: class tables of given zero-shot splits, one each')
+    .addOption(
+      data
+        .createOption('--zero-shot-videos <split>', 'Kinetics-600: official split of the zero-shot videos')
+        .choices(['val', 'test']),
     )
     .addHelpText('after', help)
     .action(async (dataset: DatasetName, flags: PrepareFlags) => {

@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 import { readLabels } from '../labels';
 import type { ListingOptions } from '../sources/listing';
@@ -10,7 +11,7 @@ import { prepareHmdb51 } from './hmdb51';
 import { prepareKinetics } from './kinetics';
 import { type AnnotationFile, type ListSummary, type PreparedLists, writePrepared } from './prepared';
 import { prepareUcf101 } from './ucf101';
-import { addZeroShot, newClasses } from './zero_shot';
+import { addZeroShot, drawSplits, newClasses, readSplits } from './zero_shot';
 
 /** Data sets whose official annotations are understood. */
 export type DatasetName = 'kinetics400' | 'kinetics600' | 'ucf101' | 'hmdb51';
@@ -43,16 +44,22 @@ export interface PrepareOptions extends ListingOptions {
   /** Kinetics-600: classes per zero-shot split (default 160), and the seed they are drawn with (default 0). */
   zeroShotClasses?: number;
   seed?: number;
+  /** Kinetics-600: class tables of given zero-shot splits, one each, in place of drawn ones. */
+  splitFiles?: readonly string[];
+  /** Kinetics-600: the official split that the zero-shot videos are of (default `val`). */
+  zeroShotVideos?: 'val' | 'test';
 }
 
 /**
  * Writes the lists of a data set from its official annotations, for the videos that are there. Three splits each of UCF101 and
- * HMDB51; of Kinetics-600 also three zero-shot splits, each 160 of the 220 classes that Kinetics-400 has not.
+ * HMDB51; of Kinetics-600 also zero-shot splits: those of `splitFiles`, or three drawn ones, each 160 of the 220 classes that
+ * Kinetics-400 has not.
  *
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_WRITE, ERR_LIST_FORMAT; ERR_LABELS when the annotations' classes
- *   are not those of the class table; ERR_ABORTED
+ *   are not those of the class table; ERR_ARGUMENT for options that do not go together; ERR_ABORTED
  */
 export async function prepareDataset(options: PrepareOptions): Promise<ListSummary[]> {
+  checkZeroShot(options);
   const { labels, files, lists } = datasets[options.dataset];
   const table = options.labels ?? labels;
   const classes = new ClassTable(readLabels(table), table);
@@ -60,15 +67,30 @@ export async function prepareDataset(options: PrepareOptions): Promise<ListSumma
   const store = await openStore(options.root, options);
   const prepared = lists(annotations, classes, new Catalogue(await store.names()));
   if (options.dataset === 'kinetics600') {
-    const known = datasets.kinetics400.labels;
-    addZeroShot(prepared, classes, {
-      candidates: newClasses(classes, new ClassTable(readLabels(known), known)),
-      classesPerSplit: options.zeroShotClasses ?? 160,
-      splits: 3,
-      seed: options.seed ?? 0,
-    });
+    const splits = options.splitFiles
+      ? readSplits(options.splitFiles, classes)
+      : drawnSplits(classes, options);
+    addZeroShot(prepared, classes, splits, options.zeroShotVideos ?? 'val');
   }
   return writePrepared(options.output, prepared);
+}
+
+function drawnSplits(classes: ClassTable, { zeroShotClasses = 160, seed = 0 }: PrepareOptions): number[][] {
+  const known = datasets.kinetics400.labels;
+  const candidates = newClasses(classes, new ClassTable(readLabels(known), known));
+  return drawSplits({ candidates, classesPerSplit: zeroShotClasses, splits: 3, seed });
+}
+
+function checkZeroShot({ dataset, splitFiles, zeroShotClasses, seed, zeroShotVideos }: PrepareOptions): void {
+  if (dataset !== 'kinetics600' && (splitFiles || zeroShotVideos)) {
+    throw new CodedError('ERR_ARGUMENT', `zero-shot splits are made of kinetics600, not of ${dataset}`);
+  }
+  if (splitFiles && (zeroShotClasses ?? seed) !== undefined) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      'splits are drawn (zeroShotClasses, seed) or read (splitFiles), not both',
+    );
+  }
 }
 
 /** The files of a folder whose names fit, in order; or, of a path to a file, this file. */

@@ -135,6 +135,37 @@ describe('Kinetics', () => {
       coded('ERR_ARGUMENT', /takes 4 classes, but only 3 are new/),
     );
   });
+
+  test('zero-shot splits that are given: their classes in their order, of the test videos where asked for', async () => {
+    const names = ['air drumming', 'luge', 'packing', 'staring'];
+    put('k600.csv', `id,name\n${names.map((name, id) => `${id},${name}\n`).join('')}`);
+    const rows = names.flatMap((name, id) => [
+      ...[`${name},t${id},0,10,train`, `${name},v${id},0,10,val`, `${name},e${id},0,10,test`],
+    ]);
+    put('annotations/train.csv', [header, ...rows].join('\n'));
+    for (const id of names.keys()) for (const kind of 'tve') put(`videos/${kind}${id}_000000_000010.mp4`);
+    put('one.csv', 'id,name\n0,Staring\n1,luge\n');
+    put('two.csv', 'id,name\n0,packing\n1,air drumming\n');
+    const splitFiles = ['one.csv', 'two.csv'].map((name) => join(folder, name));
+    const options = { labels: join(folder, 'k600.csv'), splitFiles };
+    rmSync(join(folder, 'annotations/validate.csv'));
+    await prepare('kinetics600', options);
+    expect(list('zero_shot_val_split1.txt')).toBe('v1_000000_000010.mp4 1\nv3_000000_000010.mp4 0\n');
+    expect(list('zero_shot_labels_split2.csv')).toBe('id,name\n0,packing\n1,air drumming\n');
+    expect(existsSync(join(folder, 'lists/zero_shot_val_split3.txt'))).toBe(false);
+    await prepare('kinetics600', { ...options, zeroShotVideos: 'test' });
+    expect(list('zero_shot_val_split2.txt')).toBe('e0_000000_000010.mp4 1\ne2_000000_000010.mp4 0\n');
+    put('two.csv', 'id,name\n0,packing\n1,zumba\n');
+    await expect(prepare('kinetics600', options)).rejects.toEqual(
+      coded('ERR_LABELS', /two\.csv: class "zumba"/),
+    );
+    await expect(prepare('kinetics600', { ...options, seed: 1 })).rejects.toEqual(
+      coded('ERR_ARGUMENT', /not both/),
+    );
+    await expect(prepare('kinetics400', options)).rejects.toEqual(
+      coded('ERR_ARGUMENT', /not of kinetics400/),
+    );
+  });
 });
 
 test('of the shipped tables 220 classes are new, and every renaming names two real classes', () => {
@@ -144,6 +175,11 @@ test('of the shipped tables 220 classes are new, and every renaming names two re
   for (const [now, then] of Object.entries(renamedClasses)) {
     expect([all.names.includes(now), old.names.includes(then)]).toEqual([true, true]);
   }
+  // As in the splits that were published with the protocol.
+  const isNew = (name: string) => newClasses(all, old).includes(all.names.indexOf(name));
+  expect(['preparing salad', 'hugging baby', 'spelunking', 'waking up', 'dyeing hair'].map(isNew)).toEqual([
+    ...[true, true, true, false, false],
+  ]);
 });
 
 test('UCF101: three splits, classes by folder', async () => {
