@@ -42,12 +42,11 @@ CudaBackend::CudaBackend(int device)
 
 CudaBackend::~CudaBackend() = default;
 
-// The runtime's current device is a property of the thread.
+// The runtime's current device is a property of the thread, which other code in the process may have set.
 void CudaBackend::use_device() const {
-  static thread_local int current = -1;
-  if (current == device_) return;
-  check_cuda(cudaSetDevice(device_), "choosing the device");
-  current = device_;
+  int current = -1;
+  check_cuda(cudaGetDevice(&current), "the thread's device");
+  if (current != device_) check_cuda(cudaSetDevice(device_), "choosing the device");
 }
 
 void* CudaBackend::allocate(size_t bytes, bool host_writes) {

@@ -41,6 +41,7 @@ CudaRecording::~CudaRecording() {
   pool_.reset();
   backend_.sites_.drop(first_site_, last_site_);
   try {
+    backend_.use_device();
     backend_.uploads_->retire_later(staged_);
   } catch (const Error&) {
     // The device is lost; so are a few pages.

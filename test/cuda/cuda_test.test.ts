@@ -14,6 +14,14 @@ test('grids are kept apart where that is asked for', async () => {
   expect(stdout).toContain('test cases: 1 | 1 passed');
 });
 
+test('any device of several can be the one in use', async () => {
+  const { stdout } = await promisify(execFile)(program, ['-tc=work goes to its device*,*recorded*'], {
+    env: { ...process.env, EMULATION_DEVICES: '2', CUDA_TEST_DEVICE: '1' },
+  });
+  expect(stdout).not.toContain('not tested');
+  expect(stdout).toMatch(/test cases: \s*[4-9] \|\s*[4-9] passed/);
+});
+
 test('the CUDA tests in C++ pass on the emulated device', async () => {
   const { stdout } = await promisify(execFile)(program, {
     maxBuffer: 1 << 26,

@@ -13,6 +13,9 @@
 
 int main(int argc, char** argv) {
   setenv("NATIVE_CUDA_POISON", "1", 1);
+  if (const char* index = std::getenv("CUDA_TEST_DEVICE")) {
+    native::select_device(native::DeviceType::cuda, std::atoi(index));
+  }
   const std::string unavailable = native::device_report(native::DeviceType::cuda).unavailable;
   if (!unavailable.empty()) {
     std::fprintf(stderr, "cuda_test: %s\n", unavailable.c_str());

@@ -291,6 +291,37 @@ TEST_CASE("float types of the device") {
   for (const DType dtype : {DType::int64, DType::int32, DType::uint8}) CHECK_FALSE(device().computes(dtype));
 }
 
+TEST_CASE("work goes to its device whichever one other code of the process has chosen for the thread") {
+  int devices = 0;
+  REQUIRE_EQ(cudaGetDeviceCount(&devices), cudaSuccess);
+  const int own = selected_device(DeviceType::cuda);
+  if (devices < 2) {
+    MESSAGE("not tested: there is one device");
+    return;
+  }
+  const auto elsewhere = [&] { REQUIRE_EQ(cudaSetDevice(own == 0 ? 1 : 0), cudaSuccess); };
+  elsewhere();
+  const Tensor x = uploaded(ramp(300, 0));
+  elsewhere();
+  increment(x, 1);
+  elsewhere();
+  CHECK_EQ(read(x), ramp(300, 1));
+  elsewhere();
+  device().begin_recording(nullptr);
+  constexpr int kConstants = 300;
+  for (int i = 0; i < kConstants; ++i) accumulate(x, uploaded(std::vector<float>(300, 1)));
+  std::unique_ptr<Recording> recording = device().end_recording();
+  elsewhere();
+  recording->replay();
+  elsewhere();
+  recording.reset();  // the bytes it has staged are taken back behind events, more than lie idle
+  const auto error = fence();
+  CHECK_MESSAGE(!error, (error ? error->what() : ""));
+  elsewhere();
+  increment(x, 1);
+  CHECK_EQ(read(x)[10], 10 + 1 + kConstants + 1);
+}
+
 TEST_CASE("recorded work runs at each replay, on the values that its inputs have then") {
   const Tensor x = uploaded(ramp(300, 0));
   REQUIRE(!fence());

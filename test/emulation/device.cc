@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kPage = 4096;
 thread_local cudaError_t g_last = cudaSuccess;
 thread_local std::string g_text;  // of the last launch failure this thread was told
+thread_local int g_device = 0;    // that this thread works with; a thread that chose none has the first
 
 std::mutex g_mutex;
 auto& g_allocations = *new std::map<uintptr_t, size_t>;  // device memory; never destroyed
@@ -23,12 +24,24 @@ std::map<std::string, void*>& driver_functions() {
 }
 size_t g_limit = size_t{4} << 30, g_used = 0;
 
+// The same device so many times, with one memory: which one a stream, an event or a launch belongs to is what
+// is told apart.
+int device_count() {
+  static const int count = [] {
+    const char* text = std::getenv("EMULATION_DEVICES");
+    return text ? std::atoi(text) : 1;
+  }();
+  return count;
+}
+
 // Whole pages, the last byte in front of a page that cannot be touched.
 size_t pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 }  // namespace
 
 namespace emulation {
+
+int current_device() { return g_device; }
 
 cudaError_t remember(cudaError_t error) {
   if (error != cudaSuccess) g_last = error;
@@ -104,6 +117,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated:
       return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureIsolation:
+      return "dependency created on uncaptured work in another stream";
     case cudaErrorLaunchFailure:
       return g_text.c_str();
     default:
@@ -138,23 +153,27 @@ cudaError_t cudaDriverGetVersion(int* version) {
 cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  // As on a machine, the variable can hide the device.
+  // As on a machine, the variable can hide the devices.
   const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  *count = visible && std::strcmp(visible, "0") != 0 ? 0 : 1;
+  *count = visible && std::strcmp(visible, "0") != 0 ? 0 : device_count();
   return *count ? cudaSuccess : remember(cudaErrorNoDevice);
 }
 
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = g_device;
   return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : remember(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= device_count()) return remember(cudaErrorInvalidDevice);
+  g_device = device;
+  return cudaSuccess;
+}
 cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }
 cudaError_t cudaInitDevice(int device, unsigned, unsigned) { return cudaSetDevice(device); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return remember(cudaErrorInvalidDevice);
+  if (device < 0 || device >= device_count()) return remember(cudaErrorInvalidDevice);
   *properties = {};
   std::strncpy(properties->name, kDeviceName, sizeof properties->name - 1);
   {
@@ -175,7 +194,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  if (device != 0) return remember(cudaErrorInvalidDevice);
+  if (device < 0 || device >= device_count()) return remember(cudaErrorInvalidDevice);
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock:
       *value = kThreadsPerBlock;

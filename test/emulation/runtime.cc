@@ -12,7 +12,8 @@ namespace {
 
 std::mutex g_mutex;
 auto& g_streams = *new std::set<cudaStream_t>;  // never destroyed: streams run until the process ends
-auto& g_shared_limits = *new std::map<const void*, size_t>;  // by kernel, where raised
+auto& g_shared_limits =
+    *new std::map<std::pair<const void*, int>, size_t>;  // by kernel and device, where raised
 
 cudaStream_t default_stream() {
   static cudaStream_t stream = [] {
@@ -120,6 +121,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (stream && event->device != stream->device) return remember(cudaErrorInvalidResourceHandle);
   event->capture = stream_of(stream).capture;
   if (!event->capture) event->recording = stream_of(stream).record();
   return cudaSuccess;
@@ -152,6 +154,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (waiting.capture && waiting.capture != event->capture) return remember(cudaErrorInvalidValue);
     waiting.capture = event->capture;
     return cudaSuccess;
+  }
+  // What was queued outside is no part of a graph.
+  if (waiting.capture) {
+    waiting.capture->spoilt = true;
+    return remember(cudaErrorStreamCaptureIsolation);
   }
   if (const auto recording = event->recording) return queue(stream, [recording] { recording->wait(); });
   return cudaSuccess;
@@ -229,7 +236,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
   if (value < 0 || static_cast<size_t>(value) > kSharedLimit) return remember(cudaErrorInvalidValue);
   std::lock_guard<std::mutex> lock(g_mutex);
-  g_shared_limits[kernel] = static_cast<size_t>(value);
+  g_shared_limits[{kernel, current_device()}] = static_cast<size_t>(value);
   return cudaSuccess;
 }
 
@@ -238,7 +245,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
   std::lock_guard<std::mutex> lock(g_mutex);
   *attributes = {};
   attributes->maxThreadsPerBlock = kThreadsPerBlock;
-  const auto raised = g_shared_limits.find(kernel);
+  const auto raised = g_shared_limits.find({kernel, current_device()});
   attributes->maxDynamicSharedSizeBytes =
       static_cast<int>(raised == g_shared_limits.end() ? kSharedDefaultLimit : raised->second);
   return cudaSuccess;
@@ -282,11 +289,14 @@ cudaError_t emulation::queue_kernel(const cudaLaunchConfig_t& config, const void
     }
     if (attribute.id == cudaLaunchAttributeCooperative) cooperative = attribute.val.cooperative != 0;
   }
+  if (config.stream && config.stream->device != current_device()) {
+    return remember(cudaErrorInvalidResourceHandle);
+  }
   const uint64_t blocks = uint64_t{config.gridDim.x} * config.gridDim.y * config.gridDim.z;
   size_t shared_limit = kSharedDefaultLimit;
   {
     std::lock_guard<std::mutex> lock(g_mutex);
-    const auto raised = g_shared_limits.find(kernel);
+    const auto raised = g_shared_limits.find({kernel, current_device()});
     if (raised != g_shared_limits.end()) shared_limit = raised->second;
   }
   if (launch->threads < 32 || launch->threads > kThreadsPerBlock || launch->threads % 32 ||

@@ -39,6 +39,7 @@ struct Recording {
 // Gives `failure`, unless it was told before, to cudaGetErrorString of this thread.
 cudaError_t tell(const std::shared_ptr<Failure>& failure);
 cudaError_t remember(cudaError_t error);  // for cudaGetLastError
+int current_device();                     // of the calling thread
 // Reads or writes device memory from the host's side, while no grid runs.
 void copy_memory(void* to, const void* from, size_t bytes);
 void set_memory(void* to, int value, size_t bytes);
@@ -55,6 +56,7 @@ struct EmulatedGraphExec {
   std::vector<emulation::Task> tasks;
 };
 struct EmulatedEvent {
+  const int device = emulation::current_device();
   std::shared_ptr<emulation::Recording> recording;
   EmulatedGraph* capture = nullptr;  // it was recorded in
 };
@@ -69,6 +71,7 @@ struct EmulatedStream {
   std::shared_ptr<emulation::Failure> synchronize();
   bool idle();
 
+  const int device = emulation::current_device();
   EmulatedGraph* capture = nullptr;
   bool captures = false;  // began the capture, rather than joining it
 
