@@ -10,6 +10,7 @@
 #include <primitives/device.cuh>
 #include <type_traits>
 
+#include "common/clear.h"
 #include "common/dtype.h"
 #include "common/vector.cuh"
 #include "ops/copy.h"
@@ -194,4 +195,11 @@ REGISTER_KERNEL(cast, cuda, cast_kernel_cuda);
 REGISTER_KERNEL(accumulate, cuda, accumulate_kernel_cuda);
 
 }  // namespace
+
+void cuda::clear_memory(void* data, size_t bytes) {
+  if (bytes == 0) return;
+  launch_kernel(fill_words_kernel<uint8_t>, cover(static_cast<int64_t>(bytes), 16),
+                static_cast<uint8_t*>(data), uint8_t{0}, static_cast<int64_t>(bytes));
+}
+
 }  // namespace native

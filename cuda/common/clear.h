@@ -1,13 +1,12 @@
-// Zeros, the one content that the runtime writes by itself.
+// Zeros, the one content that the backend writes by itself.
 #pragma once
 
-#include "runtime/context.h"
+#include <cstddef>
 
 namespace native::cuda {
 
-// Queues `bytes` zero bytes at `data` on the current stream.
-inline void clear_memory(void* data, size_t bytes) {
-  if (bytes) check_cuda(cudaMemsetAsync(data, 0, bytes, current_context().stream()), "clearing memory");
-}
+// Queues `bytes` zero bytes at `data` on the current stream. A kernel and no memset: that would keep the grids
+// before and behind it apart.
+void clear_memory(void* data, size_t bytes);
 
 }  // namespace native::cuda

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "common/clear.h"
 #include "gemm/gemm_sm90.h"
 #include "gemm/gemm_sm90_launch.h"
 #include "gemm/tile_table.h"
@@ -215,7 +216,7 @@ void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
 
   const size_t bytes = sizeof(int) * 2 * p.batch * p.row_tiles * p.cluster * p.column_tiles;
   const Scratch turns(bytes);
-  check_cuda(cudaMemsetAsync(turns.data<int>(), 0, bytes, current_context().stream()), "turns of slabs");
+  clear_memory(turns.data<int>(), bytes);
   request.params.turns = turns.data<int>();
   launch(args, choice, request);
 }
