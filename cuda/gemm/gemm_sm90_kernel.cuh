@@ -118,6 +118,13 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
       store_shared(reinterpret_cast<uint32_t*>(shared.weight.ones) + i, pack2<T>(1.0f, 1.0f));
     }
   }
+  // The maps are parameters, which the grid in front does not write.
+  if (warp == 1 && elect_one()) {
+    tma_prefetch(a);
+    tma_prefetch(b);
+    tma_prefetch(c);
+    tma_prefetch(aux);
+  }
   initialize(shared, params, kFloat);
   wait_for_previous_grid();
   if (warp < 4) {

@@ -58,7 +58,7 @@ __device__ __forceinline__ void barrier_wait(Barrier& barrier, uint32_t parity) 
   asm volatile(
       "{\n\t.reg .pred done;\n\twait:\n\t"
       "mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 done, [%0], %1;\n\t"
-      "@done bra.uni ready;\n\tbra.uni wait;\n\tready:\n\t}" ::"r"(shared_address(&barrier)),
+      "@done bra ready;\n\tbra wait;\n\tready:\n\t}" ::"r"(shared_address(&barrier)),
       "r"(parity)
       : "memory");
 }
@@ -67,7 +67,7 @@ __device__ __forceinline__ void barrier_wait_cluster(Barrier& barrier, uint32_t 
   asm volatile(
       "{\n\t.reg .pred done;\n\twait:\n\t"
       "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n\t"
-      "@done bra.uni ready;\n\tbra.uni wait;\n\tready:\n\t}" ::"r"(shared_address(&barrier)),
+      "@done bra ready;\n\tbra wait;\n\tready:\n\t}" ::"r"(shared_address(&barrier)),
       "r"(parity)
       : "memory");
 }
