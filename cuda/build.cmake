@@ -10,9 +10,10 @@ if(NOT WITH_CUDA STREQUAL "OFF")
   if(DEFINED ENV{CUDACXX} AND NOT CUDAToolkit_ROOT)
     get_filename_component(CUDAToolkit_ROOT "$ENV{CUDACXX}" DIRECTORY)
   endif()
-  find_package(CUDAToolkit 12.3 QUIET)
+  # 12.5 brought cudaGetDriverEntryPointByVersion.
+  find_package(CUDAToolkit 12.5 QUIET)
   if(NOT CUDAToolkit_FOUND AND WITH_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "WITH_CUDA=ON, but no CUDA toolkit 12.3 or later was found: put nvcc on PATH or set CUDACXX")
+    message(FATAL_ERROR "WITH_CUDA=ON, but no CUDA toolkit 12.5 or later was found: put nvcc on PATH or set CUDACXX")
   endif()
 endif()
 
