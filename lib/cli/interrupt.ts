@@ -14,10 +14,10 @@ const echoMilliseconds = 500;
  * Runs `work` with an AbortSignal that fires at the first SIGINT or SIGTERM, so that it can save what it has; the second
  * ends the process at once. After an interrupted run the exit status is 128 plus the signal's number (Ctrl-C: 130).
  *
- * @param hint printed at the first signal
+ * @param hint printed at the first signal; null to print nothing
  */
 export async function interruptible<T>(
-  hint: string,
+  hint: string | null,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T | undefined> {
   const controller = new AbortController();
@@ -30,7 +30,7 @@ export async function interruptible<T>(
     }
     first = performance.now();
     status = 128 + constants.signals[name];
-    note(`\n${hint}; once more to stop at once`);
+    if (hint !== null) note(`\n${hint}; once more to stop at once`);
     controller.abort();
   };
   for (const name of signals) process.on(name, stop);
@@ -38,7 +38,7 @@ export async function interruptible<T>(
     return await work(controller.signal);
   } catch (error) {
     if (status === 0 || !hasCode(error, 'ERR_ABORTED')) throw error;
-    note((error as Error).message);
+    if (hint !== null) note((error as Error).message);
     process.exitCode = status;
     return undefined;
   } finally {

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type ConfigFlags, loadConfig } from '../config/load';
+import { jobFromEnvironment } from '../distributed/environment';
 import { ProcessGroup } from '../distributed/process_group';
 import { type RunResult, run } from '../engine/run';
 import { integerFrom } from './arguments';
@@ -100,10 +101,13 @@ async function execute({
   if (config.OUTPUT === '' && !config.TEST.ONLY_TEST) {
     config = loadConfig({ ...sources, flags: { ...flags, output: DEFAULT_OUTPUT } });
   }
+  const job = jobFromEnvironment();
+  // In a job one process speaks for all, except for what is wrong.
+  const speaks = job === null || job.rank === 0;
   const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
-  return interruptible(hint, async (signal) => {
-    const group = await ProcessGroup.join(undefined, { signal });
-    const progress = (group?.rank ?? 0) === 0 ? progressListener() : warningListener();
+  return interruptible(speaks ? hint : null, async (signal) => {
+    const group = await ProcessGroup.join(job, { signal });
+    const progress = speaks ? progressListener() : warningListener();
     try {
       const result = await run(config, { threads, signal, group, listener: progress });
       await group?.leave();
