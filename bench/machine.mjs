@@ -39,9 +39,8 @@ export function shortNumber(value) {
   return value === 0 || Math.abs(value) >= 1e-3 ? String(value) : value.toExponential();
 }
 
-/** Writes bench/results/<name>.json with the machine and the date. */
-export function saveResult(name, result) {
-  const folder = join(root, 'bench/results');
+/** Writes bench/results/<name>.json, or one in another folder, with the machine and the date. */
+export function saveResult(name, result, folder = join(root, 'bench/results')) {
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${name}.json`);
   const record = { date: new Date().toISOString().slice(0, 10), machine: machine(), ...result };

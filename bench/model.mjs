@@ -1,6 +1,6 @@
 // One measurement of the whole model, in a process of its own so that peak memory is its own.
 //
-//   node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE] [graph|eager]
+//   node bench/model.mjs infer|train b32|b16|l14|tiny FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE] [graph|eager]
 //
 // Random weights; text features are encoded elsewhere and given, as with a frozen text tower. On CUDA a step is recorded
 // and replayed (graph), as the training loop does it, unless `eager` asks for one launch after the other. Prints one JSON
@@ -26,14 +26,27 @@ const { Philox } = require(join(root, 'dist/base/philox'));
 const [mode, arch, frameCount, batchSize, precision, classCount = '400', repeatCount = '5', ...where] =
   process.argv.slice(2);
 const [device = 'cpu', execution = device === 'cpu' ? 'eager' : 'graph'] = where;
-const archs = { b32: 'ViT-B/32', b16: 'ViT-B/16', l14: 'ViT-L/14' };
+const archs = { b32: 'ViT-B/32', b16: 'ViT-B/16', l14: 'ViT-L/14', tiny: 'custom' };
+/** What an emulated device gets through: to show that all of this runs. */
+const tiny = {
+  ...{
+    imageSize: 32,
+    patch: 16,
+    visionWidth: 64,
+    visionLayers: 1,
+    visionHeads: 1,
+    embedDim: 64,
+    mitHeads: 1,
+  },
+  ...{ promptLayers: 1, promptHeads: 1, textWidth: 64, textLayers: 1, textHeads: 1, vocabSize: 9 },
+};
 if (
   !['infer', 'train'].includes(mode) ||
   !(arch in archs) ||
   !(execution === 'eager' || (execution === 'graph' && device !== 'cpu'))
 ) {
   console.error(
-    'usage: node bench/model.mjs infer|train b32|b16|l14 FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE] ' +
+    'usage: node bench/model.mjs infer|train b32|b16|l14|tiny FRAMES BATCH fp32|bf16 [CLASSES] [REPEATS] [DEVICE] ' +
       '[graph|eager], graph not on the CPU',
   );
   process.exit(1);
@@ -42,7 +55,8 @@ const [frames, batch, classes, repeats] = [frameCount, batchSize, classCount, re
 const dtype = precision === 'bf16' ? 'bfloat16' : 'float32';
 
 setDefaultDevice(device);
-const geometry = { ...ZOO[archs[arch]], arch: archs[arch], frames };
+const sizes = arch === 'tiny' ? { ...ZOO['ViT-B/32'], ...tiny } : ZOO[archs[arch]];
+const geometry = { ...sizes, arch: archs[arch], frames };
 const model = new XCLIP(geometry, {
   seed: 1,
   computeDtype: dtype,
@@ -147,6 +161,7 @@ console.log(
     videosPerSecond: Number((batch / step).toFixed(3)),
     peakRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
     peakDeviceMb: Math.round(memory().peakBytes / 2 ** 20),
+    ...(device !== 'cpu' && { reservedDeviceMb: Math.round(memory().reservedBytes / 2 ** 20) }),
     ...(lateness.length > 0 && {
       timerLateP99Ms: Number(lateness[Math.floor(lateness.length * 0.99)].toFixed(1)),
     }),

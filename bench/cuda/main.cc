@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 
+#include "device_facts.h"
 #include "report.h"
 #include "runtime/context.h"
 #include "timing.h"
@@ -25,11 +26,11 @@ void describe_device() {
   constexpr const char* kScales[] = {"full", "quick", "tiny"};
   std::printf(
       "{\"device\":\"%s\",\"capability\":%d,\"kernels\":%d,\"overlap\":%s,\"multiprocessors\":%d,"
-      "\"memoryGb\":%.0f,\"l2Mb\":%.0f,\"driver\":%d,\"runtime\":%d,\"scale\":\"%s\"}\n",
+      "\"residentPairs\":%d,\"memoryGb\":%.0f,\"l2Mb\":%.0f,\"driver\":%d,\"runtime\":%d,\"scale\":\"%s\"}\n",
       device.name, device.major * 10 + device.minor, native::cuda::current_context().capability(),
       native::cuda::current_context().overlaps_grids() ? "true" : "false", device.multiProcessorCount,
-      static_cast<double>(device.totalGlobalMem) * 0x1p-30, device.l2CacheSize * 0x1p-20, driver, runtime,
-      kScales[static_cast<int>(bench::scale())]);
+      bench::resident_pairs(), static_cast<double>(device.totalGlobalMem) * 0x1p-30,
+      device.l2CacheSize * 0x1p-20, driver, runtime, kScales[static_cast<int>(bench::scale())]);
 }
 
 int run(const std::set<std::string>& suites) {

@@ -4,8 +4,10 @@
 
 Development only: neither the product nor its tests need Python. Ratios are PyTorch's time over ours: above 1 we are
 faster. When several files of ours are given, the better time of each row counts; PyTorch is measured twice as well.
-The result is written after every row, so that what was measured is kept when time runs out.
+The result is written after every row, so that what was measured is kept when time runs out. With DEVICE=cpu it shows that
+it runs, on rows of `cuda_bench --tiny`; the times then say nothing.
 """
+import functools
 import json
 import os
 import statistics
@@ -16,11 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-DEVICE = "cuda"
+DEVICE = os.environ.get("DEVICE", "cuda")
 
 
 def microseconds(sets, run):
     """The median time of a call; the same procedure as timing.cc."""
+    if DEVICE == "cpu":
+        begin = time.perf_counter()
+        run(0)
+        return 1e6 * (time.perf_counter() - begin)
     start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     counter = 0
 
@@ -43,6 +49,8 @@ def microseconds(sets, run):
 
 
 def sets_beyond_cache(size):
+    if DEVICE == "cpu":
+        return 2
     cache = torch.cuda.get_device_properties(0).L2_cache_size
     return min(max(int(2 * cache / size) + 1, 2), 16)
 
@@ -51,15 +59,17 @@ def normal(*shape, dtype=torch.bfloat16, deviation=1.0):
     return (torch.randn(*shape, device=DEVICE) * deviation).to(dtype)
 
 
-def compiled(function):
-    """As a user's own elementwise function is run; as it is where nothing can compile it."""
+@functools.cache
+def quick_gelu():
+    """QuickGELU as one kernel, which is what a user's own function becomes; and in which way it is run."""
+    function = lambda u: u * torch.sigmoid(1.702 * u)
     try:
-        fast = torch.compile(function)
-        fast(normal(16))
-        return fast
-    except Exception as error:
-        print(f"torch_ops: torch.compile: {str(error).splitlines()[0]}", file=sys.stderr)
-        return function
+        fast = torch.compile(function, dynamic=True)
+        fast(normal(16, 16))
+        return fast, "compiled"
+    except Exception as error:  # where nothing can compile it, it is three kernels, and its row says so
+        print(f"torch_ops: torch.compile: {(str(error).splitlines() or [type(error).__name__])[0]}", file=sys.stderr)
+        return function, "eager"
 
 
 def matmul(row):
@@ -68,8 +78,7 @@ def matmul(row):
     x, dy = [normal(rows, width) for _ in range(sets)], [normal(rows, out) for _ in range(sets)]
     weight, bias = normal(out, width, deviation=0.03), normal(out)
     name = row["name"].replace(", ", "+")  # one or two kernels of ours: PyTorch's way is the same
-    if name == "forward+gelu":
-        activation = compiled(lambda u: u * torch.sigmoid(1.702 * u))
+    activation, way = quick_gelu() if name == "forward+gelu" else (None, None)
     calls = {
         "forward": lambda i: F.linear(x[i], weight, bias) if row["suite"] != "square" else x[i] @ weight.t(),
         "forward+gelu": lambda i: activation(F.linear(x[i], weight, bias)),
@@ -79,7 +88,9 @@ def matmul(row):
         "weight": lambda i: dy[i].t() @ x[i],
         "weight+bias": lambda i: (dy[i].t() @ x[i], dy[i].sum(0)),
     }
-    return {"torch": microseconds(sets, calls[name])} if name in calls else {}
+    if name not in calls:
+        return {}
+    return {"torch": microseconds(sets, calls[name]), **({"way": way} if way else {})}
 
 
 def attention(row):
@@ -87,7 +98,7 @@ def attention(row):
     shared = row["suite"] == "cross"
     times = {}
     backends = {"flash": SDPBackend.FLASH_ATTENTION, "cudnn": SDPBackend.CUDNN_ATTENTION,
-                "efficient": SDPBackend.EFFICIENT_ATTENTION}
+                "efficient": SDPBackend.EFFICIENT_ATTENTION, "math": SDPBackend.MATH}
     for name, backend in backends.items():
         try:
             with sdpa_kernel(backend):
@@ -108,12 +119,12 @@ def attention(row):
                         sets, lambda i: torch.autograd.grad(outs[i], inputs(i), dout[i], retain_graph=True))
                 else:
                     times[name] = microseconds(sets, lambda i: torch.autograd.grad(call(i), inputs(i), dout[i]))
-        except RuntimeError:  # a backend that does not take this shape
+        except RuntimeError:  # a backend that does not take this shape, or not in this memory
             continue
     if not times:
         return {}
     best = min(times, key=times.get)
-    return {"torch": times[best], "backend": best}
+    return {"torch": times[best], "backend": best, "backends": {name: round(t, 3) for name, t in times.items()}}
 
 
 def memory(row):
@@ -198,7 +209,7 @@ def main(*paths):
         line = f"{label:60} {row['microseconds']:9.1f} {row['predicted']:9.1f}"
         if "torch" in row:
             row["ratio"] = round(row["torch"] / row["microseconds"], 3)
-            line += f" {row['torch']:9.1f} {row['ratio']:7.2f} {row.get('backend', '')}"
+            line += f" {row['torch']:9.1f} {row['ratio']:7.2f} {row.get('backend', row.get('way', ''))}"
         print(line, flush=True)
         torch.cuda.empty_cache()
         with open(result + ".part", "w") as file:

@@ -45,6 +45,7 @@ function measured(args: string[]): { device: Record<string, unknown>; rows: Row[
 test('every kernel of the training step is measured, with its floors', () => {
   const { device, rows } = measured([]);
   expect(device).toMatchObject({ device: 'emulated device', capability: 90, kernels: 90, scale: 'tiny' });
+  expect(device.residentPairs).toBe(Number(device.multiprocessors) / 2);
   const namesOf = (suite: string) => [...new Set(rows.filter((r) => r.suite === suite).map((r) => r.name))];
   const products = ['forward', 'forward+gelu', 'forward, gelu', 'forward+gelu+slope', 'forward+residual'];
   products.push('forward, residual', 'input', 'input+slope', 'weight', 'weight+bias');

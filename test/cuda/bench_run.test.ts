@@ -1,0 +1,70 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { packageRoot } from '../../lib/native/load';
+
+// `npm run bench -- --device cuda` at its smallest size on the emulated device, and the loss curve: that each suite runs
+// and leaves what the next one reads. PyTorch is not at hand, and what is missing is said.
+const folder = mkdtempSync(join(tmpdir(), 'bench-run-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function node(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: packageRoot(),
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  });
+  return { status, stdout, stderr };
+}
+const resultOf = (name: string) => {
+  const [file, ...more] = readdirSync(folder).filter((entry) => entry.endsWith(`-${name}.json`));
+  expect(more).toEqual([]);
+  return JSON.parse(readFileSync(join(folder, file!), 'utf8'));
+};
+
+test('kernels, models and bars, in one command', () => {
+  const program = join(packageRoot(), 'build/emulation/cuda_bench');
+  const { status, stdout, stderr } = node(
+    ...['bench/run.mjs', '--device', 'cuda', '--scale', 'tiny', '--program', program, '--out', folder],
+    ...['--python', 'no-python-here'],
+  );
+  expect({ status, stderr: stderr.split('\n').filter((line) => line.startsWith('bench')) }).toEqual({
+    status: 0,
+    stderr: Array(2).fill(
+      'bench: no-python-here has no PyTorch that sees the card, so ours is measured alone',
+    ),
+  });
+  expect(stdout).toContain('scale tiny: this shows that everything runs, and nothing about time');
+  expect(stdout).toMatch(/\n0 kept, 0 missed, \d+ not measured\n/);
+
+  const kernels = resultOf('kernels');
+  expect(kernels.device).toMatchObject({ device: 'emulated device', scale: 'tiny' });
+  expect(kernels.rows.length).toBeGreaterThan(50);
+  const model = resultOf('model');
+  expect(model.rows.map(({ ours }: { ours: { mode: string } }) => ours.mode)).toEqual(['infer', 'train']);
+  for (const row of model.rows) {
+    for (const way of ['ours', 'eager', 'apart']) expect(row[way].seconds).toBeGreaterThan(0);
+    expect([row.ours.execution, row.eager.execution, row.apart.execution]).toEqual([
+      'graph',
+      'eager',
+      'graph',
+    ]);
+    expect(row.ours.reservedDeviceMb).toBeGreaterThan(0);
+  }
+  expect(resultOf('bars').bars.length).toBeGreaterThan(20);
+});
+
+test('the loss curve of both devices', () => {
+  const file = join(folder, 'curve.json');
+  const { status, stdout } = node('bench/loss_curve.mjs', '3', file, '2');
+  expect({ status, stdout }).toEqual({
+    status: 0,
+    stdout: expect.stringMatching(/^3 steps: CPU .* CUDA .* apart by /),
+  });
+  const { cpu, cuda, largestApart } = JSON.parse(readFileSync(file, 'utf8'));
+  expect([cpu.length, cuda.length]).toEqual([3, 3]);
+  expect(cuda).not.toEqual(cpu); // it is not the same device twice
+  expect(largestApart).toBeLessThan(0.05); // bfloat16 products; a wrong gradient shows in the second step
+  expect(node('bench/loss_curve.mjs', '1', file)).toMatchObject({ status: 2 });
+});
