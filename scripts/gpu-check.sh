@@ -1,34 +1,37 @@
 #!/usr/bin/env bash
-# The CUDA backend on a real card, in ten minutes: build, tests, benchmarks, sanitizers, the models. Needs nvcc, cmake and
+# The CUDA backend on a real card, in ten minutes: build, tests, benchmarks, the models, sanitizers. Needs nvcc, cmake and
 # a C++ compiler. What else the machine may lack (Node, the packages of the tests, doctest, oneDNN) is taken from the
 # archive that `node scripts/pack_gpu_check.mjs KIT.tar.xz` made elsewhere.
 #
 #   scripts/gpu-check.sh [--kit KIT.tar.xz] [--out FOLDER] [--minutes 10] [--phases "build primitives test ..."]
-#                        [--peers FOLDER] [--python FILE] [--target sm_90a]
+#                        [--python FILE] [--target sm_90a] [--programs FOLDER] [--scale full|quick|tiny]
 #
-# Phases: build primitives test bench sweep sanitize node. Each has a time limit; what is left of --minutes limits it
-# further. A wrong primitive ends the run: nothing above it can be right. Results go to --out (default bench/results) as
-# they come: <device>-<date>.json holds what each phase said and how long it took, and stays complete if a later phase
-# hangs; <device>-<date>-kernels.json, -sweep.jsonl and -model.json hold the measurements. PyTorch is measured beside ours
-# where --python has it, whole models where --peers names the folder of their scripts. --target builds without a card,
-# which is all that can be done then. Ends with a line "N passed, N failed, N left out".
+# Phases: build facts primitives test bench model sanitize node sweep curve counters. Each has a time limit; what is left
+# of --minutes limits it further. With --minutes 30 or more, limits are wider, and the other models are measured too. A
+# wrong primitive ends the run: nothing above it can be right. Results go to --out (default bench/results) as they come:
+# <device>-<date>.json holds what each phase said and how long it took, and stays complete if a later phase hangs;
+# -kernels.json, -model.json, -bars.json, -sweep.jsonl, -curve.json and -counters.txt beside it hold the measurements.
+# PyTorch is measured beside ours where --python has it. --target builds without a card, which is all that can be done
+# then. --programs takes cuda_test and cuda_bench from a folder instead of building them, --scale cuts the benchmarks
+# down: both show that everything runs. Ends with a line "N passed, N failed, N left out".
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
 
-kit="" out=bench/results minutes=10 peers="" python=python3 target="" device=""
-phases="build primitives test bench sweep sanitize node"
+kit="" out=bench/results minutes=10 python=python3 target="" device="" programs="" scale=full
+phases="build facts primitives test bench model sanitize node sweep curve counters"
 while [ $# -gt 0 ]; do
   case $1 in
     --kit) kit=$(realpath "$2") ;;
     --out) out=$2 ;;
     --minutes) minutes=$2 ;;
     --phases) phases=$2 ;;
-    --peers) peers=$(realpath "$2") ;;
     --python) python=$2 ;;
     --target) target=$2 ;;
+    --programs) programs=$(realpath "$2") ;;
+    --scale) scale=$2 ;;
     *)
-      sed -n '2,16p' "$0" | sed 's/^# \{0,1\}//'
+      sed -n '2,20p' "$0" | sed 's/^# \{0,1\}//'
       exit 2
       ;;
   esac
@@ -41,9 +44,11 @@ stop() {
 }
 
 export PATH="$PATH:/usr/local/cuda/bin"
-for tool in nvcc cmake c++; do
-  command -v $tool >/dev/null || stop "$tool is not on PATH"
-done
+if [ -z "$programs" ]; then
+  for tool in nvcc cmake c++; do
+    command -v $tool >/dev/null || stop "$tool is not on PATH"
+  done
+fi
 query() { nvidia-smi --query-gpu="$1" --format=csv,noheader --id=0 2>/dev/null; }
 if device=$(query name); then
   capability=$(query compute_cap | tr -d .)
@@ -60,13 +65,18 @@ fi
 mkdir -p "$out" && out=$(realpath "$out") || exit 1
 work=$root/build/gpu
 mkdir -p "$work"
-slug=$(echo "$device" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g')-$(date +%F)
+slug=$(echo "$device" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g')-$(date -u +%F)
 passed=0 failed=0 left=0 report="" may_run_out=""
 deadline=$((SECONDS + minutes * 60))
+programs=${programs:-$work} sized=()
+[ "$scale" = full ] || sized=("--$scale")
+if [ "$minutes" -ge 30 ]; then long=1; else long=""; fi
+# at_most SHORT LONG: the limit of a phase in seconds, by the plan.
+at_most() { if [ -n "$long" ]; then echo "$2"; else echo "$1"; fi; }
 note() { # PHASE STATUS SECONDS [WHY]: keeps it, and writes the file anew
   report="$report${report:+,}
   {\"phase\":\"$1\",\"status\":$2,\"seconds\":$3${4:+,\"why\":\"$4\"}}"
-  printf '{"device":"%s","target":"%s","date":"%s","phases":[%s\n]}\n' "$device" "$target" "$(date +%F)" "$report" \
+  printf '{"device":"%s","target":"%s","date":"%s","phases":[%s\n]}\n' "$device" "$target" "$(date -u +%F)" "$report" \
     >"$out/$slug.json"
 }
 leave_out() { # PHASE WHY
@@ -85,6 +95,7 @@ phase() {
   [ "$limit" -lt $remaining ] || limit=$remaining
   timeout -k 5 "$limit" "$@" >"$work/$name.log" 2>&1 </dev/null
   status=$?
+  if [ $status -eq 0 ] && grep -q '^\[doctest\] test cases: *0 ' "$work/$name.log"; then status=3; fi # nothing ran
   local seconds=$((SECONDS - start)) verdict=passed
   case $status in
     0) passed=$((passed + 1)) ;;
@@ -105,6 +116,8 @@ finish() {
   exit
 }
 wanted() { [[ " $phases " == *" $1 "* ]]; }
+# shellcheck source=scripts/gpu_tools.sh
+source scripts/gpu_tools.sh
 
 if [ -n "$kit" ]; then
   mkdir -p "$work/kit"
@@ -112,78 +125,86 @@ if [ -n "$kit" ]; then
   kit=$work/kit
 fi
 
-if wanted build; then
+if wanted build && [ "$programs" = "$work" ]; then
   doctest=/usr/include generator="Unix Makefiles"
   [ -z "$kit" ] || doctest=$kit/include
   if command -v ninja >/dev/null; then generator=Ninja; fi
-  phase configure 60 cmake -S cuda -B "$work" -G "$generator" "-DCUDA_TARGETS=$target" "-DDOCTEST_INCLUDE=$doctest" &&
-    phase build 400 cmake --build "$work" --parallel "$(nproc)" || finish
+  if ! phase configure 60 cmake -S cuda -B "$work" -G "$generator" "-DCUDA_TARGETS=$target" "-DDOCTEST_INCLUDE=$doctest" ||
+    ! phase build 400 cmake --build "$work" --parallel "$(nproc)"; then
+    finish
+  fi
 fi
+if wanted facts && phase facts 30 "$programs/cuda_bench" device; then cat "$work/facts.log"; fi
 if wanted primitives; then
-  # One at a time, because a hang of one says nothing about the others.
+  # One at a time, because a hang of one says nothing about the others. A new process takes seconds on a large machine.
   for part in "TMA: a box" "TMA: stores" stmatrix wgmma clusters "tensor maps"; do
-    phase "primitive ${part/:/}" 20 "$work/cuda_test" -sf='*hopper_primitives*' "-tc=$part*"
+    phase "primitive ${part/:/}" 10 "$programs/cuda_test" -sf='*hopper_primitives*' "-tc=$part*"
   done
   if [ $failed -gt 0 ]; then
     echo "gpu-check: a primitive is wrong, so the rest would say nothing"
     finish
   fi
 fi
-if wanted test; then phase test 120 "$work/cuda_test"; fi
+if wanted test; then phase test "$(at_most 120 240)" "$programs/cuda_test"; fi
 if wanted bench; then
   kernels=$out/$slug-kernels.json
   for turn in first second; do
-    phase "bench $turn" 90 sh -c "'$work/cuda_bench' >'$work/$turn.jsonl'"
+    phase "bench $turn" 90 "$programs/cuda_bench" ${sized[@]+"${sized[@]}"}
+    grep '^{' "$work/bench $turn.log" >"$work/$turn.jsonl"
   done
   if [ -s "$work/first.jsonl" ]; then cp "$work/first.jsonl" "${kernels}l"; fi
-  if "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    phase "bench torch" 150 "$python" bench/cuda/torch_ops.py "$work/first.jsonl" "$work/second.jsonl" "$kernels" &&
-      rm "${kernels}l"
+  if "$python" -c 'import torch; torch.zeros(1, device="cuda")' 2>/dev/null; then
+    phase "bench torch" "$(at_most 150 300)" "$python" bench/cuda/torch_ops.py "$work/first.jsonl" "$work/second.jsonl" \
+      "$kernels" && rm "${kernels}l"
     grep -v '^gpu-check' "$work/bench torch.log"
   else
     leave_out "bench torch" "$python has no PyTorch that sees the card"
   fi
 fi
-if wanted sweep; then
-  phase sweep 120 sh -c "'$work/cuda_bench' sweep >'$out/$slug-sweep.jsonl'"
+
+# What follows needs Node: the machine's, with this folder set up, or the kit's.
+if [ -n "$kit" ]; then
+  export PATH="$kit/bin:$PATH" LD_LIBRARY_PATH="$kit/lib:${LD_LIBRARY_PATH:-}" NATIVE_COMPUTE_PATH="$kit/compute.node"
+  [ -e node_modules ] || ln -s "$kit/node_modules" node_modules
+  [ -e dist ] || ln -s "$kit/dist" dist
 fi
-if wanted sanitize; then
-  # They slow a launch down a hundredfold and instrument every kernel they meet, so they get the tests by worth, file by
-  # file, until their time is over: kernels with barriers of their own first. A tool that a file keeps for too long gets
-  # no more of them.
-  if command -v compute-sanitizer >/dev/null; then
-    may_run_out=1 # which is no fault then
-    end=$((SECONDS + 120)) tools="memcheck synccheck initcheck racecheck" rest=""
-    for file in hopper_primitives gemm_sm90 attention gemm_test layer_norm linear tensor_list softmax cross_entropy \
-      reduce copy unary binary random gather layout; do
-      for tool in $tools; do
-        if [ $SECONDS -ge $end ]; then
-          rest="$rest $tool of $file,"
-          continue
-        fi
-        phase "$tool $file" 30 compute-sanitizer --tool "$tool" --error-exitcode 9 "$work/cuda_test" "-sf=*$file*"
-        case $? in 124 | 137) tools=${tools/$tool/} ;; esac
-      done
-    done
-    may_run_out=""
-    [ -z "$rest" ] || leave_out sanitize "no time for${rest%,}"
+has_node() { command -v node >/dev/null && [ -d "$root/node_modules" ] && [ -e dist/index.js ]; }
+# node_phase NAME SECONDS ARGUMENT...: a phase of node with these arguments, where there is one.
+node_phase() {
+  local name=$1 limit=$2
+  shift 2
+  if has_node; then
+    phase "$name" "$limit" node "$@"
   else
-    leave_out sanitize "compute-sanitizer is not on PATH"
+    leave_out "$name" "no Node with its packages and dist/ here, and none in a kit"
+    return 1
   fi
+}
+brief=(--brief)
+[ -z "$long" ] || brief=()
+suites=(bench/run.mjs --device cuda --out "$out" --program "$programs/cuda_bench" --scale "$scale" --python "$python")
+if wanted model; then
+  may_run_out=1 # what it had measured by then is kept
+  if node_phase model "$(at_most 200 900)" "${suites[@]}" ${brief[@]+"${brief[@]}"} model; then grep '^{' "$work/model.log"; fi
+  may_run_out=""
 fi
+if wanted sanitize; then sanitize "$(at_most 90 240)"; fi
 if wanted node; then
-  modules=$root/node_modules
-  if [ -n "$kit" ]; then
-    export PATH="$kit/bin:$PATH" LD_LIBRARY_PATH="$kit/lib:${LD_LIBRARY_PATH:-}" NATIVE_COMPUTE_PATH="$kit/compute.node"
-    [ -e node_modules ] || ln -s "$kit/node_modules" node_modules
-    [ -e dist ] || ln -s "$kit/dist" dist
-  fi
-  if command -v node >/dev/null && [ -d "$modules" ] && [ -e dist/index.js ]; then
-    phase "node test" 120 env TEST_GPU=1 node node_modules/jest/bin/jest.js --selectProjects cuda
-    phase "node bench" 200 node bench/run.mjs model --device cuda ${peers:+--peers "$peers" --python "$python"}
-    cp bench/results/"$slug"-model.json "$out" 2>/dev/null
-  else
-    leave_out node "no Node with its packages and dist/ here, and none in a kit"
-  fi
+  # Not through npm, which a kit does not have.
+  TEST_GPU=1 node_phase "node test" "$(at_most 120 300)" node_modules/jest/bin/jest.js --selectProjects cuda
+fi
+if wanted sweep; then
+  may_run_out=1
+  phase sweep "$(at_most 120 240)" "$programs/cuda_bench" ${sized[@]+"${sized[@]}"} sweep
+  may_run_out=""
+  grep '^{' "$work/sweep.log" >"$out/$slug-sweep.jsonl"
+  node_phase "sweep summary" 30 bench/cuda/sweep_summary.mjs "$out/$slug-sweep.jsonl" && cat "$work/sweep summary.log"
+fi
+if wanted curve; then
+  node_phase curve "$(at_most 60 120)" bench/loss_curve.mjs 200 "$out/$slug-curve.json" && cat "$work/curve.log"
+fi
+if wanted counters; then counters; fi
+if [ -e "$out/$slug-kernels.json" ] || [ -e "$out/$slug-model.json" ]; then
+  node_phase bars 30 "${suites[@]}" bars && cat "$work/bars.log"
 fi
 finish
