@@ -13,6 +13,8 @@ function modelTable() {
   if (!result) return '';
   const { machine, date, rows } = result;
   const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
+  const pairs = rows[0].speedups?.length;
+  const how = pairs ? `; medians of ${pairs} pairs of runs in turn` : '';
   const body = rows.map(({ ours, torch, speedup, memory }) => {
     const work = ours.mode === 'infer' ? 'inference' : 'training step';
     return [
@@ -24,7 +26,7 @@ function modelTable() {
     ].join(' | ');
   });
   return [
-    `${machine.cores} cores of ${machine.cpu} (${machine.vectors}), ${date}; 400 classes, cached text features:`,
+    `${machine.cores} cores of ${machine.cpu} (${machine.vectors}), ${date}; 400 classes, cached text features${how}:`,
     '',
     '| work | xclip-native | PyTorch | speed | peak memory |',
     '|---|---|---|---|---|',

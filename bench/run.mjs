@@ -2,16 +2,16 @@
 //
 // Suites: parity, how far from the official implementation; model, speed and memory; data, speed of decoding and of the
 // training pipeline; with --device cuda: kernels, each alone (cuda_bench, which needs no Node), model, and bars, what of
-// them was promised. All when none is named. Results go to bench/results/*.json (those of a card are named after it and the day) and the tables in
-// README.md are rewritten from them. With --peers, each measurement alternates with the same one made by PyTorch, or by
-// PyAV and OpenCV, and the ratio is kept beside it; on a card it takes no more than a --python with PyTorch. Decoding is measured on the videos of --clips, or on one that is
-// drawn.
+// them was promised. All when none is named. Results go to bench/results/*.json (those of a card are named after it and
+// the day) and the tables in README.md are rewritten from them. With --peers, each measurement alternates with the same
+// one made by PyTorch, or by PyAV and OpenCV, and the ratio is kept beside it; on a card it takes no more than a --python
+// with PyTorch. Decoding is measured on the videos of --clips, or on one that is drawn.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bars, kernels, model } from './cuda.mjs';
-import { root, saveResult } from './machine.mjs';
+import { median, root, saveResult } from './machine.mjs';
 import { rewriteReadme } from './readme.mjs';
 
 const { values, positionals } = parseArgs({
@@ -50,21 +50,32 @@ const peer = (args, env = {}) =>
     }),
   );
 
+/** Runs of each measurement on the CPU, in turn with PyTorch's: a busy moment then meets a pair, not a side. */
+const PAIRS = 3;
+
+/** Of an odd number of runs, that of the median time. */
+const medianRun = (runs) => [...runs].sort((a, b) => a.seconds - b.seconds)[(runs.length - 1) / 2];
+
+function pairOf(args) {
+  const pairs = Array.from({ length: PAIRS }, () => ({ ours: ours(args), torch: peer(args) }));
+  const speedups = pairs.map((pair) => ratio(pair.torch.seconds, pair.ours.seconds));
+  const row = {
+    ours: medianRun(pairs.map((pair) => pair.ours)),
+    torch: medianRun(pairs.map((pair) => pair.torch)),
+  };
+  return {
+    ...row,
+    speedup: Number(median(speedups).toFixed(2)),
+    speedups, // of each pair, in order
+    memory: Number((row.ours.peakRssMb / row.torch.peak_rss_mb).toFixed(2)),
+  };
+}
+
 function cpuModel() {
   const rows = [];
   for (const args of cpuCases) {
-    const row = { ours: ours(args) };
-    if (values.peers) {
-      row.torch = peer(args);
-      // Once more in the other order: the better of two is kept on both sides, so a busy moment does not decide.
-      const again = { torch: peer(args), ours: ours(args) };
-      for (const side of ['ours', 'torch'])
-        if (again[side].seconds < row[side].seconds) row[side] = again[side];
-      row.speedup = Number((row.torch.seconds / row.ours.seconds).toFixed(2));
-      row.memory = Number((row.ours.peakRssMb / row.torch.peak_rss_mb).toFixed(2));
-    }
-    console.log(JSON.stringify(row));
-    rows.push(row);
+    rows.push(values.peers ? pairOf(args) : { ours: ours(args) });
+    console.log(JSON.stringify(rows.at(-1)));
   }
   console.log(saveResult('model-cpu', { rows }));
 }
