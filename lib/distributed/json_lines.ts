@@ -6,12 +6,12 @@ const silenceMilliseconds = 60_000;
 
 /** What the listener of {@link JsonLines} is told. */
 export interface LinesListener {
-  message(value: unknown): void;
+  message(value: object): void;
   /** Called once, when nothing more will come. */
   end(reason: string): void;
 }
 
-/** A socket that carries one JSON value per line. Empty lines are signs of life. */
+/** A socket that carries one JSON object per line. Empty lines are signs of life. */
 export class JsonLines {
   /** Longest line that is taken, in bytes; small until the other side has said who it is. */
   limit = 4096;
@@ -70,11 +70,12 @@ export class JsonLines {
     try {
       if (line.length > this.limit) throw new Error('too long');
       value = JSON.parse(line.toString('utf8'));
+      if (typeof value !== 'object' || value === null) throw new Error('no object');
     } catch {
-      this.end('it sent something that is no JSON');
+      this.end('it sent something else than JSON objects');
       return;
     }
-    this.listener.message(value);
+    this.listener.message(value as object);
   }
 
   private end(reason: string): void {

@@ -2,10 +2,12 @@ import type { CodedError } from '../base/error';
 import { synchronize } from '../native/device';
 import { native } from '../native/load';
 import type { Tensor } from '../tensor/tensor';
-import { Control, type ControlOptions } from './control';
+import type { Control } from './control';
 import { type JobEnvironment, jobFromEnvironment } from './environment';
+import { meet } from './rendezvous';
+import type { Patience } from './wait_for';
 
-export interface JoinOptions extends ControlOptions {
+export interface JoinOptions extends Patience {
   /** How long a collective waits for another process (default 1,800,000 ms). */
   collectiveTimeoutMs?: number;
 }
@@ -45,7 +47,7 @@ export class ProcessGroup {
     { collectiveTimeoutMs = 1_800_000, ...options }: JoinOptions = {},
   ): Promise<ProcessGroup | null> {
     if (job === null) return null;
-    const control = await Control.open(job, options);
+    const control = await meet(job, options);
     try {
       const { rank, worldSize, localRank } = job;
       const own = native().commOpen('cpu', rank, worldSize, control.address, collectiveTimeoutMs / 1000);

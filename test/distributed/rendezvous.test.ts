@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { Control } from '../../lib/distributed/control';
+import type { Control } from '../../lib/distributed/control';
 import type { JobEnvironment } from '../../lib/distributed/environment';
 import { freePort } from '../../lib/distributed/launch';
+import { meet } from '../../lib/distributed/rendezvous';
 
 let open: Control[] = [];
 afterEach(() => {
@@ -16,16 +17,16 @@ async function job(worldSize: number): Promise<(rank: number) => JobEnvironment>
 }
 
 /** All processes of a job, in this one. The higher ranks come first: rank 0 may be late. */
-async function meet(worldSize: number): Promise<Control[]> {
+async function meetAll(worldSize: number): Promise<Control[]> {
   const of = await job(worldSize);
   const ranks = Array.from({ length: worldSize }, (_, rank) => rank);
-  const coming = ranks.reverse().map((rank) => Control.open(of(rank), { timeoutMs: 20_000 }));
+  const coming = ranks.reverse().map((rank) => meet(of(rank), { timeoutMs: 20_000 }));
   open = (await Promise.all(coming)).reverse();
   return open;
 }
 
 test('everyone gets the values of all by rank, in the order of the calls', async () => {
-  const controls = await meet(3);
+  const controls = await meetAll(3);
   // Rank 2 is ahead of the others by two calls.
   const ahead = [controls[2]!.exchange('a2'), controls[2]!.exchange({ deep: [2] })];
   const rest = controls
@@ -43,7 +44,7 @@ test('everyone gets the values of all by rank, in the order of the calls', async
 });
 
 test('values of megabytes pass, and those that take many packets', async () => {
-  const controls = await meet(2);
+  const controls = await meetAll(2);
   const large = 'é'.repeat(3_000_000);
   const [zero, one] = await Promise.all(controls.map((control, rank) => control.exchange(large + rank)));
   expect(zero).toEqual([`${large}0`, `${large}1`]);
@@ -51,7 +52,7 @@ test('values of megabytes pass, and those that take many packets', async () => {
 });
 
 test('who leaves with a reason is named to all, waiting or not', async () => {
-  const controls = await meet(3);
+  const controls = await meetAll(3);
   const waiting = [controls[0]!.exchange(0), controls[1]!.exchange(1)].map((promise) =>
     promise.catch((error) => error),
   );
@@ -67,18 +68,18 @@ test('who leaves with a reason is named to all, waiting or not', async () => {
 });
 
 test('so is rank 0, and a process that ends while others still wait for it', async () => {
-  const [hub, member] = await meet(2);
+  const [hub, member] = await meetAll(2);
   const waiting = member!.exchange(1).catch((error) => error);
   hub!.leave('out of memory');
   expect((await waiting).message).toBe('rank 0 has left the job: out of memory');
 
-  const [other, ended] = await meet(2);
+  const [other, ended] = await meetAll(2);
   ended!.leave(null);
   await expect(other!.exchange(1)).rejects.toThrow('rank 1 has left the job: its work has ended');
 });
 
 test('a process that leaves after its last value takes nothing from the others', async () => {
-  const [zero, one, two] = await meet(3);
+  const [zero, one, two] = await meetAll(3);
   const last = [one!.exchange(1), zero!.exchange(0)];
   one!.leave(null);
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -91,30 +92,30 @@ test('a process that leaves after its last value takes nothing from the others',
 
 test('rank 0 says who did not come, the others that it is not there; an abort ends the waiting', async () => {
   const of = await job(3);
-  await expect(Control.open(of(0), { timeoutMs: 100 })).rejects.toMatchObject({
+  await expect(meet(of(0), { timeoutMs: 100 })).rejects.toMatchObject({
     code: 'ERR_DISTRIBUTED',
     message: expect.stringMatching(/rank 0 waited for rank 1, 2 at 127\.0\.0\.1:\d+, in vain for 0\.1 s/),
   });
-  await expect(Control.open(of(1), { timeoutMs: 100 })).rejects.toThrow(/rank 1 found no rank 0 at/);
-  await expect(Control.open(of(0), { signal: AbortSignal.timeout(50) })).rejects.toMatchObject({
+  await expect(meet(of(1), { timeoutMs: 100 })).rejects.toThrow(/rank 1 found no rank 0 at/);
+  await expect(meet(of(0), { signal: AbortSignal.timeout(50) })).rejects.toMatchObject({
     code: 'ERR_ABORTED',
   });
-  await expect(Control.open(of(2), { signal: AbortSignal.abort() })).rejects.toMatchObject({
+  await expect(meet(of(2), { signal: AbortSignal.abort() })).rejects.toMatchObject({
     code: 'ERR_ABORTED',
   });
 });
 
 test('a wrong token, world size or rank is turned away with the reason, and the job comes about all the same', async () => {
   const of = await job(2);
-  const hub = Control.open(of(0), { timeoutMs: 20_000 });
+  const hub = meet(of(0), { timeoutMs: 20_000 });
   const refused = (changes: Partial<JobEnvironment>) =>
-    Control.open({ ...of(1), ...changes }, { timeoutMs: 20_000 }).catch((error) => error.message);
+    meet({ ...of(1), ...changes }, { timeoutMs: 20_000 }).catch((error) => error.message);
   expect(await refused({ token: 'guess' })).toMatch(
     /turned rank 1 away: its JOB_TOKEN is not that of this job/,
   );
   expect(await refused({ worldSize: 3 })).toMatch(/its WORLD_SIZE is 3, that of rank 0 is 2/);
   expect(await refused({ rank: 2 })).toMatch(/there is no rank 2/);
-  open = await Promise.all([hub, Control.open(of(1), { timeoutMs: 20_000 })]);
+  open = await Promise.all([hub, meet(of(1), { timeoutMs: 20_000 })]);
 });
 
 test.each([
@@ -125,7 +126,7 @@ test.each([
   ['nested without end', `${'['.repeat(4000)}\n`],
 ])('a stranger that sends %s is disconnected and nobody else is harmed', async (_, text) => {
   const of = await job(2);
-  const hub = Control.open(of(0), { timeoutMs: 20_000 });
+  const hub = meet(of(0), { timeoutMs: 20_000 });
   const socket = connect(of(0).port, '127.0.0.1');
   const closed = new Promise((resolve) => socket.on('close', resolve));
   socket.on('error', () => {}); // it may be reset
@@ -133,7 +134,7 @@ test.each([
   socket.write(text);
   socket.resume();
   await closed;
-  open = await Promise.all([hub, Control.open(of(1), { timeoutMs: 20_000 })]);
+  open = await Promise.all([hub, meet(of(1), { timeoutMs: 20_000 })]);
   const values = await Promise.all(open.map((control, rank) => control.exchange(rank)));
   expect(values).toEqual([
     [0, 1],
