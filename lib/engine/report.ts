@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import type { SampleFailure } from '../data/batch';
 import type { VideoDataset } from '../data/video_dataset';
+import { videoFault } from '../data/video_fault';
 import { writeAtomically } from '../io';
 import type { Evaluation, Prediction } from './evaluate';
 import type { EngineEvent, TestEnd, TrainStep } from './events';
 import { frameStrip } from './frame_strip';
 import { confusionMatrix, escapeHtml, lineChart } from './report_charts';
+import { reportStyle } from './report_style';
 import { classResults } from './results';
 import { RUN_BEGINS } from './run_log';
 
@@ -29,7 +31,7 @@ const shownClips = 12;
 
 /**
  * Writes a page that needs nothing else: curves of loss, learning rate and accuracy, the accuracy of each class, confusions,
- * the most confident mistakes and hits as strips of the frames that the model saw, and bad videos.
+ * the most confident mistakes and hits as strips of frames, and bad videos.
  *
  * @throws ERR_FILE_WRITE, ERR_ABORTED
  */
@@ -49,7 +51,8 @@ export async function writeReport(path: string, data: ReportData, signal?: Abort
     badVideos('Videos with damaged frames', data.evaluation.damaged),
   ];
   const page = `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>${escapeHtml(data.title)}</title><style>${style}</style></head>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(data.title)}</title><style>${reportStyle}</style></head>
 <body><h1>${escapeHtml(data.title)}</h1>
 ${sections.filter(Boolean).join('\n')}
 </body></html>
@@ -100,7 +103,7 @@ function curves(events: readonly EngineEvent[]): string {
     (event): event is TestEnd & { epoch: number } => event.kind === 'accuracy' && event.epoch !== null,
   );
   const at = (event: TrainStep) => event.epoch + event.step / event.steps;
-  return [
+  const charts = [
     lineChart('Training loss', 'epoch', [
       { name: 'loss', points: train.map((event) => [at(event), event.loss]) },
     ]),
@@ -111,7 +114,8 @@ function curves(events: readonly EngineEvent[]): string {
       { name: 'top-1', points: tests.map((event) => [event.epoch + 1, event.top1]) },
       { name: 'top-5', points: tests.map((event) => [event.epoch + 1, event.top5]) },
     ]),
-  ].join('\n');
+  ];
+  return charts.some(Boolean) ? `<div class="charts">${charts.join('\n')}</div>` : '';
 }
 
 function perClass({ classNames, evaluation }: ReportData): string {
@@ -120,9 +124,10 @@ function perClass({ classNames, evaluation }: ReportData): string {
     .sort((a, b) => a.accuracy - b.accuracy)
     .map(
       ({ name, videos, correct, accuracy }) =>
-        `<tr><td>${escapeHtml(name)}</td><td>${accuracy.toFixed(1)} %</td><td>${correct} of ${videos}</td></tr>`,
+        `<tr><td>${escapeHtml(name)}</td><td class="number">${accuracy.toFixed(1)} %</td><td class="number">${correct} of ${videos}</td>` +
+        `<td class="bar"><i style="width:${accuracy.toFixed(1)}%"></i></td></tr>`,
     );
-  return `<h2>Accuracy of each class, lowest first</h2><div class="classes"><table class="facts">${rows.join('')}</table></div>`;
+  return `<h2>Accuracy of each class, lowest first</h2><div class="scroll"><table class="facts">${rows.join('')}</table></div>`;
 }
 
 function confusions({ classNames, evaluation }: ReportData): string {
@@ -134,7 +139,7 @@ function confusions({ classNames, evaluation }: ReportData): string {
   }
   if (classes <= matrixLimit) {
     const dense = Array.from({ length: classes * classes }, (_, cell) => counts.get(cell) ?? 0);
-    return `<h2>Confusion matrix</h2><p>Rows: what the video shows. Columns, in the same order: what the model said.</p>${confusionMatrix(classNames, dense)}`;
+    return `<h2>Confusion matrix</h2><p>Rows: what the video shows. Columns, in the same order: what the model said.</p><div class="wide">${confusionMatrix(classNames, dense)}</div>`;
   }
   const rows = [...counts]
     .map(([cell, count]) => ({ label: Math.floor(cell / classes), predicted: cell % classes, count }))
@@ -145,7 +150,7 @@ function confusions({ classNames, evaluation }: ReportData): string {
       ({ label, predicted, count }) =>
         `<tr><td>${escapeHtml(classNames[label]!)}</td><td>${escapeHtml(classNames[predicted]!)}</td><td>${count}</td></tr>`,
     );
-  return `<h2>Most frequent confusions</h2><table class="facts"><tr><th>shown</th><th>said</th><th>videos</th></tr>${rows.join('')}</table>`;
+  return `<h2>Most frequent confusions</h2><table class="facts"><thead><tr><th>shown</th><th>said</th><th>videos</th></tr></thead>${rows.join('')}</table>`;
 }
 
 async function clips(heading: string, list: readonly Prediction[], data: ReportData): Promise<string> {
@@ -157,14 +162,24 @@ async function clips(heading: string, list: readonly Prediction[], data: ReportD
 
 async function clip(prediction: Prediction, { dataset, classNames }: ReportData): Promise<string> {
   const { source, name } = dataset.at(prediction.index);
-  const strip = await frameStrip(source);
+  const strip = await frameStrip(source).then(
+    (png) => `<img alt="${escapeHtml(name)}" src="data:image/png;base64,${png.toString('base64')}">`,
+    (error) => noPicture(error),
+  );
   const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
   const said = `${classNames[prediction.predicted]} ${percent(prediction.probability)}`;
   const truth =
     prediction.rank === 0
       ? ''
       : `, shows <b>${escapeHtml(classNames[prediction.label]!)}</b> ${percent(prediction.labelProbability)}`;
-  return `<figure><img alt="${escapeHtml(name)}" src="data:image/png;base64,${strip.toString('base64')}"><figcaption>${escapeHtml(name)}: <b>${escapeHtml(said)}</b>${truth}</figcaption></figure>`;
+  return `<figure>${strip}<figcaption>${escapeHtml(name)}: <b>${escapeHtml(said)}</b>${truth}</figcaption></figure>`;
+}
+
+/** In place of a strip: other frames of the video than those that were tested may be damaged. @throws other errors */
+function noPicture(error: unknown): string {
+  const fault = videoFault(error);
+  if (!fault) throw error;
+  return `<div class="none">${escapeHtml(fault.reason)}</div>`;
 }
 
 function badVideos(heading: string, list: readonly SampleFailure[]): string {
@@ -173,7 +188,7 @@ function badVideos(heading: string, list: readonly SampleFailure[]): string {
     ({ where, path, reason }) =>
       `<tr><td>${escapeHtml(where)}</td><td>${escapeHtml(path)}</td><td>${escapeHtml(reason)}</td></tr>`,
   );
-  return `<h2>${heading}</h2><table class="facts">${rows.join('')}</table>`;
+  return `<h2>${heading}</h2><table class="facts"><thead><tr><th>line of the list</th><th>video</th><th>reason</th></tr></thead>${rows.join('')}</table>`;
 }
 
 function oneOfEachClass(predictions: readonly Prediction[]): Prediction[] {
@@ -181,13 +196,3 @@ function oneOfEachClass(predictions: readonly Prediction[]): Prediction[] {
     ...new Map([...predictions].reverse().map((prediction) => [prediction.label, prediction])).values(),
   ].reverse();
 }
-
-const style = `
-body{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#1c2430;background:#fff}
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}figure{margin:0 0 1em}figcaption{font-size:.9em}
-svg{width:100%;max-width:720px;height:auto;font-size:11px}svg text{fill:#5b6675}.grid{stroke:#e3e7ee}
-table{border-collapse:collapse}.facts th,.facts td{text-align:left;padding:.15em 1em .15em 0;vertical-align:top}
-.matrix{font-size:10px}.matrix th{text-align:right;font-weight:normal;padding-right:.5em;white-space:nowrap}
-.matrix td{width:12px;height:12px;min-width:11px;border:1px solid #eef1f5;text-align:center;padding:0}
-.classes{max-height:26em;overflow-y:auto;display:inline-block;padding-right:1em}
-.clips img{width:100%;image-rendering:auto;border-radius:3px}`;

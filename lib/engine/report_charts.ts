@@ -6,8 +6,9 @@ export interface Series {
   points: readonly (readonly [x: number, y: number])[];
 }
 
-const size = { width: 640, height: 260, left: 64, right: 12, top: 12, bottom: 40 };
-const inks = ['#2563c9', '#d0542b', '#2e8b57', '#7a4fb5'];
+const size = { width: 440, height: 230, left: 64, right: 12, top: 12, bottom: 40 };
+/** Colours that the style of the page defines. */
+const inks = ['var(--ink-0)', 'var(--ink-1)'];
 /** More points than this cannot be told apart; they are averaged in groups. */
 const maxPoints = 600;
 
@@ -37,10 +38,10 @@ export function lineChart(title: string, xLabel: string, series: readonly Series
     const ink = inks[k % inks.length];
     if (points.length === 1) {
       const [px, py] = points[0]!;
-      return `<circle cx="${x(px).toFixed(1)}" cy="${y(py).toFixed(1)}" r="3" fill="${ink}"/>`;
+      return `<circle cx="${x(px).toFixed(1)}" cy="${y(py).toFixed(1)}" r="3" style="fill:${ink}"/>`;
     }
     const path = points.map(([px, py]) => `${x(px).toFixed(1)} ${y(py).toFixed(1)}`).join('L');
-    return `<path d="M${path}" fill="none" stroke="${ink}" stroke-width="1.6"/>`;
+    return `<path d="M${path}" style="fill:none;stroke:${ink};stroke-width:1.8"/>`;
   });
   const legend =
     drawn.length < 2
@@ -65,19 +66,20 @@ export function lineChart(title: string, xLabel: string, series: readonly Series
  */
 export function confusionMatrix(names: readonly string[], counts: ArrayLike<number>): string {
   const classes = names.length;
+  const counted = classes <= 24;
   const rows = names.map((name, row) => {
     const own = Array.from({ length: classes }, (_, column) => counts[row * classes + column]!);
     const total = own.reduce((a, b) => a + b, 0);
     const cells = own.map((count, column) => {
       if (count === 0) return '<td></td>';
       const share = (0.15 + (0.85 * count) / total).toFixed(2);
-      const ink = row === column ? `rgba(46,139,87,${share})` : `rgba(208,84,43,${share})`;
+      const kind = row === column ? 'right' : 'wrong';
       const hint = `${name} → ${names[column]}: ${count} of ${total}`;
-      return `<td style="background:${ink}" title="${escapeHtml(hint)}">${classes <= 24 ? count : ''}</td>`;
+      return `<td class="${kind}" style="--share:${share}" title="${escapeHtml(hint)}">${counted ? count : ''}</td>`;
     });
-    return `<tr><th>${escapeHtml(name)}</th>${cells.join('')}</tr>`;
+    return `<tr><th title="${escapeHtml(name)}">${escapeHtml(name)}</th>${cells.join('')}</tr>`;
   });
-  return `<table class="matrix">${rows.join('')}</table>`;
+  return `<table class="matrix${counted ? ' counts' : ''}">${rows.join('')}</table>`;
 }
 
 /** Text that stands for itself in HTML, in attributes too. */

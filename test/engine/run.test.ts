@@ -92,7 +92,7 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
   const shown = results.classes.filter((one: { videos: number }) => one.videos > 0);
   for (const { name, correct, videos, accuracy } of shown) {
     expect(page).toContain(
-      `<td>${name}</td><td>${accuracy.toFixed(1)} %</td><td>${correct} of ${videos}</td>`,
+      `<td>${name}</td><td class="number">${accuracy.toFixed(1)} %</td><td class="number">${correct} of ${videos}</td>`,
     );
   }
   expect(page).not.toMatch(/<script|https?:/);
