@@ -14,8 +14,8 @@ namespace {
 constexpr auto kPause = std::chrono::milliseconds(200);
 
 // Pictures of 720 lines and more take blocks that glibc gives back to the system as soon as a video is
-// closed, and the next one pays for fresh pages: 15 % of the time of a short clip. These are the limits that
-// glibc arrives at by itself once a program has freed a block of 32 MB. Pauses give the memory back.
+// closed, and the next one pays for fresh pages. These are the limits that glibc arrives at by itself once a
+// program has freed a block of 32 MB. Pauses give the memory back.
 void keep_free_memory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
