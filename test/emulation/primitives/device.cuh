@@ -121,7 +121,13 @@ inline float tanh_approx(float x) {
   return __builtin_bit_cast(float, (word + 0x800u) & ~0xFFFu);
 }
 
-inline double rounded_product(double a, double b) { return a * b; }
+inline double rounded_product(double a, double b) {
+  double product = a * b;
+#ifdef __FMA__
+  asm("" : "+x"(product));  // or the compiler fuses it with what follows, as the device's does elsewhere
+#endif
+  return product;
+}
 
 template <class T>
 inline float to_float(T value) {
