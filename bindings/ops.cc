@@ -68,7 +68,7 @@ std::vector<Binding> op_bindings() {
       BIND(scale_in_place, "list", "factor"),
       BIND(all_finite, "list"),
       BIND(adamw_step, "params", "grads", "exp_avg", "exp_avg_sq", "rows", "steps", "rates", "beta1", "beta2",
-           "eps", "when"),
+           "eps", "when", "copies"),
       BIND(unary_forward, "op", "x"),
       BIND(unary_backward, "op", "dy", "saved"),
   };

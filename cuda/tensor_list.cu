@@ -1,7 +1,7 @@
 // Functions of a whole list of tensors, each in one launch over its chunks (and one more that combines them,
 // or, for AdamW, computes what the elements of a tensor share): a block per chunk of at most 16,384 elements.
 // Floors per element: grad_norm and all_finite s bytes, scale_in_place 2 s, AdamW 28 bytes (26 with a 16-bit
-// gradient) and about 15 operations.
+// gradient, 2 more with a 16-bit copy) and about 15 operations.
 #include "common/dtype.h"
 #include "common/team.cuh"
 #include "ops/tensor_list.h"
@@ -185,6 +185,12 @@ __device__ __forceinline__ void adamw_run(const AdamwChunk& chunk, const AdamwRa
       store_floats(chunk.param + start + k * kStep, p);
       store_floats(chunk.exp_avg + start + k * kStep, m);
       store_floats(chunk.exp_avg_sq + start + k * kStep, v);
+      if (chunk.copy == nullptr) continue;
+      if (chunk.copy_dtype == DType::bfloat16) {
+        store_floats(static_cast<bfloat16*>(chunk.copy) + start + k * kStep, p);
+      } else {
+        store_floats(static_cast<float16*>(chunk.copy) + start + k * kStep, p);
+      }
     }
   }
 }
@@ -194,7 +200,8 @@ __device__ __forceinline__ void adamw_chunk(const AdamwChunk& chunk, const Adamw
                                             const AdamwFactors& factors) {
   const bool vectors = starts_word(chunk.param) && starts_word(chunk.exp_avg) &&
                        starts_word(chunk.exp_avg_sq) &&
-                       reinterpret_cast<uintptr_t>(chunk.grad) % (4 * sizeof(T)) == 0;
+                       reinterpret_cast<uintptr_t>(chunk.grad) % (4 * sizeof(T)) == 0 &&
+                       reinterpret_cast<uintptr_t>(chunk.copy) % 8 == 0;
   const int64_t whole = vectors ? chunk.count / 4 * 4 : 0;
   adamw_run<T, 4>(chunk, rates, factors, 0, whole);
   adamw_run<T, 1>(chunk, rates, factors, whole, chunk.count);
@@ -211,6 +218,7 @@ __global__ void __launch_bounds__(kTeamThreads)
   chunk.grad = global_pointer(chunk.grad);
   chunk.exp_avg = global_pointer(chunk.exp_avg);
   chunk.exp_avg_sq = global_pointer(chunk.exp_avg_sq);
+  if (chunk.copy) chunk.copy = global_pointer(chunk.copy);
   if (chunk.grad_dtype == DType::float32) {
     adamw_chunk<float>(chunk, rates, factors);
   } else if (chunk.grad_dtype == DType::bfloat16) {

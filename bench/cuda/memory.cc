@@ -58,7 +58,8 @@ void adamw(int64_t total, int tensors) {
   const Tensor steps = native::full({tensors}, 9, DType::int64, native::DeviceType::cuda);
   const Tensor rates = native::full({tensors, 2}, 0, DType::int64, native::DeviceType::cuda);
   row("adamw", {{"parameters", total}}, DType::float32, 28.0 * total, 1, [&](int) {
-    native::adamw_step(params, grads, first, second, rows, steps, rates, 0.9, 0.98, 1e-8, std::nullopt);
+    native::adamw_step(params, grads, first, second, rows, steps, rates, 0.9, 0.98, 1e-8, std::nullopt,
+                       std::vector<std::optional<Tensor>>(params.size()));
   });
 }
 

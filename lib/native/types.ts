@@ -28,6 +28,7 @@ export interface NativeOps {
     beta2: number,
     eps: number,
     when: NativeTensor | null,
+    copies: readonly (NativeTensor | null)[],
   ): void;
   add(a: NativeTensor, b: NativeTensor): NativeTensor;
   allFinite(list: readonly NativeTensor[]): NativeTensor;

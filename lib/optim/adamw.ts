@@ -145,6 +145,7 @@ export class AdamW {
     const stepped = [...this.parameters().entries()].filter(([, parameter]) => parameter.grad);
     if (stepped.length === 0) return;
     const moments = stepped.map(([, parameter]) => this.moments.get(parameter)!);
+    const copies = stepped.map(([, parameter]) => parameter.currentCopy);
     const { steps, rates } = this.tables!;
     native().adamwStep(
       stepped.map(([, parameter]) => parameter.handle),
@@ -157,8 +158,9 @@ export class AdamW {
       ...this.betas,
       this.eps,
       when?.handle ?? null,
+      copies.map((copy) => copy?.handle ?? null),
     );
-    for (const [, parameter] of stepped) parameter.version++;
+    for (const [i, [, parameter]] of stepped.entries()) parameter.changed(copies[i]);
   }
 
   /** Drops all gradients. */

@@ -34,6 +34,7 @@ export class StepGraph implements Disposable {
   private constructor(
     private readonly optimizer: AdamW,
     private readonly gradients: ReadonlyMap<Tensor, Tensor>,
+    private readonly copies: ReadonlyMap<Tensor, Tensor | null>,
     private readonly first: Graph<void>,
     private readonly further: Graph<void> | null,
     private readonly last: Graph<void>,
@@ -54,11 +55,12 @@ export class StepGraph implements Disposable {
     await synchronize(device);
     // What running the step has left in the cache is what the recording takes anew.
     emptyCache(device);
-    // A 16-bit copy that is still current would not be made again, and replays would use it for ever.
+    // The update writes 16-bit copies along, and the steps find them current: none of them makes one.
+    for (const parameter of parameters) parameter.refreshCasts();
+    // Nothing that is recorded has run: a copy that was made there holds nothing yet.
     const outdateCopies = () => {
-      for (const parameter of parameters) parameter.version++;
+      for (const parameter of parameters) parameter.changed();
     };
-    outdateCopies();
     const made: Graph<void>[] = [];
     const add = (body: () => void) => {
       made.push(recordGraph(body, device, made[0]));
@@ -68,13 +70,15 @@ export class StepGraph implements Disposable {
       const first = add(work.accumulate);
       const further = (options.accumulation ?? 1) > 1 ? add(work.accumulate) : null;
       optimizer.prepare();
+      const copies = new Map(parameters.map((parameter) => [parameter, parameter.currentCopy]));
       const last = add(work.update);
+      outdateCopies();
       const gradients = new Map<Tensor, Tensor>();
       for (const parameter of parameters) {
         if (parameter.grad) gradients.set(parameter, parameter.grad);
         parameter.grad = null;
       }
-      return new StepGraph(optimizer, gradients, first, further, last);
+      return new StepGraph(optimizer, gradients, copies, first, further, last);
     } catch (error) {
       for (const graph of made) graph.dispose();
       optimizer.zeroGrad();
@@ -91,6 +95,8 @@ export class StepGraph implements Disposable {
   /** Queues a micro-batch: the first of a group, or a further one when gradients are held. */
   accumulate(): void {
     if (!this.attached) {
+      // Those of weights that others have changed, if any.
+      for (const parameter of this.copies.keys()) parameter.refreshCasts();
       this.first.replay();
       for (const [parameter, gradient] of this.gradients) parameter.grad = gradient;
       this.attached = true;
@@ -105,7 +111,7 @@ export class StepGraph implements Disposable {
   update(): void {
     this.optimizer.prepare();
     this.last.replay();
-    for (const parameter of this.gradients.keys()) parameter.version++;
+    for (const parameter of this.gradients.keys()) parameter.changed(this.copies.get(parameter));
     this.dropGradients();
   }
 

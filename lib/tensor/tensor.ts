@@ -40,7 +40,7 @@ export class Tensor {
 
   private native: NativeTensor | null;
   private leafRequiresGrad = false;
-  private cast: { dtype: DType; version: number; tensor: Tensor } | null = null;
+  private casts: Map<DType, { version: number; tensor: Tensor }> | null = null;
 
   /**
    * Wraps a handle of the compute addon and takes ownership of it. To make a tensor from values, call `tensor`.
@@ -148,19 +148,51 @@ export class Tensor {
 
   /**
    * This leaf in another floating dtype, computed once per version: how float32 master weights are used in bfloat16.
-   * The result belongs to this tensor and is not differentiated.
+   * The result belongs to this tensor and is not differentiated. Its memory stays the same, so recorded work can read it.
    */
   castCached(dtype: DType): Tensor {
     if (dtype === this.dtype) return this;
-    if (this.cast?.dtype !== dtype || this.cast.version !== this.version) {
-      this.cast?.tensor.dispose();
-      this.cast = {
-        dtype,
-        version: this.version,
-        tensor: keep(new Tensor(native().cast(this.handle, dtype))),
-      };
+    this.casts ??= new Map();
+    let cast = this.casts.get(dtype);
+    if (cast === undefined) {
+      cast = { version: this.version, tensor: keep(new Tensor(native().cast(this.handle, dtype))) };
+      this.casts.set(dtype, cast);
+    } else if (cast.version !== this.version) {
+      cast.tensor.assign(this);
+      cast.version = this.version;
     }
-    return this.cast.tensor;
+    return cast.tensor;
+  }
+
+  /**
+   * A cached cast to 16 bits that is of the present contents, or null: whoever changes these can write it along.
+   * @internal
+   */
+  get currentCopy(): Tensor | null {
+    for (const { version, tensor } of this.casts?.values() ?? []) {
+      if (version === this.version && (tensor.dtype === 'bfloat16' || tensor.dtype === 'float16'))
+        return tensor;
+    }
+    return null;
+  }
+
+  /**
+   * Says that the contents were changed in place, and `copy`, a cached cast, with them.
+   * @internal
+   */
+  changed(copy: Tensor | null = null): void {
+    this.version++;
+    for (const cast of this.casts?.values() ?? []) {
+      if (cast.tensor === copy) cast.version = this.version;
+    }
+  }
+
+  /**
+   * Makes the cached casts those of the present contents.
+   * @internal
+   */
+  refreshCasts(): void {
+    for (const dtype of this.casts?.keys() ?? []) this.castCached(dtype);
   }
 
   /** Replaces the contents in place by those of `source` (same shape; the dtype is converted). */
@@ -175,8 +207,8 @@ export class Tensor {
     native().release(this.native);
     this.native = null;
     this.edge = null;
-    this.cast?.tensor.dispose();
-    this.cast = null;
+    for (const { tensor } of this.casts?.values() ?? []) tensor.dispose();
+    this.casts = null;
     this.grad?.dispose();
     this.grad = null;
   }

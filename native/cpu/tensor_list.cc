@@ -111,6 +111,7 @@ void adamw_step(const AdamwArgs& a) {
         adamw_run(c.param + first, read_floats(c.grad, c.grad_dtype, first, count, buffer), c.exp_avg + first,
                   c.exp_avg_sq + first, count, factors[static_cast<size_t>(c.tensor)], first_rate,
                   static_cast<float>(a.beta2), second_rate, a.eps);
+        if (c.copy) write_floats(c.param + first, c.copy, c.copy_dtype, first, count);
       }
     }
   });

@@ -42,6 +42,17 @@ void check_tables(const std::vector<int64_t>& rows, const Tensor& steps, const T
   }
 }
 
+// The dtype of a parameter's copy, where there is one.
+DType check_copy(const Tensor& param, const std::optional<Tensor>& copy) {
+  if (!copy) return DType::float32;
+  CHECK(
+      (copy->dtype() == DType::bfloat16 || copy->dtype() == DType::float16) && copy->shape() == param.shape(),
+      "ERR_SHAPE", "adamw_step: a copy of ", param.describe(),
+      " must be bfloat16 or float16 of its shape, got ", copy->describe());
+  common_device("adamw_step", {&param, &*copy});
+  return copy->dtype();
+}
+
 }  // namespace
 
 Tensor grad_norm(const std::vector<Tensor>& list) {
@@ -70,11 +81,12 @@ Tensor all_finite(const std::vector<Tensor>& list) {
 void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                 const std::vector<Tensor>& exp_avg, const std::vector<Tensor>& exp_avg_sq,
                 const std::vector<int64_t>& rows, const Tensor& steps, const Tensor& rates, double beta1,
-                double beta2, double eps, const std::optional<Tensor>& when) {
+                double beta2, double eps, const std::optional<Tensor>& when,
+                const std::vector<std::optional<Tensor>>& copies) {
   const size_t count = params.size();
-  CHECK(
-      grads.size() == count && exp_avg.size() == count && exp_avg_sq.size() == count && rows.size() == count,
-      "ERR_ARGUMENT", "adamw_step: the lists have different lengths");
+  CHECK(grads.size() == count && exp_avg.size() == count && exp_avg_sq.size() == count &&
+            rows.size() == count && copies.size() == count,
+        "ERR_ARGUMENT", "adamw_step: the lists have different lengths");
   if (count == 0) return;
   check_tables(rows, steps, rates);
   if (when) {
@@ -94,11 +106,14 @@ void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& gr
     CHECK(grad.shape() == params[i].shape(), "ERR_SHAPE", "adamw_step: gradient ", i, " is ", grad.describe(),
           " for ", params[i].describe());
     common_device("adamw_step", {&params.front(), &params[i], &grad, &exp_avg[i], &exp_avg_sq[i]});
+    const DType copy_dtype = check_copy(params[i], copies[i]);
+    char* copy = copies[i] ? static_cast<char*>(copies[i]->raw()) : nullptr;
     const int64_t size = static_cast<int64_t>(dtype_size(grad.dtype()));
     for (int64_t first = 0; first < grad.numel(); first += kListChunk) {
       chunks->push_back({params[i].data<float>() + first, static_cast<const char*>(grad.raw()) + first * size,
                          exp_avg[i].data<float>() + first, exp_avg_sq[i].data<float>() + first,
-                         std::min(kListChunk, grad.numel() - first), static_cast<int32_t>(i), grad.dtype()});
+                         copy ? copy + first * 2 : nullptr, std::min(kListChunk, grad.numel() - first),
+                         static_cast<int32_t>(i), grad.dtype(), copy_dtype});
     }
   }
   launch(adamw_step_kernel,

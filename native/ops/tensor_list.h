@@ -44,9 +44,10 @@ struct AdamwChunk {
   const void* grad;   // a floating type
   float* exp_avg;     // first moment, updated
   float* exp_avg_sq;  // second moment, updated
+  void* copy;         // receives the parameter in 16 bits, or null
   int64_t count;
   int32_t tensor;  // its place in the list
-  DType grad_dtype;
+  DType grad_dtype, copy_dtype;
 };
 
 struct AdamwArgs {
@@ -74,10 +75,12 @@ DECLARE_KERNEL(adamw_step, AdamwArgs);
 // on the device, so that a recorded update can be replayed: `steps`, int64 [R], how many updates each
 // parameter has had; `rates`, int64 [R, 2], the bits of the float64 learning rate and weight decay (tensors
 // hold no float64); `when`, int32 [], if it is given and 0, leaves everything as it is. rows[i] is the row of
-// params[i] in both tables; no two parameters share one.
+// params[i] in both tables; no two parameters share one. copies[i], where it is given, is of the shape of
+// params[i] in bfloat16 or float16 and receives the updated parameter, rounded to nearest even.
 void adamw_step(const std::vector<Tensor>& params, const std::vector<Tensor>& grads,
                 const std::vector<Tensor>& exp_avg, const std::vector<Tensor>& exp_avg_sq,
                 const std::vector<int64_t>& rows, const Tensor& steps, const Tensor& rates, double beta1,
-                double beta2, double eps, const std::optional<Tensor>& when);
+                double beta2, double eps, const std::optional<Tensor>& when,
+                const std::vector<std::optional<Tensor>>& copies);
 
 }  // namespace native

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "check.h"
+#include "ops/copy.h"
 
 using namespace check;
 
@@ -106,10 +107,16 @@ TEST_CASE("adamw_step: parameters and moments, three steps") {
     const Tensor table = bits_of(rates, {static_cast<int64_t>(steps.size()), 2});
     const Tensor yes = to_device({1}, {}, DType::int32), no = to_device({0}, {}, DType::int32);
     const double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
+    std::vector<std::optional<Tensor>> copies(count);  // of both dtypes, and none; some not on 8 bytes
+    for (size_t i = 0; i < count; ++i) {
+      if (i % 3 == 2) continue;
+      copies[i] = poisoned(p.tensors[i].shape(), i % 3 ? DType::float16 : DType::bfloat16,
+                           static_cast<int64_t>(i % 4));
+    }
     for (int64_t step = 1; step <= 3; ++step) {
       const auto update = [&](const std::optional<Tensor>& when) {
         native::adamw_step(p.tensors, g.tensors, m.tensors, v.tensors, rows, counts, table, beta1, beta2, eps,
-                           when);
+                           when, copies);
       };
       update(no);
       step == 2 ? update(std::nullopt) : update(yes);
@@ -134,6 +141,9 @@ TEST_CASE("adamw_step: parameters and moments, three steps") {
       expect_close(name + " param", p.tensors[i], p.values[i], 4e-6);
       expect_close(name + " first moment", m.tensors[i], m.values[i], 1e-6);
       expect_close(name + " second moment", v.tensors[i], v.values[i], 1e-6);
+      if (copies[i]) {
+        expect_equal(name + " copy", *copies[i], to_host(cast(p.tensors[i], copies[i]->dtype())));
+      }
     }
   }
 }

@@ -103,6 +103,42 @@ test('a parameter without a gradient stays, and counts its own steps', async () 
   expectClose('late', (await params[2]!.data()) as Float32Array, late.p, 1e-6);
 });
 
+test('an update writes the 16-bit copies of its parameters along, in place', async () => {
+  const { params, optimizer } = setUp();
+  const dtypes = ['bfloat16', 'float16', 'bfloat16', 'float16'] as const;
+  const on = params[0]!.device;
+  // float16 is a dtype of the CUDA device only.
+  const copies = params.map((p, i) => p.castCached(on === 'cuda' ? dtypes[i]! : 'bfloat16'));
+  const read = () => Promise.all(copies.map(async (copy) => [...((await copy.data()) as Uint16Array)]));
+  const before = await read();
+  giveGradients(params, 0);
+  optimizer.step({ when: tensor(new Int32Array([0]), []) });
+  expect(await read()).toEqual(before);
+  optimizer.step();
+  const after = await read(); // without castCached, which might make them anew
+  for (const [i, p] of params.entries()) {
+    const rounded = new Tensor(native().cast(p.handle, copies[i]!.dtype));
+    expect(after[i]).toEqual([...((await rounded.data()) as Uint16Array)]);
+    expect(p.currentCopy).toBe(copies[i]);
+    expect(p.castCached(copies[i]!.dtype)).toBe(copies[i]);
+    rounded.dispose();
+  }
+  expect(after).not.toEqual(before);
+  // One that is of older contents is no copy to write, and is made anew in its place.
+  params[0]!.assign(tensor(new Float32Array(sizeOf(sizes[0]!)).fill(3), sizes[0]!));
+  expect(params[0]!.currentCopy).toBeNull();
+  optimizer.step();
+  expect(params[0]!.currentCopy).toBeNull();
+  expect(params[0]!.castCached(copies[0]!.dtype)).toBe(copies[0]);
+  const rounded = new Tensor(native().cast(params[0]!.handle, copies[0]!.dtype));
+  expect([...((await copies[0]!.data()) as Uint16Array)]).toEqual([
+    ...((await rounded.data()) as Uint16Array),
+  ]);
+  rounded.dispose();
+  for (const p of params) p.dispose();
+  optimizer.dispose();
+});
+
 test('an update that is left out changes nothing, and is not counted', async () => {
   const { values, params, optimizer } = setUp();
   const when = (made: number) => tensor(new Int32Array([made]), []);

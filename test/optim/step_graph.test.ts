@@ -82,6 +82,8 @@ class Net {
     for (let update = 0; update < updates; update++) {
       // A look at the network before the recording, as an evaluation has: it leaves a current copy of each weight.
       if (update === 1) noGrad(() => this.forward()).dispose();
+      // A weight that others change between updates: the recorded work reads its 16-bit copy.
+      if (update === 4) scope(() => this.parameters[0]!.assign(mul(this.parameters[0]!.detach(), 0.5)));
       if (update === from) graph = await StepGraph.record(this, { accumulation: this.accumulation });
       for (let micro = 0; micro < this.accumulation; micro++) {
         this.load(update * this.accumulation + micro);
