@@ -31,7 +31,10 @@ using namespace gemm_tile;
 
 namespace {
 
-constexpr int64_t kBlockColumns = 320;
+// Wide, so that a passes by few blocks; narrower where the next block is fetched from two quarters and both
+// must find room in L2.
+constexpr int64_t kBlockColumns = 384;
+constexpr int64_t kPairColumns = 320;
 
 struct Free {
   void operator()(float* data) const { std::free(data); }
@@ -262,7 +265,8 @@ void blocked_gemm(const GemmArgs& g) {
   const int64_t depths = (plan.k + kBlockDepth - 1) / kBlockDepth;
   // As many blocks of columns for each thread; where there are more threads than blocks they share the rows
   // too.
-  int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
+  const int64_t most_columns = plan.step_count > 1 ? kPairColumns : kBlockColumns;
+  int64_t widths = (plan.n + most_columns - 1) / most_columns;
   if (widths > threads) widths = std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads);
   const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
   const int64_t heights = std::clamp<int64_t>(threads / widths, 1, most_heights);
