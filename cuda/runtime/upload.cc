@@ -58,6 +58,7 @@ bool Uploads::release(void* data) {
 }
 
 void Uploads::copy(void* device, const void* host, size_t bytes) {
+  if (bytes == 0) return;  // nothing is staged, so there is no event to wait for
   const auto target = live_.find(device);
   if (target == live_.end() || !target->second.fresh) {
     stage(device, host, bytes, compute_);
