@@ -80,14 +80,20 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
   const failed = new Map<string, CacheFailure>();
   const samples = [...new Map(dataset.samples.map((sample) => [sample.name, sample])).values()];
   let done = 0;
+  let end: { error: unknown } | undefined; // what ends the work, for the videos under way and those that wait
   const copy = async (sample: VideoSample): Promise<void> => {
-    if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'caching was aborted; the same command goes on');
+    if (signal?.aborted || end)
+      throw new CodedError('ERR_ABORTED', 'caching was aborted; the same command goes on');
     const target = join(output, cachedName(sample.name));
     try {
       if (!existsSync(target)) await copyVideo(addon, sample, target, settings, cancel);
     } catch (error) {
       const fault = videoFault(error);
-      if (!fault) throw error;
+      if (!fault) {
+        end ??= { error };
+        stop();
+        throw error;
+      }
       failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
     }
     done++;
@@ -97,7 +103,7 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
     const jobs = inStoredOrder(samples).map((sample) => limiter.run(() => copy(sample)));
     const results = await Promise.allSettled(jobs);
     const failure = results.find((result) => result.status === 'rejected');
-    if (failure) throw failure.reason;
+    if (failure) throw end ? end.error : failure.reason;
   } finally {
     signal?.removeEventListener('abort', stop);
   }

@@ -56,11 +56,19 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   const limiter = new Limiter(availableParallelism());
   let bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;
   const report = () => onProgress?.(outcomes.size, samples.size, bad);
+  let end: { error: unknown } | undefined; // what ends the check, for the videos under way and those that wait
   const check = async (sample: VideoSample): Promise<void> => {
-    if (signal?.aborted)
+    if (signal?.aborted || end)
       throw new CodedError('ERR_ABORTED', 'checking was aborted; the same command goes on');
-    const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
-    await writeJournal(journal, outcome);
+    let outcome: Outcome;
+    try {
+      outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
+      await writeJournal(journal, outcome);
+    } catch (error) {
+      end ??= { error };
+      stop();
+      throw error;
+    }
     outcomes.set(sample.name, outcome);
     if ('bad' in outcome) bad++;
     report();
@@ -70,7 +78,7 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
     const left = inStoredOrder([...samples.values()].filter(({ name }) => !outcomes.has(name)));
     const results = await Promise.allSettled(left.map((sample) => limiter.run(() => check(sample))));
     const failed = results.find((result) => result.status === 'rejected');
-    if (failed) throw failed.reason;
+    if (failed) throw end ? end.error : failed.reason;
   } finally {
     signal?.removeEventListener('abort', stop);
   }

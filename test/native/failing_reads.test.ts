@@ -66,6 +66,20 @@ onLinux('a failure of the machine', () => {
     expect(lines).toEqual(Array(5).fill(expect.stringMatching(diskFails)));
   });
 
+  test('a check of all videos ends at once, and notes nothing of those that wait', () => {
+    for (let i = 0; i < 40; i++) copyFileSync(clip, join(folder, `waits_${i}.mp4`));
+    const waiting = Array.from({ length: 40 }, (_, i) => `waits_${i}.mp4 0\n`);
+    writeFileSync(join(folder, 'long.txt'), `failing.mp4 0\n${waiting.join('')}`);
+    const lines = node(
+      `const whole = await load('data/video_dataset').VideoDataset.fromList(join(folder, 'long.txt'), { root: folder });
+      let checked = 0;
+      const options = { journal: join(folder, 'journal'), subject: 'long', onProgress: (done) => { checked = done; } };
+      console.log(await told(verifyDataset(whole, options)));
+      console.log(checked < 40);`,
+    );
+    expect(lines).toEqual([expect.stringMatching(diskFails), 'true']);
+  });
+
   test('a video can be read on when the disk is back', () => {
     const lines = node(
       `rmSync(broken);
