@@ -18,6 +18,7 @@
 #include "cpu/blocked_gemm.h"
 #include "cpu/column_sum.h"
 #include "cpu/epilogue.h"
+#include "cpu/few_rows_gemm.h"
 #include "cpu/float_rows.h"
 #include "cpu/isa.h"
 
@@ -243,6 +244,7 @@ void gemm(const GemmArgs& args) {
     empty.b = {zeros.data(), 0, args.n, 1};
     return gemm(empty);
   }
+  if (few_rows_gemm_applies(args)) return few_rows_gemm(args);
   if (blocked_gemm_applies(args)) return blocked_gemm(args);
   if (args.quick_gelu) return execute_then_activate(args);
   if (args.dtype == DType::bfloat16 && !uses_avx512()) return execute_widened(args);

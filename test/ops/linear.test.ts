@@ -28,6 +28,12 @@ const cases: Case[] = [
   { name: 'QuickGELU and residual', inputs: [[3, 4], [5, 4], bias(5), [3, 5]], activation: 'quick_gelu' },
   { name: 'more rows than one block of the bias gradient', inputs: [[130, 3], [4, 3], bias(4)] },
   { name: 'whole blocks', inputs: [[32, 32], [32, 32], bias(32), [32, 32]], activation: 'quick_gelu' },
+  {
+    name: 'few rows of whole vectors',
+    inputs: [[3, 5, 48], [37, 48], bias(37), [3, 5, 37]],
+    activation: 'quick_gelu',
+  },
+  { name: 'one row of whole vectors', inputs: [[1, 32], [18, 32], bias(18)] },
   { name: 'a vector', inputs: [[6], [3, 6], bias(3)] },
   { name: 'no rows', inputs: [[0, 6], [3, 6], bias(3)] },
   { name: 'no columns', inputs: [[3, 0], [4, 0], bias(4)] },
