@@ -13,11 +13,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/epilogue.h"
 #include "cpu/isa.h"
+#include "cpu/shared_tiles.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include "cpu/gemm_tile.h"
@@ -193,7 +195,8 @@ class Product {
     return fetchers;
   }
 
-  void multiply_tile(const Work& w, Range rows, Buffers& own, Fetchers& next) const {
+  // The block is that of the thread whose work it is, the tile's buffer the caller's.
+  void multiply_tile(const Work& w, Range rows, const float* block, float* tile, Fetchers& next) const {
     const Step& s = plan_.steps[w.step];
     Targets targets{};
     targets.row = g_.n;
@@ -202,7 +205,6 @@ class Product {
     }
     const Part a = a_part(w, rows.begin);
     const int64_t panels = w.columns.size() / kPanel, depth = w.depth.size();
-    float *tile = own.tile.get(), *block = own.block.get();
     if (a_by_row_) {
       (a.second ? copy_tile_rows<true> : copy_tile_rows<false>)(a, rows.size(), depth, tile);
       dispatch_rows<ByRow>(rows.size(), panels, depth, tile, block, targets, next);
@@ -277,20 +279,44 @@ void blocked_gemm(const GemmArgs& g) {
     return {i % plan.step_count, part(plan.m, 1, block % heights, heights),
             part(plan.n, kPanel, block / heights, widths), part(plan.k, kDepthStep, depth, depths)};
   };
+  const auto tiles_of = [&](int64_t i) { return (work_of(i).rows.size() + kTileRows - 1) / kTileRows; };
+  // A thread's offer stands at the first block of its range.
+  struct Offer {
+    SharedTiles tiles;
+    const float* block = nullptr;
+    int64_t last_work = 0;
+  };
+  std::vector<Offer> offers(static_cast<size_t>(heights * widths));
   parallel_for(heights * widths, 1, [&](int64_t begin, int64_t end) {
     Buffers& own = buffers();
-    for (int64_t i = begin * works; i < end * works; ++i) {
-      const Work now = work_of(i), next = work_of(std::min(i + 1, end * works - 1));
-      const int64_t tiles = (now.rows.size() + kTileRows - 1) / kTileRows;
-      const auto tile_of = [&](int64_t j) -> Range {
+    const auto multiply = [&](const Offer& offer, SharedTiles::Claim claim) {
+      const Work now = work_of(claim.work), next = work_of(std::min(claim.work + 1, offer.last_work));
+      const int64_t tiles = tiles_of(claim.work);
+      const auto rows_of = [&](int64_t j) -> Range {
         const Range tile = part(now.rows.size(), 1, j, tiles);
         return {now.rows.begin + tile.begin, now.rows.begin + tile.end};
       };
-      product.pack(now, own.block.get());
-      for (int64_t j = 0; j < tiles; ++j) {
-        Fetchers fetchers = product.fetch(now, tile_of(std::min(j + 1, tiles - 1)), next, j, tiles);
-        product.multiply_tile(now, tile_of(j), own, fetchers);
+      Fetchers fetchers =
+          product.fetch(now, rows_of(std::min(claim.tile + 1, tiles - 1)), next, claim.tile, tiles);
+      product.multiply_tile(now, rows_of(claim.tile), offer.block, own.tile.get(), fetchers);
+    };
+    Offer& mine = offers[static_cast<size_t>(begin)];
+    mine.block = own.block.get();
+    mine.last_work = end * works - 1;
+    for (int64_t i = begin * works; i < end * works; ++i) {
+      product.pack(work_of(i), own.block.get());
+      const int64_t tiles = tiles_of(i);
+      mine.tiles.open(i);
+      for (auto claim = mine.tiles.claim(); claim.tile < tiles; claim = mine.tiles.claim()) {
+        multiply(mine, claim);
+        mine.tiles.finish_tile();
       }
+      mine.tiles.await(tiles);
+    }
+    mine.tiles.close();
+    for (int64_t i = 1; i < heights * widths; ++i) {
+      Offer& other = offers[static_cast<size_t>((begin + i) % (heights * widths))];
+      other.tiles.help(tiles_of, [&](SharedTiles::Claim claim) { multiply(other, claim); });
     }
   });
 }
