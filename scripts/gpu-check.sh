@@ -204,6 +204,7 @@ if wanted curve; then
   node_phase curve "$(at_most 60 120)" bench/loss_curve.mjs 200 "$out/$slug-curve.json" && cat "$work/curve.log"
 fi
 if wanted counters; then counters; fi
+deadline=$((SECONDS + 60)) # to judge what there is takes a second, also when the time is over
 if [ -e "$out/$slug-kernels.json" ] || [ -e "$out/$slug-model.json" ]; then
   node_phase bars 30 "${suites[@]}" bars && cat "$work/bars.log"
 fi
