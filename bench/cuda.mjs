@@ -189,7 +189,11 @@ export function bars(options) {
   const device = deviceOf(options);
   const read = (name) => {
     const file = join(options.out ?? resultFolder, `${slugOf(device)}-${name}.json`);
-    return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null;
+    if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
+    if (!existsSync(`${file}l`)) return null;
+    // What scripts/gpu-check.sh leaves of cuda_bench where there is no PyTorch, or none yet.
+    const [first, ...rows] = linesOf(readFileSync(`${file}l`, 'utf8'));
+    return { device: first, rows };
   };
   const results = { kernels: read('kernels'), model: read('model') };
   const cut = Object.values(results).find((result) => result && result.device.scale !== 'full');

@@ -205,7 +205,7 @@ if wanted curve; then
 fi
 if wanted counters; then counters; fi
 deadline=$((SECONDS + 60)) # to judge what there is takes a second, also when the time is over
-if [ -e "$out/$slug-kernels.json" ] || [ -e "$out/$slug-model.json" ]; then
+if [ -e "$out/$slug-kernels.json" ] || [ -e "$out/$slug-kernels.jsonl" ] || [ -e "$out/$slug-model.json" ]; then
   node_phase bars 30 "${suites[@]}" bars && cat "$work/bars.log"
 fi
 finish
