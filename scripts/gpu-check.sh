@@ -126,13 +126,14 @@ if [ -n "$kit" ]; then
 fi
 
 if wanted build && [ "$programs" = "$work" ]; then
-  doctest=/usr/include generator="Unix Makefiles"
-  [ -z "$kit" ] || doctest=$kit/include
+  doctest=() generator="Unix Makefiles"
+  [ -z "$kit" ] || doctest=("-DDOCTEST_INCLUDE=$kit/include")
   if command -v ninja >/dev/null; then generator=Ninja; fi
-  if ! phase configure 60 cmake -S cuda -B "$work" -G "$generator" "-DCUDA_TARGETS=$target" "-DDOCTEST_INCLUDE=$doctest" ||
+  if ! phase configure 60 cmake -S cuda -B "$work" -G "$generator" "-DCUDA_TARGETS=$target" ${doctest[@]+"${doctest[@]}"} ||
     ! phase build 400 cmake --build "$work" --parallel "$(nproc)"; then
     finish
   fi
+  [ -x "$work/cuda_test" ] || stop "cuda_test was not built: doctest/doctest.h is neither on this machine nor in a kit"
 fi
 if wanted facts && phase facts 30 "$programs/cuda_bench" device; then cat "$work/facts.log"; fi
 if wanted primitives; then
