@@ -60,7 +60,8 @@ struct Run {
       uint4 words[sizeof(Run) / 16];
       memcpy(words, this, sizeof(Run));
 #pragma unroll
-      for (size_t i = 0; i < sizeof(Run) / 16; ++i) reinterpret_cast<uint4*>(pointer)[i] = words[i];
+      for (size_t i = 0; i < sizeof(Run) / 16; ++i)
+        store_vector(reinterpret_cast<uint4*>(pointer) + i, words[i]);
     }
   }
 };

@@ -24,7 +24,9 @@ char* map_segment(size_t size) {
   const size_t skipped = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
   if (skipped > 0) munmap(begin, skipped);
   munmap(begin + skipped + size, kHugePage - skipped);
+#ifdef MADV_HUGEPAGE
   madvise(begin + skipped, size, MADV_HUGEPAGE);  // a system without them takes small ones
+#endif
   return begin + skipped;
 }
 
