@@ -1,6 +1,7 @@
 export type { ViewEvaluation, Views } from './context';
-export { type EvaluateOptions, type Evaluation, evaluate, type Prediction } from './evaluate';
+export { type EvaluateOptions, type Evaluation, evaluate, type Findings, type Prediction } from './evaluate';
 export {
+  type ArchiveListing,
   type CheckpointSaved,
   type DamagedSample,
   type EngineEvent,

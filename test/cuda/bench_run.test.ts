@@ -12,6 +12,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 function node(...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: packageRoot(),
+    env: process.env, // that of the test, which names the emulated device
     encoding: 'utf8',
     maxBuffer: 1 << 26,
   });
