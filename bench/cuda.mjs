@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { judge, table } from './bars.mjs';
-import { root, saveResult } from './machine.mjs';
+import { ratio, root, saveResult } from './machine.mjs';
 
 const resultFolder = join(root, 'bench/results');
 
@@ -143,7 +143,6 @@ function peers(python, [mode, arch, frames, batch, repeats], ways) {
 }
 
 const faster = (a, b) => (a?.seconds <= b?.seconds || !b?.seconds ? a : b);
-const ratio = (theirs, own) => (theirs && own ? Number((theirs / own).toFixed(3)) : null);
 
 /** Whole steps: recorded, one launch after the other, recorded with grids kept apart; PyTorch as it is and compiled. */
 export function model(options) {

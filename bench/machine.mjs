@@ -29,6 +29,9 @@ export function machine() {
   };
 }
 
+/** How many times faster ours is, by the seconds of both; null where either is missing. */
+export const ratio = (theirs, own) => (theirs && own ? Number((theirs / own).toFixed(3)) : null);
+
 export function median(values) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(sorted.length / 2)];

@@ -11,7 +11,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bars, kernels, model } from './cuda.mjs';
-import { median, root, saveResult } from './machine.mjs';
+import { median, ratio, root, saveResult } from './machine.mjs';
 import { rewriteReadme } from './readme.mjs';
 
 const { values, positionals } = parseArgs({
