@@ -47,6 +47,10 @@ export function saveResult(name, result, folder = join(root, 'bench/results')) {
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${name}.json`);
   const record = { date: new Date().toISOString().slice(0, 10), machine: machine(), ...result };
-  writeFileSync(file, `${JSON.stringify(record, null, 2)}\n`);
+  // Lists of numbers in one line, as the formatter has them.
+  const text = JSON.stringify(record, null, 2).replace(/\[\s+([-\d.,e+\s]+?)\s+\]/g, (_, numbers) => {
+    return `[${numbers.replace(/\s+/g, ' ')}]`;
+  });
+  writeFileSync(file, `${text}\n`);
   return file;
 }
