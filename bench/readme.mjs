@@ -14,14 +14,17 @@ function modelTable() {
   const { machine, date, rows } = result;
   const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
   const pairs = rows[0].speedups?.length;
-  const how = pairs ? `; medians of ${pairs} pairs of runs in turn` : '';
-  const body = rows.map(({ ours, torch, speedup, memory }) => {
+  const how = pairs ? `; medians of ${pairs} pairs of runs in turn (least to most)` : '';
+  const body = rows.map(({ ours, torch, speedup, speedups, memory }) => {
+    const range = speedups
+      ? ` (${Math.min(...speedups).toFixed(2)} to ${Math.max(...speedups).toFixed(2)})`
+      : '';
     const work = ours.mode === 'infer' ? 'inference' : 'training step';
     return [
       `${work} ${names[ours.arch]} ${ours.frames}f, batch ${ours.batch}, ${ours.dtype}`,
       `${ours.seconds} s`,
       torch ? `${torch.seconds} s` : '–',
-      torch ? `${speedup}x` : '–',
+      torch ? `${speedup}x${range}` : '–',
       torch ? `${ours.peakRssMb} / ${torch.peak_rss_mb} MB (${memory}x)` : `${ours.peakRssMb} MB`,
     ].join(' | ');
   });
