@@ -25,26 +25,25 @@ test('a hundred thousand that wait begin in their order, and taking one moves no
   const limiter = new Limiter(4);
   const started: number[] = [];
   let [running, most] = [0, 0];
-  const moves = (['shift', 'unshift', 'splice', 'copyWithin', 'slice'] as const).map((name) =>
-    jest.spyOn(Array.prototype, name),
-  );
-  try {
-    const jobs = Array.from({ length: count }, (_, k) =>
-      limiter.run(async () => {
-        started.push(k);
-        most = Math.max(most, ++running);
-        await undefined;
-        running--;
-        // One that is given up, in the middle as well, leaves its place like any other.
-        if (k % 1000 === 500) throw new Error(`given up ${k}`);
-      }),
-    );
-    const results = await Promise.allSettled(jobs);
-    for (const move of moves) expect(move).not.toHaveBeenCalled();
-    expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(count / 1000);
-  } finally {
-    for (const move of moves) move.mockRestore();
+  // Of this one array only: what the test's own machinery does with arrays is none of its business.
+  const { waiting } = limiter as unknown as { waiting: unknown[] };
+  for (const name of ['shift', 'unshift', 'splice', 'copyWithin', 'slice'] as const) {
+    waiting[name] = () => {
+      throw new Error(`${name} moves all that wait`);
+    };
   }
+  const jobs = Array.from({ length: count }, (_, k) =>
+    limiter.run(async () => {
+      started.push(k);
+      most = Math.max(most, ++running);
+      await undefined;
+      running--;
+      // One that is given up, in the middle as well, leaves its place like any other.
+      if (k % 1000 === 500) throw new Error(`given up ${k}`);
+    }),
+  );
+  const results = await Promise.allSettled(jobs);
+  expect(results.filter(({ status }) => status === 'rejected')).toHaveLength(count / 1000);
   expect(started.length).toBe(count);
   expect(started.every((k, i) => k === i)).toBe(true);
   expect(most).toBe(4);
