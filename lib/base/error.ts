@@ -27,9 +27,10 @@ export type ErrorCode =
   | 'ERR_FILE_NOT_FOUND'
   /** A file exists but cannot be read. */
   | 'ERR_FILE_READ'
+  /** The disk or server refused to read a part of a file (EIO): a bad spot under it, or all of the disk fails. */
+  | 'ERR_FILE_IO'
   /**
-   * The machine or its storage failed, not the file that was read: no more files may be open, or a disk or server reports an
-   * error.
+   * The machine or its storage failed, not the file that was read: no more files may be open, or a disk or server is gone.
    */
   | 'ERR_SYSTEM'
   /** A file cannot be written. */

@@ -10,6 +10,7 @@ import {
   type VideoPlan,
   videoAddon,
 } from '../native/video';
+import { DiskFailures } from './disk_failures';
 import { Limiter } from './limiter';
 import { formatList, type ListEntry } from './list_file';
 import { requirePlainName } from './pack';
@@ -64,7 +65,8 @@ const deadlineMs = 600_000;
  * call with the same settings stay, so an interrupted call goes on.
  *
  * @throws ERR_ARGUMENT when the folder has copies with other settings; ERR_LIST_FORMAT for names that are no plain paths;
- *   ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED. Videos that cannot be read are reported and left out of the list.
+ *   ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED; ERR_SYSTEM, also when the disk refuses to read one video after the other.
+ *   Videos that cannot be read are reported and left out of the list.
  */
 export async function cacheDataset(dataset: VideoDataset, options: CacheOptions): Promise<CacheResult> {
   const { output, listName, settings, signal, onProgress } = options;
@@ -81,20 +83,23 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
   const samples = [...new Map(dataset.samples.map((sample) => [sample.name, sample])).values()];
   let done = 0;
   let end: { error: unknown } | undefined; // what ends the work, for the videos under way and those that wait
+  const refused = new DiskFailures<string>();
   const copy = async (sample: VideoSample): Promise<void> => {
     if (signal?.aborted || end)
       throw new CodedError('ERR_ABORTED', 'caching was aborted; the same command goes on');
     const target = join(output, cachedName(sample.name));
+    const begun = refused.now();
     try {
-      if (!existsSync(target)) await copyVideo(addon, sample, target, settings, cancel);
+      const fault = existsSync(target)
+        ? undefined
+        : await copyVideo(addon, sample, target, settings, cancel).catch(faultOrThrow);
+      if (fault) failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
+      if (fault?.code === 'ERR_FILE_IO') refused.add(sample.name, fault.reason);
+      else refused.release(begun);
     } catch (error) {
-      const fault = videoFault(error);
-      if (!fault) {
-        end ??= { error };
-        stop();
-        throw error;
-      }
-      failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
+      end ??= { error };
+      stop();
+      throw error;
     }
     done++;
     onProgress?.(done, samples.length);
@@ -118,6 +123,13 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
 /** Copies are MP4 files. */
 export function cachedName(name: string): string {
   return /\.mp4$/.test(name) ? name : `${name}.mp4`;
+}
+
+/** What the video did wrong. @throws `error` when it is not its fault */
+function faultOrThrow(error: unknown): { code: string; reason: string } {
+  const fault = videoFault(error);
+  if (fault) return fault;
+  throw error;
 }
 
 /** Notes the settings in the folder, or compares them with those that are there. */

@@ -7,6 +7,7 @@ import {
   type VideoPlan,
   videoAddon,
 } from '../native/video';
+import { DiskFailures } from './disk_failures';
 import { Limiter } from './limiter';
 import { type BadVideo, type Outcome, readJournal, writeJournal } from './verify_journal';
 import { inStoredOrder, type VideoDataset, type VideoSample } from './video_dataset';
@@ -39,7 +40,8 @@ const piece = 64;
 /**
  * Decodes every frame of every video. Each name is checked once, however many lines it has.
  *
- * @throws ERR_ABORTED, ERR_SYSTEM, ERR_OUT_OF_MEMORY (what is done stays in the journal), ERR_FILE_WRITE
+ * @throws ERR_ABORTED, ERR_SYSTEM (also: the disk refuses to read one video after the other), ERR_OUT_OF_MEMORY: what is
+ *   done stays in the journal; ERR_FILE_WRITE
  */
 export async function verifyDataset(dataset: VideoDataset, options: VerifyOptions): Promise<VerifyReport> {
   const { journal, subject, signal, onProgress } = options;
@@ -57,21 +59,29 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   let bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;
   const report = () => onProgress?.(outcomes.size, samples.size, bad);
   let end: { error: unknown } | undefined; // what ends the check, for the videos under way and those that wait
+  const refused = new DiskFailures<Outcome>();
+  const note = async (outcome: Outcome): Promise<void> => {
+    await writeJournal(journal, outcome);
+    outcomes.set(outcome.name, outcome);
+    if ('bad' in outcome) bad++;
+    report();
+  };
   const check = async (sample: VideoSample): Promise<void> => {
     if (signal?.aborted || end)
       throw new CodedError('ERR_ABORTED', 'checking was aborted; the same command goes on');
-    let outcome: Outcome;
+    const begun = refused.now();
     try {
-      outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
-      await writeJournal(journal, outcome);
+      const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
+      if ('bad' in outcome && outcome.bad.code === 'ERR_FILE_IO') {
+        return refused.add(outcome, outcome.bad.reason);
+      }
+      for (const held of refused.release(begun)) await note(held);
+      await note(outcome);
     } catch (error) {
       end ??= { error };
       stop();
       throw error;
     }
-    outcomes.set(sample.name, outcome);
-    if ('bad' in outcome) bad++;
-    report();
   };
   try {
     report();
@@ -79,6 +89,7 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
     const results = await Promise.allSettled(left.map((sample) => limiter.run(() => check(sample))));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed) throw end ? end.error : failed.reason;
+    for (const held of refused.release()) await note(held);
   } finally {
     signal?.removeEventListener('abort', stop);
   }

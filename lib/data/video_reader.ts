@@ -73,8 +73,8 @@ export class VideoReader {
    * that it may be closed; its position is neither used nor moved).
    * @param options `deadlineMs` holds for opening and, unless they have their own, for all later calls; `signal` for
    * opening alone.
-   * @throws CodedError ERR_FILE_NOT_FOUND, ERR_FILE_READ (also a directory, FIFO or device), ERR_SYSTEM (too many open
-   * files, a failing disk), ERR_VIDEO_FORMAT, ERR_VIDEO_EMPTY, ERR_VIDEO_DECODE (truncated), ERR_VIDEO_LIMIT, ERR_VIDEO_TIMEOUT, ERR_ABORTED, ERR_ARGUMENT.
+   * @throws CodedError ERR_FILE_NOT_FOUND, ERR_FILE_READ (also a directory, FIFO or device), ERR_FILE_IO (a bad spot on the
+   * disk), ERR_SYSTEM (too many open files, a disk that is gone), ERR_VIDEO_FORMAT, ERR_VIDEO_EMPTY, ERR_VIDEO_DECODE (truncated), ERR_VIDEO_LIMIT, ERR_VIDEO_TIMEOUT, ERR_ABORTED, ERR_ARGUMENT.
    *
    * @example
    * const member = { path: 'clips.tar', offset: 1024, length: 635539 };
@@ -152,7 +152,7 @@ export class VideoReader {
    * @returns `out`, or the part of it that was filled
    *
    * @throws CodedError ERR_FRAME_RANGE, ERR_VIDEO_DECODE (names the damaged frame and its time), ERR_VIDEO_TIMEOUT,
-   * ERR_SYSTEM, ERR_FILE_READ, ERR_ABORTED, ERR_DISPOSED, ERR_OUT_OF_MEMORY.
+   * ERR_FILE_READ, ERR_FILE_IO, ERR_SYSTEM, ERR_ABORTED, ERR_DISPOSED, ERR_OUT_OF_MEMORY.
    *
    * @example
    * using video = await VideoReader.open('clip.mp4');

@@ -133,7 +133,7 @@ export type CancelToken = { readonly [cancelBrand]: true };
  * {@link CodedError}. Typed arrays handed to a promise must not be transferred or resized until it settles.
  */
 export interface VideoAddon {
-  /** @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_SYSTEM, ERR_VIDEO_FORMAT, _EMPTY, _LIMIT, _TIMEOUT, ERR_ABORTED */
+  /** @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_IO, ERR_SYSTEM, ERR_VIDEO_FORMAT, _EMPTY, _LIMIT, _TIMEOUT, ERR_ABORTED */
   openVideo(source: VideoSource, options?: VideoOptions, cancel?: CancelToken): Promise<VideoHandle>;
   videoInfo(video: VideoHandle): VideoInfo;
   /**

@@ -22,6 +22,8 @@ void fail_reading(const std::string& name, int error) {
     case ENOMEM:
       fail("ERR_OUT_OF_MEMORY", name, ": ", text, "; open fewer videos at once");
     case EIO:
+      fail("ERR_FILE_IO", name, ": ", text,
+           "; a bad spot on the disk that it lies on, or the disk or server fails: see the system's log");
     case ENODEV:
     case ENXIO:
     case ENOTCONN:

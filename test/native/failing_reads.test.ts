@@ -16,7 +16,7 @@ onLinux('a failure of the machine', () => {
   const whileThere = join(folder, 'broken');
   const clip = fixturePath('video/h264_b_frames.mp4');
   const list = join(folder, 'list.txt');
-  const { EIO, ENOMEM, EINVAL } = constants.errno;
+  const { EIO, ENODEV, ENOMEM, EINVAL } = constants.errno;
 
   beforeAll(async () => {
     library = buildPreload(folder, 'failing_reads.c');
@@ -47,24 +47,46 @@ onLinux('a failure of the machine', () => {
         const loader = new VideoLoader({ dataset, planner, batchSize: 3, seed: 0, training: false, onError });
         for await (const batch of loader.epoch(0)) return batch.failed.map(({ code, reason }) => code + ' ' + reason);
       };
-      const verify = () => verifyDataset(dataset, { journal: join(folder, 'journal'), subject: 'list' });`;
+      const verify = (subject) => verifyDataset(dataset, { journal: join(folder, 'journal'), subject });`;
     writeFileSync(whileThere, '');
     const env = { FAIL_WHILE: whileThere, FAIL_WITH: String(error), FAIL_FROM: String(from) };
     const words = [folder, list, whileThere];
     return runPreloaded(library, prelude + script, words, { env, limit: limit || undefined });
   }
 
-  const diskFails = /^ERR_SYSTEM .*failing\.mp4: Input\/output error; the disk or server .* fails/;
+  const badSpot = /^ERR_FILE_IO .*failing\.mp4: Input\/output error; a bad spot on the disk .* fails/;
+  const diskGone = /^ERR_SYSTEM .*failing\.mp4: No such device; the disk or server .* fails/;
 
-  test.each([0, 2 ** 16])('a disk that fails behind %d bytes is named, and no video is to blame', (from) => {
-    const lines = node(
-      `console.log(await told(addon.openVideo(failing).then(middle)));
+  test.each([0, 2 ** 16])(
+    'a bad spot behind %d bytes spoils the video that lies on it, and no other',
+    (from) => {
+      const lines = node(
+        `console.log(await told(addon.openVideo(failing).then(middle)));
+      console.log(await told(evaluate('fail')));
+      for (const rule of ['skip', 'substitute']) console.log((await evaluate(rule)).join());
+      const { videos, bad } = await verify('spot');
+      console.log(videos, bad.length, bad[0].code + ' ' + bad[0].reason);`,
+        { from },
+      );
+      expect(lines).toEqual([
+        ...Array(4).fill(expect.stringMatching(badSpot)),
+        expect.stringMatching(`^2 1 ${badSpot.source.slice(1)}`),
+      ]);
+    },
+  );
+
+  test.each([0, 2 ** 16])(
+    'a disk that is gone behind %d bytes ends the work, and no video is to blame',
+    (from) => {
+      const lines = node(
+        `console.log(await told(addon.openVideo(failing).then(middle)));
       for (const rule of ['fail', 'skip', 'substitute']) console.log(await told(evaluate(rule)));
-      console.log(await told(verify()));`,
-      { from },
-    );
-    expect(lines).toEqual(Array(5).fill(expect.stringMatching(diskFails)));
-  });
+      console.log(await told(verify('gone')));`,
+        { from, error: ENODEV },
+      );
+      expect(lines).toEqual(Array(5).fill(expect.stringMatching(diskGone)));
+    },
+  );
 
   test('a check of all videos ends at once, and notes nothing of those that wait', () => {
     for (let i = 0; i < 40; i++) copyFileSync(clip, join(folder, `waits_${i}.mp4`));
@@ -76,8 +98,36 @@ onLinux('a failure of the machine', () => {
       const options = { journal: join(folder, 'journal'), subject: 'long', onProgress: (done) => { checked = done; } };
       console.log(await told(verifyDataset(whole, options)));
       console.log(checked < 40);`,
+      { error: ENODEV },
     );
-    expect(lines).toEqual([expect.stringMatching(diskFails), 'true']);
+    expect(lines).toEqual([expect.stringMatching(diskGone), 'true']);
+  });
+
+  test('a disk that refuses every read ends all work, which goes on when it is back', () => {
+    for (let i = 0; i < 70; i++) copyFileSync(clip, join(folder, `failing_${i}.mp4`));
+    const many = Array.from({ length: 70 }, (_, i) => `failing_${i}.mp4 0\n`);
+    writeFileSync(join(folder, 'many.txt'), `good.mp4 0\n${many.join('')}`);
+    const lines = node(
+      `const { cacheDataset } = load('data/short_gop_cache');
+      const all = await load('data/video_dataset').VideoDataset.fromList(join(folder, 'many.txt'), { root: folder });
+      const check = () => verifyDataset(all, { journal: join(folder, 'journal'), subject: 'many' });
+      const settings = { shortSide: 32, gop: 4, quality: 8 };
+      const cache = () => cacheDataset(all, { output: join(folder, 'copies'), listName: 'many.txt', settings });
+      const loader = new VideoLoader({ dataset: all, planner, batchSize: 2, seed: 0, training: false, onError: 'skip' });
+      const loadAll = async () => { for await (const batch of loader.epoch(0)) batch.release(); };
+      for (const work of [check, cache, loadAll]) console.log((await told(work())).split('\\n')[0]);
+      rmSync(broken);
+      console.log((await check()).bad.length, (await cache()).entries.length);`,
+    );
+    const gone = expect.stringMatching(
+      /^ERR_SYSTEM 64 videos in a row could not be read, .*failing_\d+\.mp4: Input\/output error/,
+    );
+    expect(lines).toEqual([
+      gone,
+      gone,
+      expect.stringMatching(/^ERR_BAD_VIDEOS 3\d of 3\d videos could not be loaded/),
+      '0 71',
+    ]);
   });
 
   test('a video can be read on when the disk is back', () => {
@@ -90,7 +140,7 @@ onLinux('a failure of the machine', () => {
       console.log(await told(middle(video)));`,
       { from: 2 ** 16 },
     );
-    expect(lines).toEqual([expect.stringMatching(diskFails), 'done']);
+    expect(lines).toEqual([expect.stringMatching(badSpot), 'done']);
   });
 
   test('no memory for a read is no fault of the video either; a file that cannot be read is', () => {

@@ -26,7 +26,7 @@ export interface Views {
 /**
  * Decodes the frames that a test of the model would see, and warns (VIDEO_DAMAGED) when damage was met on the way.
  *
- * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_VIDEO_FORMAT, _EMPTY, _DECODE, _LIMIT, _TIMEOUT; ERR_SYSTEM; ERR_ABORTED
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_IO, ERR_VIDEO_FORMAT, _EMPTY, _DECODE, _LIMIT, _TIMEOUT; ERR_SYSTEM; ERR_ABORTED
  */
 export async function readViews(path: string, geometry: Geometry, options: ViewOptions): Promise<Views> {
   const { clips = 1, crops = 1, deadlineMs, signal } = options;
