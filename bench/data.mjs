@@ -1,19 +1,21 @@
 // Speed of decoding and of the training pipeline.
 //
-//   node bench/data.mjs [--peer decode.py --python FILE] [CLIP ...]
+//   node bench/data.mjs [--peer decode.py --python FILE] [--rounds 5] [--keep] [CLIP ...]
 //
 // Each clip is measured as it is and as `data cache` copies it (short side 256, a key frame every 16 frames): on one
 // thread 8 evenly spaced frames, beside what FFmpeg alone needs to decode them; the official training sample, beside its
-// frames alone; on all cores every frame. Without clips, one is drawn. With --peer, PyAV and OpenCV run the same work in
-// turn with ours, and the better of two runs counts on both sides. Results go to bench/results/data.json.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+// frames alone; on all cores every frame. Without clips, one is drawn. With --peer, PyAV and OpenCV run the same work.
+// Everything is measured in rounds, ours and the others in turn, so that a busy moment meets both; each round is kept, and
+// a ratio is the median of those of the rounds. Results go to bench/results/data.json; with --keep those of other clips,
+// measured on the same machine and day, stay there.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { allCores } from './data/all_cores.mjs';
 import { buildFloor, measureFloor, measureOurs, measurePeer, videoAddon } from './data/measure.mjs';
-import { root, saveResult } from './machine.mjs';
+import { machine, median, root, saveResult } from './machine.mjs';
 
 const require = createRequire(import.meta.url);
 const { cacheDataset } = require(join(root, 'dist/data/short_gop_cache'));
@@ -23,10 +25,13 @@ const { values, positionals } = parseArgs({
   options: {
     peer: { type: 'string' },
     python: { type: 'string', default: 'python3' },
-    repeats: { type: 'string', default: '9' },
+    repeats: { type: 'string', default: '9' }, // of each work in a round, of which the median counts
+    rounds: { type: 'string', default: '5' },
+    keep: { type: 'boolean' },
   },
 });
 const repeats = Number(values.repeats);
+const rounds = Number(values.rounds);
 const folder = mkdtempSync(join(tmpdir(), 'bench-data-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
@@ -59,48 +64,60 @@ async function cached(clip) {
   return join(output, entries[0].name);
 }
 
-/** The better of two runs, way by way. */
-function better(a, b) {
-  const least = (x, y) => (typeof x === 'number' ? Math.min(x, y) : better(x, y));
-  return Object.fromEntries(Object.keys(a).map((key) => [key, least(a[key], b[key])]));
+const rounded = (value) => Number(value.toFixed(2));
+
+/** Of each round `of(round)`, and the median: `{ median, rounds }`. */
+function overRounds(list, of) {
+  const values = list.map((round) => rounded(of(round)));
+  return { median: median(values), rounds: values };
 }
 
-const ratio = (a, b) => Number((a / b).toFixed(2));
-
 async function measure(clip, label, floorProgram) {
-  const round = async () => {
+  const list = [];
+  for (let number = 0; number < rounds; number++) {
     const peer = values.peer ? { peer: measurePeer(values.python, values.peer, clip) } : {};
     const floor = measureFloor(floorProgram, clip, repeats);
-    return { floor, ...peer, ours: await measureOurs(clip, repeats) };
-  };
-  const { ours, floor, peer } = better(await round(), await round());
+    list.push({ ...peer, floor, ours: await measureOurs(clip, repeats), allCores: await allCores(clip) });
+  }
   const row = {
     clip: basename(clip),
     copy: label,
-    clipsPerSecond: ratio(1000, ours.train.ms),
+    framesMs: overRounds(list, ({ ours }) => ours.frames.ms),
+    clipsPerSecond: overRounds(list, ({ ours }) => 1000 / ours.train.ms),
     // Shares of processor time: those beside them on the machine do not count.
-    openOverFfmpegMs: Number((ours.open.cpuMs - floor.openMs).toFixed(2)),
-    framesToFloor: ratio(ours.frames.cpuMs, floor.decodeMs),
-    decodeShareOfTraining: ratio(ours.trainFrames.cpuMs, ours.train.cpuMs),
-    ours,
-    floor,
-    allCores: await allCores(clip),
+    openOverFfmpegMs: overRounds(list, ({ ours, floor }) => ours.open.cpuMs - floor.openMs),
+    framesToFloor: overRounds(list, ({ ours, floor }) => ours.frames.cpuMs / floor.decodeMs),
+    decodeShareOfTraining: overRounds(list, ({ ours }) => ours.trainFrames.cpuMs / ours.train.cpuMs),
+    allCores: overRounds(list, ({ allCores }) => allCores.ours / allCores.ffmpeg),
   };
-  if (peer) {
-    row.peer = peer;
-    row.timesPyav = ratio(peer.pyav, ours.frames.ms);
-    row.timesOpencvSeek = ratio(peer.opencv_seek, ours.frames.ms);
-    row.timesPeerTraining = ratio(peer.train, ours.trainPlain.ms);
+  if (values.peer) {
+    row.timesPyav = overRounds(list, ({ ours, peer }) => peer.pyav / ours.frames.ms);
+    row.timesOpencvSeek = overRounds(list, ({ ours, peer }) => peer.opencv_seek / ours.frames.ms);
+    row.timesPeerTraining = overRounds(list, ({ ours, peer }) => peer.train / ours.trainPlain.ms);
   }
   console.log(JSON.stringify(row));
-  return row;
+  return { ...row, measured: list };
+}
+
+/** What an earlier call has measured of other clips, here and today. */
+function keptRows(names) {
+  const file = join(root, 'bench/results/data.json');
+  if (!values.keep || !existsSync(file)) return [];
+  const { date, machine: where, rows } = JSON.parse(readFileSync(file, 'utf8'));
+  const isOurs =
+    date === new Date().toISOString().slice(0, 10) && JSON.stringify(where) === JSON.stringify(machine());
+  return isOurs ? rows.filter(({ of }) => !names.includes(of)) : [];
 }
 
 const floorProgram = buildFloor();
 const clips = positionals.length > 0 ? positionals : [await drawClip()];
-const rows = [];
+const rows = keptRows(clips.map((clip) => basename(clip)));
 for (const clip of clips) {
-  rows.push(await measure(clip, 'original', floorProgram));
-  rows.push(await measure(await cached(clip), 'short side 256, key frames 16 apart', floorProgram));
+  const of = basename(clip);
+  rows.push({ of, ...(await measure(clip, 'original', floorProgram)) });
+  rows.push({
+    of,
+    ...(await measure(await cached(clip), 'short side 256, key frames 16 apart', floorProgram)),
+  });
 }
-console.log(saveResult('data', { repeats, rows }));
+console.log(saveResult('data', { repeats, rounds, rows }));

@@ -37,28 +37,34 @@ function modelTable() {
   ].join('\n');
 }
 
+/** A median with the least and the most of the rounds behind it. */
+const withRange = ({ median, rounds }, unit) =>
+  `${median}${unit} (${Math.min(...rounds)} to ${Math.max(...rounds)})`;
+
 function decodeTable() {
   const result = read('data');
   if (!result) return '';
-  const { machine, date, rows } = result;
-  const times = (value) => (value === undefined ? '–' : `${value}x`);
+  const { machine, date, rounds, rows } = result;
+  const times = (value) => (value === undefined ? '–' : withRange(value, 'x'));
   const body = rows.map((row) =>
     [
-      `${row.clip}, ${row.copy}`,
-      `${row.ours.frames.ms} ms`,
+      `${row.of}, ${row.copy}`,
+      withRange(row.framesMs, ' ms'),
       times(row.timesPyav),
       times(row.timesOpencvSeek),
-      `${row.framesToFloor}x`,
-      `${row.clipsPerSecond}`,
+      times(row.framesToFloor),
+      withRange(row.clipsPerSecond, ''),
       times(row.timesPeerTraining),
+      times(row.allCores),
     ].join(' | '),
   );
   return [
-    `Decoding 8 uniform frames of a clip, and the official training pixels, on one thread of ${machine.cpu}, ${date}`,
-    '(floor: FFmpeg decoding just the frames that must be decoded, converting nothing):',
+    `Decoding 8 uniform frames of a clip, and the official training pixels, on one thread of ${machine.cpu}, ${date}; medians`,
+    `of ${rounds} rounds in turn (least to most). Floor: FFmpeg decoding just the frames that must be decoded, converting`,
+    `nothing. All cores: every frame, to as many \`ffmpeg -threads 1\` processes as there are cores (${machine.cores}):`,
     '',
-    '| clip | 8 frames | speed to PyAV (full decode) | speed to OpenCV (seek) | time to floor | training clips/s | speed to PyAV + OpenCV (training) |',
-    '|---|---|---|---|---|---|---|',
+    '| clip | 8 frames | speed to PyAV (full decode) | speed to OpenCV (seek) | time to floor | training clips/s | speed to PyAV + OpenCV (training) | all cores, speed to ffmpeg |',
+    '|---|---|---|---|---|---|---|---|',
     ...body.map((row) => `| ${row} |`),
   ].join('\n');
 }
