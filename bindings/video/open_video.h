@@ -35,7 +35,7 @@ class Video {
   template <class Use>
   void with_reader(int64_t deadline_ms, const native::video::Flag& cancelled, const Use& use) {
     const AtEnd release([this] { release_if_closed(); });  // when it was closed meanwhile
-    const std::unique_lock<std::timed_mutex> lock = take_turn();
+    const std::unique_lock<std::timed_mutex> lock = take_turn(cancelled);
     const AtEnd note([this] { note_damage(); });
     use(*reader_, native::video::Stop(deadline_ms, cancelled, closed_));
   }
@@ -60,11 +60,12 @@ class Video {
     Call call;
   };
 
-  // Waits for the calls before. One that is stuck in a read may never end.
-  std::unique_lock<std::timed_mutex> take_turn() {
+  // Waits for the calls before, unless it is `cancelled`. One that is stuck in a read may never end.
+  std::unique_lock<std::timed_mutex> take_turn(const native::video::Flag& cancelled) {
     std::unique_lock<std::timed_mutex> lock(mutex_, std::defer_lock);
     do {
       check_open();
+      CHECK(!*cancelled, "ERR_ABORTED", name_, ": reading was aborted");
       const std::lock_guard<std::mutex> guard(holder_mutex_);
       CHECK(!holder_ || !holder_->given_up(), "ERR_VIDEO_TIMEOUT", name_,
             ": a read of an earlier call has not returned; close the video and open it again");

@@ -24,7 +24,7 @@ interface RawEntry {
  */
 export async function readList(path: string): Promise<ListEntry[]> {
   const text = await readText(path);
-  const entries = path.endsWith('.json') ? parseJson(text, path) : parseLines(text, path);
+  const entries = isJson(path) ? parseJson(text, path) : parseLines(text, path);
   if (entries.length === 0) {
     throw new CodedError('ERR_LIST_FORMAT', `${path}: the list has no entries; expected lines "name label"`);
   }
@@ -36,9 +36,33 @@ export async function readList(path: string): Promise<ListEntry[]> {
   });
 }
 
-/** The text of a list: a line `name label` for each entry. */
-export function formatList(entries: readonly Pick<ListEntry, 'name' | 'labels'>[]): string {
+/**
+ * The text of a list, as {@link readList} reads it from a file called `path`: a line `name label` for each entry, or JSON.
+ * @throws ERR_LIST_FORMAT for a name that a line cannot hold
+ */
+export function formatList(
+  entries: readonly Pick<ListEntry, 'name' | 'labels'>[],
+  path = 'list.txt',
+): string {
+  if (isJson(path)) {
+    const items = entries.map(({ name, labels }) =>
+      JSON.stringify({ filename: name, label: labels.length === 1 ? labels[0] : labels }),
+    );
+    return `[\n${items.join(',\n')}\n]\n`;
+  }
+  for (const { name } of entries) {
+    if (name === name.trim() && !/[\r\n]/.test(name)) continue;
+    throw new CodedError(
+      'ERR_LIST_FORMAT',
+      `${path}: no line can hold the name ${JSON.stringify(name)}, which begins or ends with a blank or has a line break; ` +
+        'rename the video, or write a list that ends in .json',
+    );
+  }
   return entries.map(({ name, labels }) => `${name} ${labels.join(',')}\n`).join('');
+}
+
+function isJson(path: string): boolean {
+  return path.endsWith('.json');
 }
 
 /** Labels: a number, digits, digits with commas, or a list of these. @throws ERR_LIST_FORMAT */

@@ -33,7 +33,8 @@ export interface Packed {
  * Copies the videos of a list into tar archives, in the order of the list and under their names, each with its label in a
  * `.cls` beside it: so an archive works as DATA.ROOT under the same list, and in place of a list.
  *
- * @throws ERR_LIST_FORMAT for absolute names, names with "..", and two videos that would share a label file;
+ * @throws ERR_LIST_FORMAT for absolute names, names with "..", videos listed twice, and two that would
+ *   share a label file;
  *   ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_WRITE, ERR_ABORTED
  */
 export async function packDataset(dataset: VideoDataset, options: PackOptions): Promise<Packed[]> {
@@ -81,6 +82,12 @@ function checkedSamples(dataset: VideoDataset): VideoSample[] {
     const { name, where } = sample;
     requirePlainName(sample);
     const other = byLabelFile.get(labelName(name));
+    if (other?.name === name) {
+      throw new CodedError(
+        'ERR_LIST_FORMAT',
+        `${where}: "${name}" is also in ${other.where}; an archive holds each video once`,
+      );
+    }
     if (other) {
       throw new CodedError(
         'ERR_LIST_FORMAT',

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { CodedError } from '../base/error';
 import {
   type CancelToken,
@@ -64,13 +64,14 @@ const deadlineMs = 600_000;
  * frames per video, and with short distances between key frames hardly any others. Copies that are there from an earlier
  * call with the same settings stay, so an interrupted call goes on.
  *
- * @throws ERR_ARGUMENT when the folder has copies with other settings; ERR_LIST_FORMAT for names that are no plain paths;
+ * @throws ERR_ARGUMENT when the folder has the originals, or copies with other settings; ERR_LIST_FORMAT for names that are
+ *   no plain paths, and for two whose copies would be one;
  *   ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED; ERR_SYSTEM, also when the disk refuses to read one video after the other.
  *   Videos that cannot be read are reported and left out of the list.
  */
 export async function cacheDataset(dataset: VideoDataset, options: CacheOptions): Promise<CacheResult> {
   const { output, listName, settings, signal, onProgress } = options;
-  for (const sample of dataset.samples) requirePlainName(sample);
+  checkNames(dataset, options);
   await makeFolder(output);
   await claim(output, settings);
   const addon = videoAddon();
@@ -116,7 +117,7 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
     .filter(({ name }) => !failed.has(name))
     .map(({ name, labels, where }) => ({ name: cachedName(name), labels, where }));
   const list = join(output, listName);
-  await writeText(list, formatList(entries));
+  await writeText(list, formatList(entries, list));
   return { list, entries, failed: samples.flatMap(({ name }) => failed.get(name) ?? []) };
 }
 
@@ -130,6 +131,33 @@ function faultOrThrow(error: unknown): { code: string; reason: string } {
   const fault = videoFault(error);
   if (fault) return fault;
   throw error;
+}
+
+/** Refuses, before any work, what could not be written in the end. */
+function checkNames({ samples, root }: VideoDataset, { output, listName }: CacheOptions): void {
+  if (root !== undefined && resolve(root) === resolve(output)) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `${output} has the originals, which copies must not mix with; name another folder`,
+    );
+  }
+  const byCopy = new Map<string, VideoSample>();
+  for (const sample of samples) {
+    requirePlainName(sample);
+    const copy = cachedName(sample.name);
+    const other = byCopy.get(copy);
+    if (other && other.name !== sample.name) {
+      throw new CodedError(
+        'ERR_LIST_FORMAT',
+        `${sample.where}: the copies of "${sample.name}" and "${other.name}" (${other.where}) would both be "${copy}"; rename one`,
+      );
+    }
+    byCopy.set(copy, sample);
+  }
+  formatList(
+    samples.map(({ name, labels }) => ({ name: cachedName(name), labels })),
+    listName,
+  );
 }
 
 /** Notes the settings in the folder, or compares them with those that are there. */

@@ -32,6 +32,11 @@ test('lists with several labels, as text and JSON, and back', async () => {
     ['c.mp4', [2]],
   ]);
   expect(formatList(entries)).toBe(text);
+  const written = formatList(entries, 'x.json');
+  expect((await readList(put('written.json', written))).map(({ name, labels }) => [name, labels])).toEqual([
+    ['a b.mp4', [3, 17]],
+    ['c.mp4', [2]],
+  ]);
   const json = await readList(put('several.json', '[{"filename": "a b.mp4", "label": [3, 17]}]'));
   expect(json[0]).toMatchObject({ name: 'a b.mp4', labels: [3, 17] });
   for (const wrong of ['3,', ',3', '3,3', '3, 4', [], [1, -1], [0.5], null, undefined, 'x,1', [[1]]]) {
@@ -40,6 +45,16 @@ test('lists with several labels, as text and JSON, and back', async () => {
   const open = VideoDataset.fromList(join(tiny.root, 'several.txt'), { root: tiny.root, numClasses: 17 });
   await expect(open).rejects.toEqual(coded('ERR_LABEL_RANGE', /several\.txt:1: label 17/));
 });
+
+test.each([' a.mp4', 'a.mp4 ', 'a\nb.mp4', '\ufeffa.mp4'])(
+  'no line holds the name %j, JSON does',
+  async (name) => {
+    const entries = [{ name, labels: [1] }];
+    expect(() => formatList(entries, 'x.txt')).toThrow(coded('ERR_LIST_FORMAT', /^x\.txt: no line can hold/));
+    const [read] = await readList(put('odd.json', formatList(entries, 'odd.json')));
+    expect(read).toMatchObject({ name, labels: [1] });
+  },
+);
 
 test('several labels share the probability', () => {
   const targets = smoothTargets([[1], [0, 3]], 4, 0.2);

@@ -76,6 +76,7 @@ test.each([
   ['/etc/x.mp4 0', 'must be a plain path'],
   ['../x.mp4 0', 'must be a plain path'],
   ['a//b.mp4 0', 'must be a plain path'],
+  ['a b.mp4 0\nc/d.mp4 0\na b.mp4 0', 'bad.txt:3: "a b.mp4" is also in '],
   ['a b.mp4 0\na b.webm 1', 'differ only behind the first dot'],
 ])('refuses %j', async (text, message) => {
   const list = join(folder.root, 'bad.txt');

@@ -51,6 +51,21 @@ test('copies have the wanted size, all frames in order and a key frame every few
   expect([small.width, small.height]).toEqual([64, 48]); // not made larger than it is
 });
 
+test('neither originals nor other copies are taken for the copy of a video', async () => {
+  await expect(cache({}, undefined, folder.videos)).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+    message: expect.stringContaining('has the originals'),
+  });
+  const list = join(folder.root, 'two.txt');
+  writeFileSync(list, 'b.mov 1\nb.mov.mp4 0\n');
+  const dataset = await VideoDataset.fromList(list, { root: folder.videos });
+  const options = { output: join(folder.root, 'two'), listName: 'two.txt', settings };
+  await expect(cacheDataset(dataset, options)).rejects.toMatchObject({
+    code: 'ERR_LIST_FORMAT',
+    message: expect.stringMatching(/two\.txt:2: .*"b\.mov\.mp4" and "b\.mov" .* would both be "b\.mov\.mp4"/),
+  });
+});
+
 test('copies that are there stay; other settings are refused; an abort stops', async () => {
   await cache();
   const before = statSync(join(output(), 'x/a.mp4')).mtimeMs;

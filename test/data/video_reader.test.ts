@@ -166,6 +166,23 @@ describe('lifetime', () => {
     expect(numbersIn(await video.get(11), video.width, video.height)).toEqual([11]);
   });
 
+  test('a signal stops a call that waits for the one before it', async () => {
+    videoAddon().setWorkerCount(2);
+    using video = await VideoReader.open(path('h264_b_frames.mp4'), { width: 4096, height: 3072 });
+    const frames = Array.from({ length: video.length }, (_, i) => i);
+    const crops: [number, number, number, number][] = [[0, 0, 1, 1]];
+    const numbers: [number, number, number] = [1, 1, 1];
+    const plan = { frames, crops, resize: null, size: 1, flip: false, jitter: null, gray: false };
+    const settled: string[] = [];
+    const work = video.runPlan({ ...plan, mean: numbers, std: numbers }, new Uint8Array(3 * frames.length));
+    const long = work.then(() => settled.push('long'));
+    const controller = new AbortController();
+    const waiting = video.get(0, { signal: controller.signal }).catch(({ code }) => settled.push(code));
+    setTimeout(() => controller.abort(), 20); // both have begun by then
+    await Promise.all([long, waiting]);
+    expect(settled).toEqual(['ERR_ABORTED', 'long']);
+  });
+
   test('a deadline that has passed names the video', async () => {
     const frames = await videoAddon().encodeVideo(
       join(folder, 'long.mp4'),

@@ -48,7 +48,7 @@ async function cache(list: string, flags: CacheFlags, signal: AbortSignal): Prom
     const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
     const { entries, failed, ...written } = await cacheDataset(dataset, {
       output,
-      listName: `${basename(list).replace(/\.[^.]*$/, '')}.txt`,
+      listName: /\.json$/.test(list) ? basename(list) : `${basename(list).replace(/\.[^.]*$/, '')}.txt`,
       settings,
       signal,
       onProgress: (done, total) => bar?.show('cache', { step: done - 1, steps: total }, ''),

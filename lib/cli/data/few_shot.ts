@@ -24,7 +24,7 @@ export function addFewShot(data: Command): void {
     .requiredOption('--output <file>', 'list to write')
     .action(async (list: string, { k, seed, output }: FewShotFlags) => {
       const chosen = fewShot(await readList(list), k, seed);
-      await writeText(output, formatList(chosen));
+      await writeText(output, formatList(chosen, output));
       print(`${output}: ${chosen.length} videos, ${k} of each of ${chosen.length / k} classes`);
     });
 }

@@ -63,7 +63,8 @@ export async function writePrepared(
       (item): item is Annotation & { name: string } => item.name !== undefined,
     );
     for (const { name, expected } of annotations) if (name === undefined) missing.add(expected);
-    await writeText(path, formatList(found.map(({ name, label }) => ({ name, labels: [label] }))));
+    const entries = found.map(({ name, label }) => ({ name, labels: [label] }));
+    await writeText(path, formatList(entries, path));
     const classes = new Set(found.map(({ label }) => label)).size;
     summaries.push({ path, videos: found.length, classes, missing: annotations.length - found.length });
   }

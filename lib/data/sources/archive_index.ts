@@ -8,7 +8,7 @@ import { indexTar } from './tar_index';
 import { indexZip } from './zip_index';
 
 const codes: DamageCodes = { format: 'ERR_ARCHIVE_FORMAT', unsafe: 'ERR_ARCHIVE_FORMAT' };
-const version = 1;
+const version = 2;
 
 /** The index file beside an archive. */
 interface CachedIndex {

@@ -31,7 +31,7 @@ export function isVideoName(name: string): boolean {
 
 /**
  * The videos of one archive or of a range of shards in the layout of WebDataset: the files of a sample share their path
- * up to the first dot of the last part; the label is in `.cls` (digits) or in `.json` (`label` or `cls`).
+ * up to the first dot of the last part; the label is in `.cls` (digits) or else in `.json` (`label` or `cls`).
  *
  * @throws ERR_LIST_FORMAT for a video without a label file; ERR_ARCHIVE_FORMAT, ERR_FILE_NOT_FOUND, ERR_ARGUMENT,
  *   ERR_ABORTED
@@ -44,8 +44,9 @@ export async function readLabelledShards(
   for (const shard of expandBraces(pattern)) {
     const members = await readArchiveIndex(shard, options);
     const labels = new Map<string, Member>();
-    for (const member of members) {
-      if (/\.(cls|json)$/i.test(member.name)) labels.set(sampleKey(member.name), member);
+    // Where a sample has both, .json holds what else is known of it.
+    for (const ending of [/\.json$/i, /\.cls$/i]) {
+      for (const member of members) if (ending.test(member.name)) labels.set(sampleKey(member.name), member);
     }
     const file = await FileBytes.open(shard);
     try {

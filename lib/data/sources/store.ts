@@ -1,9 +1,9 @@
-import { readdir, stat } from 'node:fs/promises';
-import { join, posix, resolve, sep } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { posix, resolve } from 'node:path';
 import { CodedError } from '../../base/error';
-import { readError } from '../../io/file_bytes';
 import { isArchiveName, readArchiveIndex } from './archive_index';
 import { expandBraces, isBracePattern } from './brace_pattern';
+import { filesBelow } from './folder_files';
 import type { ListingOptions } from './listing';
 import type { Member } from './member';
 
@@ -60,16 +60,7 @@ class FolderStore implements VideoStore {
   }
 
   async names(): Promise<string[]> {
-    try {
-      const entries = await readdir(this.root, { recursive: true, withFileTypes: true });
-      return entries
-        .filter((entry) => !entry.isDirectory())
-        .map((entry) => join(entry.parentPath, entry.name).slice(this.root.length + 1))
-        .map((name) => (sep === '/' ? name : name.replaceAll(sep, '/')))
-        .sort();
-    } catch (error) {
-      throw readError(this.root, error);
-    }
+    return (await filesBelow(this.root)).sort();
   }
 }
 

@@ -30,7 +30,8 @@ const withoutContents = /^[1-6]$/;
 /**
  * Lists the files of a tar archive, going from header to header: contents are never read, so the work depends on the
  * number of members, not on their size. Knows ustar, pax (path, linkpath, size; global too), the long names of GNU, binary
- * sizes, and hard links to earlier members. Folders, symbolic links and devices are left out.
+ * sizes, and hard links to earlier members. Folders, symbolic links and devices are left out; of members of one name the last
+ * counts, as in unpacking (`tar --append` replaces so).
  *
  * @throws ERR_ARCHIVE_FORMAT with the archive, the member and the offset: not a tar, truncated, contents beyond the
  *   end, sparse members, sizes that are negative or absurd; ERR_ABORTED
@@ -38,7 +39,6 @@ const withoutContents = /^[1-6]$/;
 export async function indexTar(file: FileBytes, options: ListingOptions = {}): Promise<Member[]> {
   if (file.byteLength === 0) refuse(file, 'the file is empty');
   const listing = new Listing(file.path, file.byteLength, options);
-  const members: Member[] = [];
   const byName = new Map<string, Member>();
   const global: Extension = {};
   let extension: Extension = {};
@@ -68,14 +68,14 @@ export async function indexTar(file: FileBytes, options: ListingOptions = {}): P
     }
     const member = memberOf(header, normalize(path), contents, length, byName, extension);
     if (member) {
-      members.push(member);
+      byName.delete(member.name); // it comes where the later one stands
       byName.set(member.name, member);
     }
     extension = {};
     at = nextHeader(contents, length);
   }
   listing.end();
-  return members;
+  return [...byName.values()];
 }
 
 /** The header at `at`; undefined for the block that ends the archive. */

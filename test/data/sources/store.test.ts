@@ -7,6 +7,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -65,6 +66,26 @@ test('a name that several members could be meant by is refused, its whole path i
   expect(() => store.locate('a.mp4')).toThrow(
     coded('ERR_LIST_FORMAT', /2 members .*one\/a\.mp4.*two\/a\.mp4/),
   );
+});
+
+test('a folder is listed with what links in it lead to, in no circle and nowhere else', async () => {
+  mkdirSync(join(folder, 'root/one/two'), { recursive: true });
+  mkdirSync(join(folder, 'disk'));
+  put('disk/linked.mp4', 'L');
+  put('root/one/two/b.mp4', 'B');
+  put('root/é ü.mp4', 'É');
+  symlinkSync(join(folder, 'disk'), join(folder, 'root/one/class'));
+  symlinkSync('../../disk/linked.mp4', join(folder, 'root/one/file.mp4'));
+  symlinkSync('..', join(folder, 'root/one/circle'));
+  symlinkSync('gone.mp4', join(folder, 'root/broken.mp4'));
+  symlinkSync('itself', join(folder, 'root/itself'));
+  symlinkSync('root', join(folder, 'also'));
+  const names = ['one/class/linked.mp4', 'one/file.mp4', 'one/two/b.mp4', 'é ü.mp4'];
+  for (const root of ['root', 'also']) {
+    const store = await openStore(join(folder, root));
+    expect(await store.names()).toEqual(names);
+    expect(names.map((name) => contentsOf(store.locate(name)))).toEqual(['L', 'L', 'B', 'É']);
+  }
 });
 
 test('compressed entries and damaged zips are refused by name', async () => {
@@ -186,6 +207,9 @@ test('labelled shards need no list', async () => {
   expect(dataset.at(2).where).toBe(`${join(folder, 's-1.tar')}: 03.seg.avi`);
   const open = (numClasses?: number) => VideoDataset.fromList(pattern, { root: '', numClasses });
   await expect(open(3)).rejects.toEqual(coded('ERR_LABEL_RANGE', /s-0\.tar: x\/01\.mp4: label 3/));
+  // Where there are both, .json says what else is known.
+  put('s-1.tar', makeTar({ '03.avi': 'three', '03.cls': '2', '03.json': '{"seconds": 10}' }));
+  expect((await open()).at(2).label).toBe(2);
   put('s-1.tar', makeTar({ '03.avi': 'three' }));
   await expect(open()).rejects.toEqual(
     coded('ERR_LIST_FORMAT', /s-1\.tar: 03\.avi: there is no \.cls or \.json/),

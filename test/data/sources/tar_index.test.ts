@@ -65,6 +65,22 @@ test.each(['gnu', 'posix', 'python_gnu', 'python_pax'])('%s.tar: names, contents
   });
 });
 
+test('of members of one name the last counts, as in unpacking', async () => {
+  const { members } = await indexBytes(
+    header('a.mp4', 3),
+    padded('old'),
+    header('b.mp4', 1),
+    padded('b'),
+    header('./a.mp4', 5),
+    padded('newer'),
+    end,
+  );
+  expect(members).toEqual([
+    { name: 'b.mp4', offset: 1536, length: 1 },
+    { name: 'a.mp4', offset: 2560, length: 5 },
+  ]);
+});
+
 test.each(['sparse_gnu', 'sparse_posix'])('%s.tar is refused by name', async (kind) => {
   await expect(index(fixturePath(`archives/${kind}.tar`))).rejects.toEqual(refused(/sparse\.mp4" is sparse/));
 });
