@@ -53,15 +53,24 @@ __device__ __forceinline__ void load_aux(Sm90Shared<Tile>& shared, const TensorM
   }
 }
 
-// By one thread: stores the panels of one tile of `group` as they are written. `add`: to what C holds.
+// By one thread: stores the panels of one tile of `group` as they are written. The engine takes longer to
+// read a slot than a warpgroup to write one, so a panel that is there already is stored while the one before
+// is being read. Where none is, whoever writes may be waiting for the slot that is being read.
 template <class C, class Tile>
 __device__ __forceinline__ void store_tile(Sm90Shared<Tile>& shared, Ring<Tile::kSlots>& slot,
                                            const TensorMap& c, const TensorMap& aux, const Sm90Params& params,
                                            const Sm90Work& work, int row, int group, bool add) {
+  constexpr int kNone = -1;
+  int reading = kNone;  // the slot
   for (int block = 0; block < Tile::kBlocks; ++block) {
     for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance(slots_per_panel(params.aux))) {
       const int x = work.column + panel * kPanelColumns<C>, y = row + 64 * block;
       const auto* source = shared.slots[group][slot.index];
+      if (reading != kNone && !barrier_passed(shared.slot_written[group][slot.index], slot.phase)) {
+        bulk_wait_read<0>();  // of a panel, before the next is there
+        barrier_arrive(shared.slot_free[group][reading]);
+        reading = kNone;
+      }
       barrier_wait(shared.slot_written[group][slot.index], slot.phase);
       if (add) {
         tma_reduce_add(c, source, x, y, work.batch);
@@ -70,10 +79,15 @@ __device__ __forceinline__ void store_tile(Sm90Shared<Tile>& shared, Ring<Tile::
       }
       if (params.aux == Sm90Aux::slope) tma_store(aux, source + kPanelBytes, x, y, work.batch);
       bulk_commit();
-      bulk_wait_read<0>();
-      barrier_arrive(shared.slot_free[group][slot.index]);
+      if (reading != kNone) {
+        bulk_wait_read<1>();
+        barrier_arrive(shared.slot_free[group][reading]);
+      }
+      reading = slot.index;
     }
   }
+  bulk_wait_read<0>();  // of the last
+  barrier_arrive(shared.slot_free[group][reading]);
 }
 
 // By one warp: adds a tile's row sums to what params.row_sum holds, or writes them.

@@ -62,7 +62,19 @@ __device__ __forceinline__ void barrier_wait(Barrier& barrier, uint32_t parity) 
       "r"(parity)
       : "memory");
 }
-// The same where arrivals came from another block of the cluster.
+// Whether that phase has ended, without waiting for it.
+__device__ __forceinline__ bool barrier_passed(Barrier& barrier, uint32_t parity) {
+  uint32_t passed;
+  asm volatile(
+      "{\n\t.reg .pred done;\n\t"
+      "mbarrier.test_wait.parity.acquire.cta.shared::cta.b64 done, [%1], %2;\n\t"
+      "selp.u32 %0, 1, 0, done;\n\t}"
+      : "=r"(passed)
+      : "r"(shared_address(&barrier)), "r"(parity)
+      : "memory");
+  return passed != 0;
+}
+// barrier_wait where arrivals came from another block of the cluster.
 __device__ __forceinline__ void barrier_wait_cluster(Barrier& barrier, uint32_t parity) {
   asm volatile(
       "{\n\t.reg .pred done;\n\twait:\n\t"

@@ -70,6 +70,24 @@ __global__ void __launch_bounds__(128)
 #endif
 }
 
+// out[k]: whether the phase that barrier_passed was asked for had ended: those of parity 1 and 0 of a fresh
+// barrier, and both after one arrival.
+__global__ void __launch_bounds__(128) passed_kernel(int* out) {
+#if HOPPER_CODE
+  auto& shared = shared_memory<BoxShared>();
+  if (threadIdx.x == 0) {
+    barrier_init(shared.full, 1);
+    fence_barrier_init();
+    out[0] = barrier_passed(shared.full, 1);
+    out[1] = barrier_passed(shared.full, 0);
+    barrier_arrive(shared.full);
+    barrier_wait(shared.full, 0);
+    out[2] = barrier_passed(shared.full, 1);
+    out[3] = barrier_passed(shared.full, 0);
+  }
+#endif
+}
+
 // Every warp writes 16 rows of 64 elements with stmatrix, lane l of it the numbers 1000 w + 16 l + i; stored
 // by TMA.
 __global__ void __launch_bounds__(128) store_fragments_kernel(const __grid_constant__ TensorMap map) {
@@ -315,6 +333,13 @@ TEST_CASE("TMA: stores clip, reductions add") {
     }
     check::expect_equal(add ? "reduce" : "store", to, expected);
   }
+}
+
+TEST_CASE("TMA: whether a barrier's phase has ended can be asked without waiting") {
+  const Tensor out = check::to_device(Values(4), {4}, DType::int32);
+  on_device(
+      [&] { launch_kernel(passed_kernel, one_block(sizeof(BoxShared)), static_cast<int*>(out.raw())); });
+  check::expect_equal("passed", out, {1, 0, 0, 1});
 }
 
 TEST_CASE("stmatrix: fragments of the warps become rows") {

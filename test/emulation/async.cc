@@ -141,6 +141,12 @@ void shared_barrier_expect(Block& block, uint32_t offset, uint32_t bytes) {
   word.transactions += static_cast<int>(bytes);
 }
 
+bool shared_barrier_passed(const void* barrier, uint32_t parity, const char* what) {
+  const uint32_t offset = shared_barrier_offset(barrier, what);
+  if (parity > 1) fail(what, " for parity ", parity);
+  return word_at(current_block(), offset, what).phase != parity;
+}
+
 void shared_barrier_wait(void* barrier, uint32_t parity, const char* what, Site site) {
   const uint32_t offset = shared_barrier_offset(barrier, what);
   Block& block = current_block();

@@ -19,6 +19,7 @@ void shared_barrier_fence();  // what this thread initialised may be used from o
 void shared_barrier_arrive(Block& block, uint32_t offset, bool remote);
 void shared_barrier_expect(Block& block, uint32_t offset, uint32_t bytes);
 void shared_barrier_wait(void* barrier, uint32_t parity, const char* what, Site site);
+bool shared_barrier_passed(const void* barrier, uint32_t parity, const char* what);
 uint32_t shared_barrier_offset(const void* barrier, const char* what);
 
 // The block of this rank in the running block's cluster; fails when it has ended.

@@ -41,6 +41,9 @@ inline void barrier_wait(Barrier& barrier, uint32_t parity, Site site = here()) 
   if (emulation::skipped("barrier_wait", site)) return;
   emulation::shared_barrier_wait(&barrier, parity, "barrier_wait", site);
 }
+inline bool barrier_passed(Barrier& barrier, uint32_t parity) {
+  return emulation::shared_barrier_passed(&barrier, parity, "barrier_passed");
+}
 inline void barrier_wait_cluster(Barrier& barrier, uint32_t parity, Site site = here()) {
   if (emulation::skipped("barrier_wait_cluster", site)) return;
   emulation::shared_barrier_wait(&barrier, parity, "barrier_wait_cluster", site);
