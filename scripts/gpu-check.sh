@@ -10,7 +10,8 @@
 # of --minutes limits it further. With --minutes 30 or more, limits are wider, and the other models are measured too. A
 # wrong primitive ends the run: nothing above it can be right. Results go to --out (default bench/results) as they come:
 # <device>-<date>.json holds what each phase said and how long it took, and stays complete if a later phase hangs;
-# -kernels.json, -model.json, -bars.json, -sweep.jsonl, -curve.json and -counters.txt beside it hold the measurements.
+# -kernels.json, -model.json, -bars.json, -sweep.jsonl, -measured_tiles.inc, -with-table.jsonl, -curve.json and
+# -counters.txt beside it hold the measurements.
 # PyTorch is measured beside ours where --python has it. --target builds without a card, which is all that can be done
 # then. --programs takes cuda_test and cuda_bench from a folder instead of building them, --scale cuts the benchmarks
 # down: both show that everything runs. Ends with a line "N passed, N failed, N left out".
@@ -31,7 +32,7 @@ while [ $# -gt 0 ]; do
     --programs) programs=$(realpath "$2") ;;
     --scale) scale=$2 ;;
     *)
-      sed -n '2,20p' "$0" | sed 's/^# \{0,1\}//'
+      sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
       exit 2
       ;;
   esac
@@ -200,6 +201,15 @@ if wanted sweep; then
   may_run_out=""
   grep '^{' "$work/sweep.log" >"$out/$slug-sweep.jsonl"
   node_phase "sweep summary" 30 bench/cuda/sweep_summary.mjs "$out/$slug-sweep.jsonl" && cat "$work/sweep summary.log"
+  if [ "$scale" = full ] && node_phase "tile table" 10 bench/cuda/tile_table.mjs "$out/$slug-sweep.jsonl"; then
+    cp "$work/tile table.log" "$out/$slug-measured_tiles.inc"
+    # The table is one small file of C++, so that the benchmark with it is built in seconds.
+    if [ "$programs" = "$work" ] && cp "$work/tile table.log" cuda/gemm/measured_tiles.inc &&
+      phase "build with table" 60 cmake --build "$work" --target cuda_bench --parallel "$(nproc)" &&
+      phase "bench with table" 90 "$programs/cuda_bench" matmul; then
+      grep '^{' "$work/bench with table.log" >"$out/$slug-with-table.jsonl"
+    fi
+  fi
 fi
 if wanted curve; then
   node_phase curve "$(at_most 60 120)" bench/loss_curve.mjs 200 "$out/$slug-curve.json" && cat "$work/curve.log"

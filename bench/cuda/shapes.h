@@ -1,4 +1,4 @@
-// The products of the models' training steps, at full size or cut down.
+// The products of the models, at full size or cut down.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@ struct Model {
   const char* name;
   int64_t frames, tokens, width;  // frames of a whole batch
 };
+// Training steps.
 inline std::vector<Model> models() {
   if (scale() == Scale::tiny) return {{"tiny", 3, 5, 64}};
   const int64_t part = scale() == Scale::quick ? 16 : 1;
@@ -19,6 +20,11 @@ inline std::vector<Model> models() {
           {"b16-8f-b8", 64 / part, 197, 768},
           {"b16-8f-b32", 256 / part, 197, 768},
           {"l14-8f-b16", 128 / part, 257, 1024}};
+}
+// Inference of one video.
+inline std::vector<Model> single_videos() {
+  if (scale() == Scale::tiny) return {};
+  return {{"b32-8f-b1", 8, 50, 768}, {"b16-8f-b1", 8, 197, 768}, {"l14-8f-b1", 8, 257, 1024}};
 }
 
 struct Layer {

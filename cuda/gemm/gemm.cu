@@ -5,8 +5,7 @@
 #include "common/strided_copy.h"
 #include "core/error.h"
 #include "gemm/gemm.h"
-#include "gemm/gemm_sm80.h"
-#include "gemm/gemm_sm90.h"
+#include "gemm/gemm_choice.h"
 #include "gemm/tiled_gemm.cuh"
 #include "ops/layout.h"
 #include "runtime/context.h"
@@ -28,34 +27,11 @@ void check(const GemmArgs& args) {
         args.batch);
 }
 
-// On Hopper both kinds of tensor-core products run. wgmma is faster by kWgmmaGain, but in tiles of 128 x 128
-// and more: where those leave most of the device idle, smaller tiles of the other kind, or more slabs, win.
-void gemm_on_hopper(const GemmArgs& args) {
-  constexpr float kWgmmaGain = 1.6f;
-  const int multiprocessors = current_context().multiprocessors();
-  const Sm90Choice choice = choose_sm90(args);
-  const Tiling tiling = gemm_sm80_tiling(args);
-  const Sm90TileShape tile = kSm90TileShapes[static_cast<int>(choice.tile)];
-  const ProductShape shape = product_shape(args);
-  const double large = tiles_cost({tile.m, tile.n, 64, kWgmmaGain}, choice.slabs, shape, multiprocessors);
-  const TileKind& small = gemm_sm80_tiles()[static_cast<size_t>(tiling.kind)];
-  if (gemm_sm80_supports(args) && tiling_cost(small, tiling.slabs, shape, multiprocessors) < large) {
-    return gemm_sm80(args, tiling);
-  }
-  gemm_sm90(args, choice);
-}
-
 // Tensor cores if the device's and these arguments go together; false if not.
 bool gemm_on_tensor_cores(const GemmArgs& args) {
-  const int capability = current_context().capability();
-  if (capability >= 90 && gemm_sm90_supports(args)) {
-    gemm_on_hopper(args);
-  } else if (capability >= 80 && gemm_sm80_supports(args)) {
-    gemm_sm80(args);
-  } else {
-    return false;
-  }
-  return true;
+  const std::optional<GemmChoice> choice = choose_gemm(args);
+  if (choice) run_gemm(args, *choice);
+  return choice.has_value();
 }
 
 // A 16-bit operand with every row on 16 bytes, as tensor cores need it: as it is, or a copy in scratch.

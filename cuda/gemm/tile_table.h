@@ -1,5 +1,6 @@
 // How a product is cut: into tiles of which size, and the summed dimension into how many slabs. One rule for
-// all implementations, fed by each one's table of tiles; a sweep on a card corrects the tables.
+// all implementations, fed by each one's table of tiles. Its rates are estimates; shapes that were measured
+// are in measured_tiles.h.
 #pragma once
 
 #include <algorithm>

@@ -4,7 +4,10 @@
 
 #include "gemm/gemm_simt.h"
 #include "gemm/gemm_sm80.h"
+#include "gemm/gemm_sm90.h"
+#include "gemm/measured_tiles.h"
 #include "gemm_problem.h"
+#include "runtime/context.h"
 #ifdef CUDA_EMULATION
 #include "emulation.h"
 #endif
@@ -264,6 +267,76 @@ TEST_CASE("gemm: large products of rows that start anywhere go through aligned c
 #ifdef CUDA_EMULATION
       CHECK(emulation::statistics().launches >= 3);  // two copies and the product
 #endif
+    }
+  }
+}
+
+TEST_CASE("gemm: a product takes what was measured for its shape, where that can run") {
+  const int capability = current_context().capability(),
+            multiprocessors = current_context().multiprocessors();
+  Problem p{136, 72, 9 * 64};
+  p.a = p.b = Major::mn;
+  p.c_dtype = DType::float32;
+  std::optional<GemmChoice> chosen;
+  const gemm_test::Run look = [&](const GemmArgs& args) {
+    chosen = choose_gemm(args);
+    gemm(args);
+  };
+  const auto same = [&](const GemmChoice& choice) {
+    return chosen && chosen->kernels == choice.kernels && chosen->tile == choice.tile &&
+           chosen->cluster == choice.cluster && chosen->slabs == choice.slabs;
+  };
+  expect_correct(p, look);
+  const std::optional<GemmChoice> estimated = chosen;
+  std::vector<GemmChoice> others = {{80, 3, 1, 5}};
+  if (capability >= 90) others.push_back({90, 3, 2, 3});
+  std::vector<MeasuredTile>& table = measured_tiles();
+  const size_t rows = table.size();
+  for (const GemmChoice& choice : others) {
+    table.push_back({capability, multiprocessors, ProductKind::weight, p.m, p.n, p.k, choice});
+    expect_correct(p, look);
+    CHECK(same(choice));
+    // Sums of other slabs, so other bits than any other choice has.
+    const gemm_test::Run directly = [&](const GemmArgs& args) { run_gemm(args, choice); };
+    CHECK(gemm_test::result_of(p, look) == gemm_test::result_of(p, directly));
+    // Any other shape, kind, card.
+    const MeasuredTile row = table.back();
+    const auto ignored = [&](auto&& change) {
+      table.back() = row;
+      change(table.back());
+      gemm_test::result_of(p, look);
+      CHECK(same(*estimated));
+    };
+    ignored([](MeasuredTile& r) { r.m += 8; });
+    ignored([](MeasuredTile& r) { r.kind = ProductKind::forward; });
+    ignored([](MeasuredTile& r) { r.multiprocessors += 1; });
+    ignored([](MeasuredTile& r) { r.capability += 1; });
+    table.resize(rows);
+  }
+  // Rows that start anywhere are copied first, and then it can run.
+  table.push_back({capability, multiprocessors, ProductKind::forward, 200, 200, 264, {80, 1, 1, 1}});
+  Problem view{200, 200, 264};
+  view.gap_a = 1;
+  expect_correct(view, look);
+  CHECK(!chosen);
+  table.resize(rows);
+}
+
+TEST_CASE("gemm: every row of the measured table names a tile there is, once") {
+  const std::vector<MeasuredTile>& table = measured_tiles();
+  for (size_t i = 0; i < table.size(); ++i) {
+    const MeasuredTile& row = table[i];
+    const bool wgmma = row.choice.kernels == 90;
+    CHECK((wgmma || row.choice.kernels == 80));
+    CHECK(row.choice.kernels <= row.capability);
+    CHECK(row.choice.tile >= 0);
+    CHECK(row.choice.tile < (wgmma ? kSm90TileKinds : static_cast<int>(gemm_sm80_tiles().size())));
+    CHECK((row.choice.cluster == 1 || (wgmma && row.choice.cluster == 2)));
+    CHECK(row.choice.slabs >= 1);
+    for (size_t j = 0; j < i; ++j) {
+      const MeasuredTile& other = table[j];
+      CHECK(!(row.capability == other.capability && row.multiprocessors == other.multiprocessors &&
+              row.kind == other.kind && row.m == other.m && row.n == other.n && row.k == other.k));
     }
   }
 }
