@@ -9,7 +9,15 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const run = spawnSync(
   process.execPath,
-  [cmakeJs, 'compile', '--parallel', String(availableParallelism()), ...process.argv.slice(2)],
+  [
+    cmakeJs,
+    'compile',
+    '--log-level',
+    'warn',
+    '--parallel',
+    String(availableParallelism()),
+    ...process.argv.slice(2),
+  ],
   { cwd: root, stdio: 'inherit' },
 );
 process.exit(run.status ?? 1);

@@ -24,6 +24,14 @@ if (spawnSync('pkg-config', ['--exists', ...libraries]).status !== 0) {
 const prefix = dirname(dirname(process.execPath));
 const headers = existsSync(join(prefix, 'include/node/node_api.h')) ? [`--nodedir=${prefix}`] : [];
 const gyp = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
-const command = ['rebuild', '--directory', join(root, 'bindings/video'), '--jobs', '2', ...headers];
+const command = [
+  'rebuild',
+  '--directory',
+  join(root, 'bindings/video'),
+  '--jobs',
+  '2',
+  '--loglevel=warn',
+  ...headers,
+];
 const result = spawnSync(process.execPath, [gyp, ...command], { stdio: 'inherit' });
 process.exit(result.status ?? 1);

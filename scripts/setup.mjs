@@ -79,16 +79,25 @@ function installSystemPackages() {
       ['update', '-qq'],
       ['install', '-y', '-qq', '--no-install-recommends', ...debian],
     ];
-    for (const step of steps) {
-      const [command, ...args] = [...apt, ...step];
-      if (missing.length > 0) run(command, args);
-      else quiet(command, args);
-    }
+    // apt-get says a line or more of each of 150 packages: that is shown only where it tells of a failure.
+    const outputs = steps.map((step) => {
+      const { status, stdout, stderr } = spawnSync(apt[0], [...apt.slice(1), ...step], { encoding: 'utf8' });
+      return status === 0 ? '' : `${stdout ?? ''}\n${stderr ?? ''}`;
+    });
     if (missingTools().length === 0) return;
+    reportFailure(outputs.at(-1) || outputs[0]);
   }
   if (missing.length === 0) return;
   console.error(`setup: missing ${missing.join(', ')}. Install what the native build needs:\n${remedies}`);
   process.exit(1);
+}
+
+// The first errors in what apt-get printed; without a network there is one for each package.
+function reportFailure(output) {
+  const errors = output.split('\n').filter((line) => line.startsWith('E: '));
+  if (errors.length === 0) return;
+  console.error(`setup: apt-get could not install them:\n${errors.slice(0, 3).join('\n')}`);
+  if (errors.length > 3) console.error(`(and ${errors.length - 3} errors more; is there a network?)`);
 }
 
 function newest(path, skip = /node_modules|[/\\]build$/) {
