@@ -28,3 +28,10 @@ export function integerFrom(least: number): (word: string) => number {
     return value;
   };
 }
+
+/** Parses an option that takes a number of seconds above 0. */
+export function secondsAbove0(word: string): number {
+  const value = /^\d*\.?\d+$/.test(word) ? Number(word) : 0;
+  if (value > 0 && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError('expected a number of seconds above 0.');
+}

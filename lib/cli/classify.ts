@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { CodedError } from '../base/error';
 import { readLabels } from '../data/labels';
-import { type Classification, type ComputeDtype, XCLIP } from '../models';
+import { type Classification, type ComputeDtype, type TimelineEntry, XCLIP } from '../models';
 import { native } from '../native/load';
 import type { Device } from '../tensor/tensor';
-import { integerFrom } from './arguments';
+import { integerFrom, secondsAbove0 } from './arguments';
 import { interruptible } from './interrupt';
 import { print } from './terminal';
 import { trainedClasses } from './trained_classes';
@@ -16,6 +16,8 @@ interface ClassifyFlags {
   top: number;
   clips: number;
   crops: '1' | '3';
+  window?: number;
+  stride?: number;
   deadline: number;
   json?: boolean;
   device: Device;
@@ -27,6 +29,7 @@ const examples = `
 Examples:
   $ xclip-native classify clip.mp4 --checkpoint k400_32_8.pth --labels labels/kinetics_400_labels.csv
   $ xclip-native classify *.mp4 --checkpoint k400_32_8.pth --labels "arm wrestling,flipping pancake" --json
+  $ xclip-native classify match.mp4 --checkpoint k400_32_8.pth --labels labels.csv --window 4 --stride 2 --top 1
 
 Names need not be those of the training: the model compares the video with what they say. Only for a class table of
 another length than the checkpoint's is --zero-shot asked for, because that is most often a mistake.`;
@@ -42,6 +45,12 @@ export function addClassify(program: Command): void {
     .option('--top <n>', 'classes shown per video', integerFrom(1), 5)
     .option('--clips <n>', 'sets of frames per video, scores averaged', integerFrom(1), 1)
     .addOption(program.createOption('--crops <n>', 'squares per frame').choices(['1', '3']).default('1'))
+    .option(
+      '--window <seconds>',
+      'look at so much of a video at a time, from its beginning to its end',
+      secondsAbove0,
+    )
+    .option('--stride <seconds>', 'from one window to the next (default: --window)', secondsAbove0)
     .option('--deadline <seconds>', 'time that opening a video may take, and decoding it', integerFrom(1), 60)
     .option('--zero-shot', 'allow a class table of another length than the training had')
     .option('--json', 'print JSON')
@@ -58,20 +67,27 @@ export function addClassify(program: Command): void {
 }
 
 async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
+  if (flags.stride !== undefined && flags.window === undefined) {
+    throw new CodedError('ERR_USAGE', '--stride is the distance of windows: give --window too');
+  }
   const names = readLabels(flags.labels);
   if (!flags.zeroShot) await checkClassCount(flags, names);
   if (flags.threads !== undefined) native().setThreads(flags.threads);
   await interruptible('stopping', async (signal) => {
-    const { device, dtype, top: topK, clips: clipCount, deadline } = flags;
+    const { device, dtype, top: topK, clips: clipCount, deadline, window, stride } = flags;
     const model = await XCLIP.load(flags.checkpoint, { device, dtype, signal });
     try {
       const crops = Number(flags.crops) as 1 | 3;
       const options = { topK, clips: clipCount, crops, deadlineMs: 1000 * deadline, signal };
-      const results: { path: string; classes: Classification[] }[] = [];
+      const results: Result[] = [];
+      const report = (result: Result) => (flags.json ? results.push(result) : show(result));
       for (const path of clips) {
-        const classes = await model.classify(path, names, options);
-        if (flags.json) results.push({ path, classes });
-        else show(path, classes);
+        if (window === undefined) report({ path, classes: await model.classify(path, names, options) });
+        else {
+          for await (const part of model.timeline(path, names, { ...options, window, stride })) {
+            report({ path, ...part });
+          }
+        }
       }
       if (flags.json) print(JSON.stringify(results, null, 2));
     } finally {
@@ -95,8 +111,14 @@ async function checkClassCount(
   );
 }
 
-function show(path: string, classes: readonly Classification[]): void {
-  print(path);
+/** What is printed of a video, or of a window of it. */
+interface Result extends Partial<TimelineEntry> {
+  path: string;
+  classes: Classification[];
+}
+
+function show({ path, from, to, classes }: Result): void {
+  print(from === undefined ? path : `${path}  ${from.toFixed(2)} to ${to!.toFixed(2)} s`);
   for (const { label, probability } of classes)
     print(`${(100 * probability).toFixed(2).padStart(8)} %  ${label}`);
 }

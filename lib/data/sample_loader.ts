@@ -83,9 +83,10 @@ export class SampleLoader {
     const { addon, dataset, planner, seed, deadlineMs } = this.options;
     const video = await addon.openVideo(dataset.at(candidate).source, { deadlineMs }, cancel);
     try {
-      const plan = planner.plan(addon.videoInfo(video), sampleRandom(seed, epoch, index));
+      const info = addon.videoInfo(video);
+      const plan = planner.plan(info, sampleRandom(seed, epoch, index));
       await read({ addon, video, plan, deadlineMs, cancel });
-      return describeDamage(video);
+      return describeDamage(addon.videoDamage(video), info.frameCount);
     } finally {
       addon.closeVideo(video);
     }

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageVersion } from '../../lib/cli/version';
+import { VideoReader } from '../../lib/data';
 import { readCheckpoint, writeTorch } from '../../lib/io';
 import { createTask, rawStateDict } from '../../lib/models';
 import { buildCli, runCli } from '../support/built_cli';
@@ -130,6 +131,25 @@ test('classify ranks the names, as text and as JSON', async () => {
     ]),
   );
   expect(views[0].classes.map(({ label }: { label: string }) => label).sort()).toEqual(['one', 'other']);
+});
+
+test('classify looks at a long video window by window', async () => {
+  const clip = join('videos', `${tiny.names[1]} 0.mp4`);
+  const words = ['classify', clip, '--checkpoint', checkpoint, '--labels', 'labels.csv', '--top', '1'];
+  const lasts = await VideoReader.open(join(tiny.root, clip)).then((video) => {
+    video.close();
+    return video.timestamps.at(-1)! + 1 / video.fps;
+  });
+  const window = ['--window', String(lasts / 2), '--stride', String(lasts / 4)];
+  const parts = JSON.parse(await succeed([...words, ...window, '--json']));
+  expect(parts.map(({ from }: { from: number }) => from)).toEqual(
+    [0, 1, 2, 3].map((k) => expect.closeTo((k * lasts) / 4, 5)),
+  );
+  expect(parts.at(-1).to).toBeCloseTo(lasts, 5);
+  const text = await succeed([...words, ...window]);
+  expect(text.match(/ to \d+\.\d\d s$/gm)).toHaveLength(4);
+  const { status, stderr } = await runCli([...words, '--stride', '1'], { cwd: tiny.root });
+  expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('ERR_USAGE') });
 });
 
 test('info counts as the reference does', async () => {

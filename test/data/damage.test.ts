@@ -63,7 +63,7 @@ test('the warning names the video and the frames, and there is none for a sound 
     for (const data of [Uint8Array.from(sound), damaged()]) {
       const video = await addon.openVideo({ data });
       await addon.readFrames(video, Int32Array.of(20), new Uint8Array(68 * 48 * 3));
-      warnOfDamage(video, 'clip.mp4');
+      warnOfDamage('clip.mp4', addon.videoDamage(video), addon.videoInfo(video).frameCount);
       addon.closeVideo(video);
     }
     expect(warn.mock.calls).toEqual([

@@ -5,6 +5,7 @@ import { scope } from '../../tensor/scope';
 import { type Tensor, tensor } from '../../tensor/tensor';
 import { type Tokens, tokenize } from '../clip/tokenizer';
 import { inDtype } from '../dtype';
+import type { Footage } from './footage';
 import { readViews, throwIfAborted, type ViewOptions, type Views } from './video_input';
 import type { XCLIP } from './xclip';
 
@@ -37,7 +38,7 @@ export function tokensFor(model: XCLIP, texts: readonly string[]): Tokens {
 /** Ranked classes of each video: XCLIP.classify. */
 export async function classify(
   model: XCLIP,
-  paths: readonly string[],
+  videos: readonly Footage[],
   names: readonly string[],
   options: ClassifyOptions,
 ): Promise<Classification[][]> {
@@ -49,8 +50,8 @@ export async function classify(
   let text: Tensor | undefined;
   try {
     const results: Classification[][] = [];
-    for (const path of paths) {
-      const views = await readViews(path, model.geometry, options);
+    for (const video of videos) {
+      const views = await readViews(video, model.geometry, options);
       text ??= noGrad(() => model.encodeText(tokens));
       const features = text;
       const score = (clip: Tensor) => model.score(model.encodeVideo(clip), features);
@@ -68,8 +69,8 @@ export async function classify(
 }
 
 /** XCLIP.embedVideo. */
-export async function embedVideo(model: XCLIP, path: string, options: ViewOptions): Promise<Float32Array> {
-  const views = await readViews(path, model.geometry, options);
+export async function embedVideo(model: XCLIP, video: Footage, options: ViewOptions): Promise<Float32Array> {
+  const views = await readViews(video, model.geometry, options);
   const sum = new Float32Array(model.geometry.embedDim);
   for await (const feature of perView(model, views, (clip) =>
     l2Normalize(inDtype(model.encodeVideo(clip).video, 'float32')),

@@ -1,8 +1,10 @@
 import { CodedError } from '../../base/error';
 import { warnOfDamage } from '../../data/damage_warning';
-import { testPlanner } from '../../data/plan';
+import { type Planner, type SamplePlan, testPlanner } from '../../data/plan';
 import { sampleRandom } from '../../data/random';
+import type { VideoReader } from '../../data/video_reader';
 import { videoAddon } from '../../native/video';
+import { type Footage, frameCountOf, isRawFrames, nameOf, readerOf } from './footage';
 import type { Geometry } from './geometry';
 
 /** Which views of a video a model looks at. */
@@ -11,6 +13,8 @@ export interface ViewOptions {
   clips?: number;
   /** Crops per clip: 1 is the middle, 3 are left, right and middle (default 1). */
   crops?: 1 | 3;
+  /** Look only at the frames that are shown from the first of these times on and before the second (default: at all). */
+  seconds?: readonly [from: number, to: number];
   /** Milliseconds that opening a video may take, and again decoding it (default 60000). */
   deadlineMs?: number;
   signal?: AbortSignal;
@@ -26,10 +30,10 @@ export interface Views {
 /**
  * Decodes the frames that a test of the model would see, and warns (VIDEO_DAMAGED) when damage was met on the way.
  *
- * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_IO, ERR_VIDEO_FORMAT, _EMPTY, _DECODE, _LIMIT, _TIMEOUT; ERR_SYSTEM; ERR_ABORTED
+ * @throws ERR_ARGUMENT, ERR_SHAPE; ERR_FRAME_RANGE when no frame is shown in `seconds`; what {@link VideoReader} throws
  */
-export async function readViews(path: string, geometry: Geometry, options: ViewOptions): Promise<Views> {
-  const { clips = 1, crops = 1, deadlineMs, signal } = options;
+export async function readViews(footage: Footage, geometry: Geometry, options: ViewOptions): Promise<Views> {
+  const { clips = 1, crops = 1, signal } = options;
   if (!Number.isInteger(clips) || clips < 1 || (crops !== 1 && crops !== 3)) {
     throw new CodedError(
       'ERR_ARGUMENT',
@@ -44,23 +48,61 @@ export async function readViews(path: string, geometry: Geometry, options: ViewO
     numCrops: crops,
   });
   const pixels = new Float32Array(planner.shape.reduce((a, b) => a * b, 1));
-  const addon = videoAddon();
-  const cancel = addon.createCancelToken();
-  const stop = () => addon.cancel(cancel);
-  signal?.addEventListener('abort', stop);
-  try {
-    const video = await addon.openVideo({ path }, { deadlineMs }, cancel);
+  if (isRawFrames(footage)) {
+    if (options.seconds)
+      throw new CodedError('ERR_ARGUMENT', 'pictures in memory have no times: give a part of them');
+    const { frames, width, height } = footage;
+    const plan = planOf(planner, { width, height }, [0, frameCountOf(footage)]);
+    await videoAddon().runPlanOnFrames(frames, width, height, plan, pixels);
+  } else {
+    const { reader, release } = await readerOf(footage, options);
     try {
-      const plan = planner.plan(addon.videoInfo(video), sampleRandom(0, 0, 0));
-      await addon.runPlan(video, plan, pixels, 0, deadlineMs, cancel);
-      warnOfDamage(video, path);
+      await readPart(reader, nameOf(footage), planner, pixels, options);
     } finally {
-      addon.closeVideo(video);
+      release();
     }
-  } finally {
-    signal?.removeEventListener('abort', stop);
   }
   return { pixels, shape: planner.shape };
+}
+
+async function readPart(
+  reader: VideoReader,
+  name: string,
+  planner: Planner,
+  pixels: Float32Array,
+  { seconds, deadlineMs, signal }: ViewOptions,
+): Promise<void> {
+  const part = seconds ? framesShown(reader, seconds) : ([0, reader.length] as const);
+  const known = reader.damage.passed.length;
+  await reader.runPlan(planOf(planner, reader.info, part), pixels, 0, { deadlineMs, signal });
+  const { passed } = reader.damage;
+  if (passed.length > known) warnOfDamage(name, passed, reader.length);
+}
+
+/** The plan of the frames from `first` up to `end`. */
+function planOf(
+  planner: Planner,
+  { width, height }: { width: number; height: number },
+  [first, end]: readonly [number, number],
+): SamplePlan {
+  const plan = planner.plan({ frameCount: end - first, width, height }, sampleRandom(0, 0, 0));
+  return { ...plan, frames: plan.frames.map((frame) => first + frame) };
+}
+
+/** Numbers of the frames shown in a part of a video, the first and the one behind the last. */
+function framesShown(reader: VideoReader, [from, to]: readonly [number, number]): [number, number] {
+  if (!(from < to)) {
+    throw new CodedError('ERR_ARGUMENT', `seconds must be [from, to] with from < to, got [${from}, ${to}]`);
+  }
+  const { timestamps, length, fps } = reader;
+  const last = reader.indexAt(to);
+  const end = timestamps[last]! < to ? last + 1 : last; // a frame that comes just at `to` is out
+  const over = timestamps[length - 1]! + 1 / fps;
+  if (end > 0 && from < over) return [reader.indexAt(from), end];
+  throw new CodedError(
+    'ERR_FRAME_RANGE',
+    `no frame is shown between ${from} and ${to} seconds; the video lasts until ${over.toFixed(2)}`,
+  );
 }
 
 /** @throws ERR_ABORTED */

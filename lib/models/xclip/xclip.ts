@@ -12,10 +12,12 @@ import { encodeText, type TextInput, type TextTower } from '../clip/text';
 import { TextCache } from '../clip/text_cache';
 import { type ComputeDtype, checkComputeDtype, inDtype } from '../dtype';
 import { type Classification, type ClassifyOptions, classify, embedTexts, embedVideo } from './classify';
+import type { Footage } from './footage';
 import type { Geometry } from './geometry';
 import { type InitialValues, initializeXclip } from './initialize';
 import { MultiframeIntegration } from './multiframe';
 import { PromptGenerator } from './prompt';
+import { type TimelineEntry, type TimelineOptions, timeline } from './timeline';
 import { CrossFrameVision } from './vision';
 import { openWeights } from './weights';
 
@@ -200,29 +202,56 @@ export class XCLIP extends Module implements TextTower {
   }
 
   /**
-   * Which of the named classes a video shows: class names in, probabilities out, ranked. Several paths give a list each.
-   * Views (clips x crops) are averaged.
+   * Which of the named classes a video shows: class names in, probabilities out, ranked. An array of videos gives a list for
+   * each. Views (clips x crops) are averaged.
    *
-   * @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_FILE_NOT_FOUND, ERR_VIDEO_FORMAT and its kin, ERR_SYSTEM, ERR_ABORTED
+   * @param video a path, the bytes of a file, an open file, a byte range of one, an open {@link VideoReader}, or pictures
+   * @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_ARGUMENT, ERR_FRAME_RANGE, ERR_FILE_NOT_FOUND, ERR_VIDEO_FORMAT and its kin,
+   *   ERR_SYSTEM, ERR_ABORTED
+   *
+   * @example
+   * const [best] = await model.classify('match.mp4', names, { seconds: [60, 64], topK: 1 });
+   * const width = 320;
+   * const height = 240;
+   * const camera = new Uint8Array(16 * height * width * 3); // 16 RGB pictures
+   * const shown = await model.classify({ frames: camera, width, height }, names);
    */
-  classify(path: string, names: readonly string[], options?: ClassifyOptions): Promise<Classification[]>;
+  classify(video: Footage, names: readonly string[], options?: ClassifyOptions): Promise<Classification[]>;
   classify(
-    paths: readonly string[],
+    videos: readonly Footage[],
     names: readonly string[],
     options?: ClassifyOptions,
   ): Promise<Classification[][]>;
   async classify(
-    paths: string | readonly string[],
+    videos: Footage | readonly Footage[],
     names: readonly string[],
     options: ClassifyOptions = {},
   ): Promise<Classification[] | Classification[][]> {
-    if (typeof paths !== 'string') return classify(this, paths, names, options);
-    return (await classify(this, [paths], names, options))[0]!;
+    if (isSeveral(videos)) return classify(this, videos, names, options);
+    return (await classify(this, [videos], names, options))[0]!;
   }
 
-  /** The unit-length feature of a video, [E]; with several views that of their mean. */
-  embedVideo(path: string, options: Omit<ClassifyOptions, 'topK'> = {}): Promise<Float32Array> {
-    return embedVideo(this, path, options);
+  /**
+   * What a long video shows, one window of time after the other, each as soon as it is known.
+   *
+   * @throws what {@link classify} throws
+   *
+   * @example
+   * for await (const { from, to, classes } of model.timeline('match.mp4', names, { window: 4, stride: 2, topK: 1 })) {
+   *   console.log(`${from} to ${to} s: ${classes[0].label}`);
+   * }
+   */
+  timeline(
+    video: Footage,
+    names: readonly string[],
+    options: TimelineOptions,
+  ): AsyncGenerator<TimelineEntry, void> {
+    return timeline(this, video, names, options);
+  }
+
+  /** The unit-length feature of a video, [E]; with several views that of their mean. Videos are those of {@link classify}. */
+  embedVideo(video: Footage, options: Omit<ClassifyOptions, 'topK'> = {}): Promise<Float32Array> {
+    return embedVideo(this, video, options);
   }
 
   /** Unit-length features of texts, one [E] each, before any video prompts them. */
@@ -251,4 +280,9 @@ export class XCLIP extends Module implements TextTower {
       );
     }
   }
+}
+
+/** Arrays that only read are no arrays to Array.isArray's type. */
+function isSeveral(videos: Footage | readonly Footage[]): videos is readonly Footage[] {
+  return Array.isArray(videos);
 }

@@ -1,7 +1,10 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { testPlan } from '../../../lib/data/plan';
 import { sampleRandom } from '../../../lib/data/random';
-import { tokenize } from '../../../lib/models';
+import { VideoReader } from '../../../lib/data/video_reader';
+import { type Footage, type TimelineEntry, tokenize } from '../../../lib/models';
 import type { Geometry } from '../../../lib/models/xclip/geometry';
 import { XCLIP } from '../../../lib/models/xclip/xclip';
 import { memory } from '../../../lib/native/device';
@@ -93,6 +96,66 @@ test('views are averaged, and several clips give a list each', async () => {
   }
 });
 
+test('a path, its bytes, a part of a file, an open file, a reader and pictures say the same', async () => {
+  const path = clips[1]!;
+  const expected = await model.classify(path, names, { clips: 2 });
+  const bytes = readFileSync(path);
+  const archive = join(folder, 'archive');
+  writeFileSync(archive, Buffer.concat([Buffer.alloc(100), bytes, Buffer.alloc(100)]));
+  const handle = await open(path);
+  using reader = await VideoReader.open(path);
+  const frames = await reader.getBatch(Array.from({ length: reader.length }, (_, i) => i));
+  const { width, height } = reader;
+  const all: Footage[] = [
+    bytes,
+    { path: archive, offset: 100, length: bytes.length },
+    handle,
+    reader,
+    { frames, width, height },
+  ];
+  expect(await model.classify(all, names, { clips: 2 })).toEqual(all.map(() => expected));
+  await handle.close();
+  expect(await reader.get(0)).toHaveLength(width * height * 3); // it stays open
+  expect(await model.embedVideo(bytes)).toEqual(await model.embedVideo(path));
+});
+
+test('a part of a video is judged by its frames alone', async () => {
+  using reader = await VideoReader.open(clips[0]!); // 30 frames, 12 a second
+  const { width, height } = reader;
+  const part = async (first: number, end: number) => ({
+    frames: await reader.getBatch(Array.from({ length: end - first }, (_, i) => first + i)),
+    width,
+    height,
+  });
+  for (const [seconds, first, end] of [
+    [[0.5, 1], 6, 12],
+    [[0.51, 1.01], 6, 13], // the frame that is shown at 0.51 came before
+    [[-1, 0.01], 0, 1],
+    [[2, 100], 24, 30],
+  ] as const) {
+    const expected = await model.classify(await part(first, end), names);
+    expect(await model.classify(clips[0]!, names, { seconds })).toEqual(expected);
+  }
+  const parts: TimelineEntry[] = [];
+  for await (const entry of model.timeline(reader, names, { window: 1, stride: 0.75 })) parts.push(entry);
+  expect(parts.map(({ from, to }) => [from, to])).toEqual([
+    [0, 1],
+    [0.75, 1.75],
+    [1.5, 2.5],
+    [2.25, 2.5],
+  ]);
+  expect(parts[1]!.classes).toEqual(await model.classify(reader, names, { seconds: [0.75, 1.75] }));
+  expect(await reader.get(0)).toHaveLength(width * height * 3);
+});
+
+test('a timeline that is left releases the video', async () => {
+  for await (const { from } of model.timeline(clips[0]!, names, { window: 0.5, seconds: [1, 2] })) {
+    expect(from).toBe(1);
+    break;
+  }
+  expect(videoAddon().counters().openVideos).toBe(0);
+});
+
 test('features have unit length; those of a text are its own', async () => {
   const video = await model.embedVideo(clips[0]!, { clips: 2 });
   const texts = await model.embedText(names);
@@ -112,6 +175,21 @@ test('what is asked wrongly is refused with a code', async () => {
   await expect(model.classify(__filename, names)).rejects.toEqual(code('ERR_VIDEO_FORMAT'));
   await expect(model.classify(clip, names, { topK: 0 })).rejects.toEqual(code('ERR_ARGUMENT'));
   await expect(model.classify(clip, names, { clips: 0 })).rejects.toEqual(code('ERR_ARGUMENT'));
+  const seconds = (from: number, to: number) => model.classify(clip, names, { seconds: [from, to] });
+  await expect(seconds(1, 1)).rejects.toEqual(code('ERR_ARGUMENT'));
+  await expect(seconds(Number.NaN, 1)).rejects.toEqual(code('ERR_ARGUMENT'));
+  await expect(seconds(2.5, 3)).rejects.toEqual(code('ERR_FRAME_RANGE'));
+  await expect(seconds(-1, 0)).rejects.toEqual(code('ERR_FRAME_RANGE'));
+  const pictures = (bytes: number) => ({ frames: new Uint8Array(bytes), width: 64, height: 48 });
+  await expect(model.classify(pictures(0), names)).rejects.toEqual(code('ERR_SHAPE'));
+  await expect(model.classify(pictures(64 * 48 * 3 + 1), names)).rejects.toEqual(code('ERR_SHAPE'));
+  await expect(model.classify(pictures(64 * 48 * 3), names, { seconds: [0, 1] })).rejects.toEqual(
+    code('ERR_ARGUMENT'),
+  );
+  await expect(model.classify(undefined as unknown as string, names)).rejects.toEqual(code('ERR_ARGUMENT'));
+  for (const options of [{ window: 0 }, { window: 1, stride: Number.NaN }]) {
+    await expect(model.timeline(clip, names, options).next()).rejects.toEqual(code('ERR_ARGUMENT'));
+  }
   const signal = AbortSignal.abort();
   await expect(model.classify(clip, names, { signal })).rejects.toEqual(code('ERR_ABORTED'));
 });

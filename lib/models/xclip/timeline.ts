@@ -1,0 +1,53 @@
+import { CodedError } from '../../base/error';
+import { type Classification, type ClassifyOptions, classify } from './classify';
+import { type Footage, isRawFrames, readerOf } from './footage';
+import type { XCLIP } from './xclip';
+
+export interface TimelineOptions extends ClassifyOptions {
+  /** Seconds that are looked at at a time; the last part of a video may be shorter. */
+  window: number;
+  /** Seconds from the beginning of one window to that of the next (default: `window`). */
+  stride?: number;
+}
+
+/** What a part of a video shows. */
+export interface TimelineEntry {
+  /** Seconds; frames shown from `from` on and before `to`. */
+  from: number;
+  to: number;
+  classes: Classification[];
+}
+
+/** What the video shows, window by window: XCLIP.timeline. */
+export async function* timeline(
+  model: XCLIP,
+  footage: Footage,
+  names: readonly string[],
+  options: TimelineOptions,
+): AsyncGenerator<TimelineEntry, void> {
+  const { window, stride = window, seconds, ...rest } = options;
+  for (const [key, value] of Object.entries({ window, stride })) {
+    if (value > 0 && Number.isFinite(value)) continue;
+    throw new CodedError('ERR_ARGUMENT', `${key} must be a number of seconds above 0, got ${value}`);
+  }
+  if (isRawFrames(footage)) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      'pictures in memory have no times: classify a part of them at a time',
+    );
+  }
+  const { reader, release } = await readerOf(footage, options);
+  try {
+    const { timestamps, length, fps } = reader;
+    const [begin, end] = seconds ?? [timestamps[0]!, Number.POSITIVE_INFINITY];
+    const over = Math.min(end, timestamps[length - 1]! + 1 / fps);
+    for (let k = 0; begin + k * stride < over; k++) {
+      const from = begin + k * stride; // not summed up, which would drift
+      const to = Math.min(from + window, over);
+      const [classes] = await classify(model, [reader], names, { ...rest, seconds: [from, to] });
+      yield { from, to, classes: classes! };
+    }
+  } finally {
+    release();
+  }
+}
