@@ -1,49 +1,57 @@
 import type { Command } from 'commander';
 import { CodedError } from '../base/error';
 import { loadConfig } from '../config/load';
+import { type MeasuredCosts, measure, type StepCost } from '../engine';
 import { type Geometry, geometryOf } from '../models';
 import { countOperations, countParameters } from '../models/xclip/cost';
 import { openWeights } from '../models/xclip/weights';
 import { archOf } from '../models/zoo';
-import { print } from './terminal';
+import { interruptible } from './interrupt';
+import { note, print } from './terminal';
 import { trainedClasses } from './trained_classes';
 
 interface InfoFlags {
   cfg?: string;
   checkpoint?: string;
-  classes?: string;
   opts?: string[];
+  measure?: boolean;
   json?: boolean;
 }
 
 const examples = `
 Examples:
   $ xclip-native info -cfg configs/k400/16_32.yaml
+  $ xclip-native info -cfg configs/k400/32_8.yaml --measure --opts TRAIN.BATCH_SIZE 4
   $ xclip-native info --checkpoint k400_32_8.pth`;
 
-/** Adds `info`: architecture, parameters and cost of a configuration's or checkpoint's model. */
+/** Adds `info`: architecture, parameters and cost, counted and measured, of a configuration's or checkpoint's model. */
 export function addInfo(program: Command): void {
   program
     .command('info')
-    .description('show the architecture, parameters and cost of a model')
+    .description('show the architecture, parameters and cost of a model, and what it takes here')
     .option('--cfg <file>', 'configuration file, also -cfg')
     .option('--checkpoint <file>', 'weights to look into')
     .option('--opts <KEY VALUE...>', 'configuration values')
+    .option('--measure', 'also take the time and memory of a test and of training on this machine, with -cfg')
     .option('--json', 'print JSON')
     .addHelpText('after', examples)
     .action(info);
 }
 
-async function info({ cfg, checkpoint, opts, json }: InfoFlags): Promise<void> {
+async function info({ cfg, checkpoint, opts, json, ...flags }: InfoFlags): Promise<void> {
   if ((cfg === undefined) === (checkpoint === undefined)) {
     throw new CodedError('ERR_USAGE', 'info takes either -cfg or --checkpoint');
+  }
+  if (flags.measure && cfg === undefined) {
+    throw new CodedError('ERR_USAGE', '--measure needs -cfg, which says batch size and precision');
   }
   const { geometry, classes } =
     checkpoint === undefined ? fromConfig(cfg!, opts) : await fromWeights(checkpoint);
   const parameters = countParameters(geometry);
   const operations = countOperations(geometry, classes);
   if (json) {
-    print(JSON.stringify({ geometry, classes, parameters, operations }, null, 2));
+    const costs = flags.measure ? await measured(cfg!, opts) : undefined;
+    print(JSON.stringify({ geometry, classes, parameters, operations, costs }, null, 2));
     return;
   }
   const count = (value: number) => value.toLocaleString('en-US').padStart(16);
@@ -68,6 +76,26 @@ async function info({ cfg, checkpoint, opts, json }: InfoFlags): Promise<void> {
     print(`  ${name.padEnd(38)}${billions(value)}`);
   print(`  ${'video, with cached text features'.padEnd(38)}${billions(operations.video)}`);
   print(`  ${'text, once for all classes'.padEnd(38)}${billions(operations.text)}`);
+  if (!flags.measure) return;
+  const costs = await measured(cfg!, opts);
+  if (!costs) return;
+  const { test, training } = costs;
+  print(`\nMeasured on this machine (${costs.device}, ${costs.computeDtype}), without decoding`);
+  const row = (name: string, { clips, seconds, peakBytes }: StepCost) =>
+    print(
+      `  ${name.padEnd(34)}${seconds.toFixed(3).padStart(10)} s${(peakBytes / 1e9).toFixed(2).padStart(8)} GB` +
+        `${(clips / seconds).toFixed(2).padStart(10)} clips/s`,
+    );
+  row('test, one clip', test);
+  row(`training step of ${training.clips} clips`, training);
+}
+
+/** Undefined when it was interrupted. */
+function measured(cfg: string, opts?: string[]): Promise<MeasuredCosts | undefined> {
+  const config = loadConfig({ cfg, opts });
+  return interruptible('stopping', (signal) =>
+    measure(config, { signal, onStage: (stage) => note(`measuring: ${stage}`) }),
+  );
 }
 
 interface Subject {

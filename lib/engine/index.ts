@@ -14,6 +14,7 @@ export {
   type TestStep,
   type TrainStep,
 } from './events';
+export { type MeasuredCosts, type MeasureOptions, measure, type StepCost } from './measure';
 export { type ReportData, readMetrics, writeReport } from './report';
 export type { ClassResult, Mistake, Protocol, Results } from './results';
 export { type RunOptions, type RunResult, run } from './run';

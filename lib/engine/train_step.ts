@@ -71,7 +71,7 @@ export interface Outcome {
  * @param seen given the loss before the backward pass is queued
  */
 export function forwardBackward(
-  { config, task, scaler }: Training,
+  { config, task, scaler }: Pick<Training, 'config' | 'task' | 'scaler'>,
   { frames, targets, mode, group }: { frames: Tensor; targets: Tensor; mode: Mode; group: number },
   seen: (loss: Tensor) => void,
 ): void {
@@ -91,7 +91,7 @@ export function forwardBackward(
  * @returns int32 [], whether the update is to be made; null without a loss scale, where gradients are taken as they are
  */
 export function finishGradients(
-  { config, optimizer, scaler }: Training,
+  { config, optimizer, scaler }: Pick<Training, 'config' | 'optimizer' | 'scaler'>,
   also: readonly Tensor[] = [],
 ): Tensor | null {
   const parameters = optimizer.parameters();

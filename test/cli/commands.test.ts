@@ -163,6 +163,16 @@ test('info counts as the reference does', async () => {
   );
 });
 
+test('info measures what a configuration takes', async () => {
+  const words = ['info', '-cfg', tiny.cfg, '--measure', '--opts', 'MODEL.DEVICE', 'cpu'];
+  const { status, stdout, stderr } = await runCli(words, { cwd: tiny.root });
+  expect(status).toBe(0);
+  expect(stderr).toMatch(/measuring: training steps of 2 clips/);
+  expect(stdout).toMatch(/^ {2}training step of 2 clips +[\d.]+ s +[\d.]+ GB +[\d.]+ clips\/s$/m);
+  const refused = await runCli(['info', '--checkpoint', checkpoint, '--measure'], { cwd: tiny.root });
+  expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining('ERR_USAGE') });
+});
+
 test('convert keeps every weight', async () => {
   await succeed(['convert', checkpoint, 'weights.safetensors']);
   await succeed(['convert', 'weights.safetensors', 'half.pth', '--dtype', 'float16']);
