@@ -152,6 +152,9 @@ native::video::Options to_options(const Napi::Value& value) {
   const Napi::Object object = to_object(value, "options");
   maybe_integer(object, "threads", options.threads, 1, 64);
   maybe_integer(object, "maxPixels", options.max_pixels, 1, int64_t{1} << 30);
+  maybe_integer(object, "maxFrames", options.max_frames, 1, int64_t{1} << 28);
+  maybe_integer(object, "maxStreams", options.max_streams, 1, 1000);
+  maybe_integer(object, "probeBytes", options.probe_bytes, 1 << 10, int64_t{1} << 30);
   maybe_integer(object, "stream", options.stream, 0, 1 << 16);
   maybe_integer(object, "width", options.width, 1, kMaxSide);
   maybe_integer(object, "height", options.height, 1, kMaxSide);

@@ -33,6 +33,12 @@ export interface VideoOptions {
   onError?: 'error' | 'skip' | 'nearest';
   /** Largest number of pixels in a picture (default 2^28). */
   maxPixels?: number;
+  /** Largest number of frames, of which the index takes some 60 bytes each (default 2^23). */
+  maxFrames?: number;
+  /** Largest number of streams in the container (default 64). */
+  maxStreams?: number;
+  /** Bytes that are read at most to find the streams, where the header does not tell (default 5,000,000). */
+  probeBytes?: number;
   /** Stream index in the container (default: the best video stream). */
   stream?: number;
 }

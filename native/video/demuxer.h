@@ -22,6 +22,7 @@ struct Options {
   int threads = 1;                        // decoder threads
   int64_t max_pixels = int64_t{1} << 28;  // of one picture
   int stream = -1;                        // index in the container; -1: FFmpeg's choice of the best
+  int64_t max_frames = int64_t{1} << 23;  // packets of the video
   int max_streams = 64;
   int64_t probe_bytes = 5'000'000;  // read at most this much to find the streams
   // Size of the pictures after rotation. One side, or the shorter one, gives the other in proportion; 0, 0, 0

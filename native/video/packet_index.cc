@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <numeric>
 #include <queue>
 
 extern "C" {
@@ -62,13 +63,12 @@ class FieldPairs {
 
 }  // namespace
 
-PacketIndex PacketIndex::scan(Demuxer& demuxer, const Stop& stop) {
+PacketIndex PacketIndex::scan(Demuxer& demuxer, int64_t max_packets, const Stop& stop) {
   PacketIndex index;
   const AVCodecID codec = demuxer.stream()->codecpar->codec_id;
   std::unique_ptr<AVPacket, void (*)(AVPacket*)> packet(av_packet_alloc(),
                                                         [](AVPacket* p) { av_packet_free(&p); });
   CHECK(packet, "ERR_OUT_OF_MEMORY", demuxer.name(), ": no memory for a packet");
-  bool positions_tell = true;
   FieldPairs fields(*demuxer.stream()->codecpar);
   while (demuxer.read(packet.get(), stop)) {
     const int32_t number = index.packet_count();
@@ -77,14 +77,26 @@ PacketIndex PacketIndex::scan(Demuxer& demuxer, const Stop& stop) {
     const bool shown = (packet->flags & AV_PKT_FLAG_DISCARD) == 0 && !is_hidden(codec, *packet);
     index.packets_.push_back({packet->pts, packet->dts, packet->pos, key, shown, second, -1});
     if (key) index.keys_.push_back(number);
-    positions_tell =
-        positions_tell && packet->pos >= 0 && index.by_position_.emplace(packet->pos, number).second;
     av_packet_unref(packet.get());
-    CHECK(number < (1 << 28), "ERR_VIDEO_LIMIT", demuxer.name(), ": more than 2^28 packets");
+    CHECK(number < max_packets, "ERR_VIDEO_LIMIT", demuxer.name(), ": has more frames than the limit of ",
+          max_packets, " (maxFrames)");
   }
-  if (!positions_tell) index.by_position_.clear();
+  index.order_by_position();
   index.rank_by_time();
   return index;
+}
+
+void PacketIndex::order_by_position() {
+  by_position_.resize(packets_.size());
+  std::iota(by_position_.begin(), by_position_.end(), 0);
+  const auto position = [this](int32_t number) { return packet(number).position; };
+  std::stable_sort(by_position_.begin(), by_position_.end(),
+                   [&position](int32_t a, int32_t b) { return position(a) < position(b); });
+  const auto repeated =
+      std::adjacent_find(by_position_.begin(), by_position_.end(),
+                         [&position](int32_t a, int32_t b) { return position(a) == position(b); });
+  if (repeated != by_position_.end() || (!by_position_.empty() && position(by_position_.front()) < 0))
+    by_position_.clear();
 }
 
 void PacketIndex::rank_by_time() {
@@ -155,9 +167,11 @@ int32_t PacketIndex::key_before(int32_t number) const {
 }
 
 int32_t PacketIndex::find(const AVPacket& read) const {
-  const auto found = by_position_.find(read.pos);
-  if (found == by_position_.end()) return -1;
-  return packet(found->second).pts == read.pts ? found->second : -1;
+  const auto found = std::lower_bound(
+      by_position_.begin(), by_position_.end(), read.pos,
+      [this](int32_t number, int64_t position) { return packet(number).position < position; });
+  if (found == by_position_.end() || packet(*found).position != read.pos) return -1;
+  return packet(*found).pts == read.pts ? *found : -1;
 }
 
 }  // namespace native::video

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
 
 #include "demuxer.h"
@@ -20,8 +19,9 @@ struct PacketEntry {
 
 class PacketIndex {
  public:
-  // Reads every packet of the stream once, without decoding. The demuxer is at its end afterwards.
-  static PacketIndex scan(Demuxer& demuxer, const Stop& stop);
+  // Reads every packet of the stream once, without decoding. The demuxer is at its end afterwards. Throws
+  // ERR_VIDEO_LIMIT for more than `max_packets`, and what Demuxer::read throws.
+  static PacketIndex scan(Demuxer& demuxer, int64_t max_packets, const Stop& stop);
 
   int32_t packet_count() const { return static_cast<int32_t>(packets_.size()); }
   int32_t frame_count() const { return static_cast<int32_t>(by_rank_.size()); }
@@ -50,12 +50,13 @@ class PacketIndex {
   int32_t find(const AVPacket& packet) const;
 
  private:
+  void order_by_position();
   void rank_by_time();
 
   std::vector<PacketEntry> packets_;  // in the order of the file
   std::vector<int32_t> by_rank_;      // frame -> packet
   std::vector<int32_t> keys_;         // packet numbers, ascending
-  std::unordered_map<int64_t, int32_t> by_position_;
+  std::vector<int32_t> by_position_;  // packet numbers by place in the file; empty where it does not tell
   bool times_tell_order_ = true;
 };
 

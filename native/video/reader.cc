@@ -27,8 +27,9 @@ Reader::Reader(const Source& source, const Options& options, const Stop& stop)
     packet_ = av_packet_alloc();
     frame_ = av_frame_alloc();
     CHECK(packet_ && frame_, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
-    index_ = PacketIndex::scan(demuxer_, stop);
-    if (!index_.times_tell_order() && demuxer_.probe(stop)) index_ = PacketIndex::scan(demuxer_, stop);
+    index_ = PacketIndex::scan(demuxer_, options_.max_frames, stop);
+    if (!index_.times_tell_order() && demuxer_.probe(stop))
+      index_ = PacketIndex::scan(demuxer_, options_.max_frames, stop);
     open_codec();
     if (!index_.times_tell_order()) find_frames(stop);
     CHECK(index_.frame_count() > 0, "ERR_VIDEO_EMPTY", name(), ": the video has no frames");

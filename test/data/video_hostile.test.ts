@@ -139,7 +139,25 @@ describe('limits', () => {
     expect(video.length).toBe(40);
   });
 
+  test('frames and streams', async () => {
+    const few = VideoReader.open(clip('h264_b_frames.mp4'), { maxFrames: 39 });
+    await expect(few).rejects.toMatchObject({
+      code: 'ERR_VIDEO_LIMIT',
+      message: expect.stringContaining('the limit of 39 (maxFrames)'),
+    });
+    using video = await VideoReader.open(clip('h264_b_frames.mp4'), { maxFrames: 40, maxStreams: 1 });
+    expect(video.length).toBe(40);
+    expect(await codeOf(VideoReader.open(clip('two_streams.mp4'), { maxStreams: 1 }))).toMatch(
+      /^ERR_VIDEO_(LIMIT|FORMAT)$/,
+    );
+    using both = await VideoReader.open(clip('two_streams.mp4'), { maxStreams: 2 });
+    expect(both.length).toBeGreaterThan(0);
+  });
+
   test.each([
+    { maxFrames: 0 },
+    { maxStreams: 0 },
+    { probeBytes: 1 },
     { threads: 0 },
     { threads: 1.5 },
     { maxPixels: -1 },
