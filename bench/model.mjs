@@ -61,6 +61,7 @@ const model = new XCLIP(geometry, {
   seed: 1,
   computeDtype: dtype,
   weightDtype: mode === 'infer' ? dtype : 'float32',
+  cudaGraph: false, // the whole step is recorded, or nothing
 });
 const random = new Philox(7);
 const normals = (shape) => {

@@ -155,6 +155,11 @@ export const SCHEMA = {
     BATCH_SIZE: integer(2, { min: 1 }),
     /** Ours: draw the frames of several clips at random as the reference does, instead of evenly placed. */
     REFERENCE_SAMPLING: flag(false),
+    /**
+     * Ours: on CUDA, record the video side of the model for each batch size and replay it (CUDA graphs). The numbers are
+     * the same.
+     */
+    CUDA_GRAPH: flag(true),
     /** Ours: an ablation of time: the frames of each clip as they are, last first, or the middle one repeated. */
     FRAME_ORDER: choice('forward', ['forward', 'reversed', 'one_frame']),
   },

@@ -64,9 +64,9 @@ export interface EvaluateOptions {
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { task, group } = options;
-  const { predictions, failures, damaged } = group
-    ? await shared(findings(options), group)
-    : await findings(options);
+  // Training, which may go on from here, needs the memory.
+  const own = findings(options).finally(() => task.releaseRecordings());
+  const { predictions, failures, damaged } = group ? await shared(own, group) : await own;
   if (predictions.length === 0) throw new CodedError('ERR_ARGUMENT', 'there are no videos to evaluate');
   const bound = Math.min(5, task.classNames.length);
   return {

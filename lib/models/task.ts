@@ -49,5 +49,7 @@ export interface Task {
    * @throws ERR_CHECKPOINT_MISMATCH saying what differs and what to set; what `readCheckpoint` throws; ERR_ABORTED
    */
   load(path: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /** Gives back what forward passes without gradients have left on the device to be replayed, and its memory. */
+  releaseRecordings(): void;
   dispose(): void;
 }

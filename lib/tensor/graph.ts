@@ -71,6 +71,13 @@ export async function captureGraph<T>(body: () => T, options: { device?: Device 
   return recordGraph(run, device);
 }
 
+let capturing = false;
+
+/** Whether what is queued now is being recorded: a recording cannot be replayed or made inside another. @internal */
+export function isCapturing(): boolean {
+  return capturing;
+}
+
 /**
  * {@link captureGraph} without the first run: all that `body` loads, caches or waits for must have happened, and it may
  * differentiate.
@@ -83,9 +90,12 @@ export async function captureGraph<T>(body: () => T, options: { device?: Device 
 export function recordGraph<T>(body: () => T, device: DeviceType, beside?: Graph<unknown>): Graph<T> {
   native().beginRecording(device, beside?.handle);
   let outputs: T;
+  capturing = true;
   try {
     outputs = scope(body);
+    capturing = false;
   } catch (error) {
+    capturing = false;
     try {
       native().releaseRecording(native().endRecording(device));
     } catch {

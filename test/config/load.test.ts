@@ -86,6 +86,7 @@ describe('defaults', () => {
         ONLY_TEST: false,
         BATCH_SIZE: 2,
         REFERENCE_SAMPLING: false,
+        CUDA_GRAPH: true,
         FRAME_ORDER: 'forward',
       },
       OUTPUT: '',

@@ -56,7 +56,9 @@ test('a run with recorded steps logs what one without them logs, and is resumed 
   if (!onCuda()) return;
   const [graphs, plain] = [join(tiny.root, 'graphs'), join(tiny.root, 'plain')];
   const whole = await losses(['OUTPUT', graphs], 3);
-  expect(await losses(['OUTPUT', plain, 'TRAIN.CUDA_GRAPH', 'False'], 3)).toEqual(whole);
+  expect(await losses(['OUTPUT', plain, 'TRAIN.CUDA_GRAPH', 'False', 'TEST.CUDA_GRAPH', 'False'], 3)).toEqual(
+    whole,
+  );
   expect(metricsOf(graphs)).toEqual(metricsOf(plain));
   const log = (folder: string) => readFileSync(join(folder, 'log_rank0.txt'), 'utf8');
   expect(log(graphs)).toMatch(/steps of 2 videos are CUDA graphs/);

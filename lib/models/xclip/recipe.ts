@@ -73,6 +73,10 @@ export class XclipTask implements Task {
     }
   }
 
+  releaseRecordings(): void {
+    this.model.releaseRecordings();
+  }
+
   dispose(): void {
     this.model.dispose();
   }
@@ -89,7 +93,7 @@ export async function createXclipTask(
   classNames: readonly string[],
   options: TaskOptions = {},
 ): Promise<Task> {
-  const { DATA, MODEL, TRAIN, SEED } = config;
+  const { DATA, MODEL, TRAIN, TEST, SEED } = config;
   if (classNames.length !== DATA.NUM_CLASSES) {
     throw new CodedError(
       'ERR_LABELS',
@@ -103,6 +107,7 @@ export async function createXclipTask(
     init: MODEL.PRETRAINED === null && MODEL.ARCH === 'custom' ? 'scratch' : 'finetune',
     computeDtype: TRAIN.OPT_LEVEL === 'O0' ? 'float32' : (TRAIN.AMP_DTYPE as ComputeDtype),
     dropPathRate: MODEL.DROP_PATH_RATE,
+    cudaGraph: TEST.CUDA_GRAPH,
   });
   try {
     if (MODEL.PRETRAINED !== null) await loadPretrained(model, MODEL.PRETRAINED, options);

@@ -3,6 +3,7 @@ import { Embedding } from '../../nn/embedding';
 import { constant, Initializer, normal } from '../../nn/init';
 import { LayerNorm } from '../../nn/layer_norm';
 import { evaluation, type Mode, Module } from '../../nn/module';
+import { RecordedForward } from '../../nn/recorded_forward';
 import { Transformer } from '../../nn/transformer';
 import { add, exp, l2Normalize, matmul, mean, mul, reshape } from '../../ops';
 import { isRecording, noGrad } from '../../tensor/autograd';
@@ -33,6 +34,8 @@ export interface XclipOptions {
   weightDtype?: ComputeDtype;
   /** Largest probability of dropping a residual branch in training (default 0). */
   dropPathRate?: number;
+  /** On CUDA, record the video side for each shape that comes twice, and replay it (default true). */
+  cudaGraph?: boolean;
 }
 
 export interface LoadXclipOptions {
@@ -41,6 +44,8 @@ export interface LoadXclipOptions {
   dtype?: ComputeDtype;
   /** Keep float32 parameters that require gradients (default false: nothing is recorded). */
   trainable?: boolean;
+  /** As in {@link XclipOptions}. */
+  cudaGraph?: boolean;
   signal?: AbortSignal;
 }
 
@@ -80,6 +85,8 @@ export class XCLIP extends Module implements TextTower {
   readonly computeDtype: ComputeDtype;
   private readonly textCache = new TextCache();
   private readonly textParameters: readonly Tensor[];
+  private readonly videoParameters: readonly Tensor[];
+  private readonly recordedVideo: RecordedForward<{ video: Tensor; patches: Tensor }> | null;
 
   constructor(
     readonly geometry: Geometry,
@@ -108,6 +115,15 @@ export class XCLIP extends Module implements TextTower {
       ...this.token_embedding.parameters(),
       ...this.ln_final.parameters(),
     ];
+    this.videoParameters = [
+      ...this.visual.parameters(),
+      ...this.mit.parameters(),
+      ...this.prompts_visual_ln.parameters(),
+      this.prompts_visual_proj,
+    ];
+    const encode = (frames: Tensor) => ({ ...this.computeVideo(frames, evaluation) });
+    this.recordedVideo =
+      (options.cudaGraph ?? true) ? new RecordedForward(encode, () => this.videoParameters) : null;
     const values = options.init ?? 'finetune';
     if (values !== 'none') initializeXclip(this, values, options.seed ?? 0);
   }
@@ -119,7 +135,7 @@ export class XCLIP extends Module implements TextTower {
    * @throws ERR_FILE_NOT_FOUND, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_UNSAFE, ERR_CHECKPOINT_MISMATCH, ERR_ABORTED
    */
   static async load(path: string, options: LoadXclipOptions = {}): Promise<XCLIP> {
-    const { device, dtype = 'float32', trainable = false, signal } = options;
+    const { device, dtype = 'float32', trainable = false, cudaGraph, signal } = options;
     const weights = await openWeights(path);
     try {
       const model = new XCLIP(weights.geometry, {
@@ -127,6 +143,7 @@ export class XCLIP extends Module implements TextTower {
         computeDtype: dtype,
         weightDtype: trainable ? 'float32' : dtype,
         init: 'none',
+        cudaGraph,
       });
       try {
         await model.loadStateDict(weights.state, { source: path, signal });
@@ -157,6 +174,11 @@ export class XCLIP extends Module implements TextTower {
    */
   encodeVideo(frames: Tensor, mode: Mode = evaluation): VideoFeatures {
     this.checkFrames(frames);
+    if (mode.training || mode.trace || !this.recordedVideo) return this.computeVideo(frames, mode);
+    return this.recordedVideo.run(frames);
+  }
+
+  private computeVideo(frames: Tensor, mode: Mode): VideoFeatures {
     return scope(() => {
       const dtype = this.computeDtype;
       const { classes, patches } = this.visual.forward(frames, dtype, mode);
@@ -259,7 +281,13 @@ export class XCLIP extends Module implements TextTower {
     return embedTexts(this, texts);
   }
 
+  /** Gives back the recordings of the video side and their device memory; what comes again is recorded anew. */
+  releaseRecordings(): void {
+    this.recordedVideo?.dispose();
+  }
+
   override dispose(): void {
+    this.releaseRecordings();
     this.textCache.clear();
     super.dispose();
   }

@@ -1,0 +1,140 @@
+import { CodedError } from '../../lib/base/error';
+import { defaultDevice, memory, setProfiling, synchronize, takeProfile } from '../../lib/native/device';
+import { RecordedForward } from '../../lib/nn/recorded_forward';
+import { add, linear, mean, randomNormal, softmax } from '../../lib/ops';
+import { backward, noGrad } from '../../lib/tensor/autograd';
+import { captureGraph, isCapturing } from '../../lib/tensor/graph';
+import { scope } from '../../lib/tensor/scope';
+import { type Tensor, tensor } from '../../lib/tensor/tensor';
+
+// On the CPU the function runs as it is; on CUDA it is replayed from the second time on that a shape comes.
+const onCuda = defaultDevice() === 'cuda';
+const random = (shape: number[], stream: number) => randomNormal(shape, { seed: 11, stream });
+
+let weight: Tensor;
+let bias: Tensor;
+beforeEach(() => {
+  weight = random([8, 16], 1);
+  bias = random([8], 2);
+});
+afterEach(() => {
+  weight.dispose();
+  bias.dispose();
+});
+
+const body = (x: Tensor) =>
+  scope(() => {
+    const hidden = linear(x, weight.castCached('bfloat16'), bias, { activation: 'quick_gelu' });
+    return { scores: softmax(hidden), shifted: add(hidden, tensor([0.5])) };
+  });
+const parameters = () => [weight, bias];
+const bfloat16 = (shape: number[], stream: number) =>
+  scope(() => random(shape, stream).castCached('bfloat16').detach());
+
+async function bits({ scores, shifted }: { scores: Tensor; shifted: Tensor }) {
+  const values = [await scores.data(), await shifted.data()];
+  scores.dispose();
+  shifted.dispose();
+  return values;
+}
+
+/** How often recorded work was queued meanwhile. */
+async function replays(work: () => Promise<void>): Promise<number> {
+  setProfiling(true);
+  takeProfile();
+  await work();
+  await synchronize();
+  setProfiling(false);
+  return takeProfile().find(({ op }) => op === 'replay')?.calls ?? 0;
+}
+
+test('values are those of the function, whatever the input and the weights have become', async () => {
+  await synchronize();
+  const before = memory().liveTensors;
+  const recorded = new RecordedForward(body, parameters);
+  const inputs = [0, 1, 2, 3, 4].map((i) => bfloat16([3, 16], 20 + i));
+  const count = await replays(async () => {
+    const kept = [];
+    for (const [i, x] of inputs.entries()) {
+      // Changed weights, and with them the copy in 16 bits that the recorded work reads.
+      if (i >= 3) scope(() => weight.assign(random([8, 16], 30 + i)));
+      kept.push({ own: noGrad(() => recorded.run(x)), plain: noGrad(() => body(x)) });
+    }
+    for (const { own, plain } of kept) expect(await bits(own)).toEqual(await bits(plain));
+  });
+  expect(count).toBe(onCuda ? 4 : 0);
+  recorded.dispose();
+  recorded.dispose();
+  for (const x of inputs) x.dispose();
+  weight.dispose(); // and its copy
+  await synchronize();
+  expect(memory().liveTensors).toBeLessThan(before);
+});
+
+test('of many shapes the last four are kept, in one memory', async () => {
+  const recorded = new RecordedForward(body, parameters);
+  const sizes = [1, 2, 3, 4, 5, 6];
+  const inputs = new Map(sizes.map((rows) => [rows, bfloat16([rows, 16], rows)]));
+  const once = async (rows: number) => {
+    const x = inputs.get(rows)!;
+    expect(await bits(recorded.run(x))).toEqual(await bits(body(x)));
+  };
+  const count = await replays(async () => {
+    for (const rows of sizes) for (let i = 0; i < 3; i++) await once(rows); // two replays each
+    for (const rows of [6, 5, 4, 3]) await once(rows); // one each
+    await once(1); // was dropped: the first time again
+  });
+  expect(count).toBe(onCuda ? 6 * 2 + 4 : 0);
+  recorded.dispose();
+  for (const x of inputs.values()) x.dispose();
+});
+
+test('where a gradient is wanted, and inside another recording, the function runs as it is', async () => {
+  const recorded = new RecordedForward(body, parameters);
+  const x = bfloat16([2, 16], 3);
+  bias.requiresGrad = true;
+  const count = await replays(async () => {
+    for (let i = 0; i < 3; i++) {
+      const results = recorded.run(x);
+      scope(() => backward(mean(results.scores.dtype === 'float32' ? results.scores : results.shifted)));
+      expect(bias.grad).not.toBeNull();
+      bias.grad!.dispose();
+      bias.grad = null;
+      await bits(results);
+    }
+  });
+  expect(count).toBe(0);
+  bias.requiresGrad = false;
+  if (onCuda) {
+    for (let i = 0; i < 2; i++) await bits(recorded.run(x));
+    const graph = await captureGraph(() => recorded.run(x));
+    const plain = body(x);
+    expect(await graph.replay().scores.data()).toEqual(await plain.scores.data());
+    await bits(plain);
+    graph.dispose();
+  }
+  recorded.dispose();
+  x.dispose();
+});
+
+test('what cannot be recorded goes on as it is, with one warning', async () => {
+  const warnings: unknown[] = [];
+  const emit = jest.spyOn(process, 'emitWarning').mockImplementation((...all) => void warnings.push(all));
+  const recorded = new RecordedForward((x: Tensor) => {
+    if (isCapturing()) throw new CodedError('ERR_OUT_OF_MEMORY', 'planted');
+    return body(x);
+  }, parameters);
+  const x = bfloat16([2, 16], 3);
+  for (let i = 0; i < 4; i++) expect(await bits(recorded.run(x))).toEqual(await bits(body(x)));
+  emit.mockRestore();
+  const expected = [expect.stringContaining('planted'), { code: 'CUDA_GRAPH_REFUSED' }];
+  expect(warnings).toEqual(onCuda ? [expected] : []);
+  const broken = new RecordedForward((x: Tensor) => {
+    if (isCapturing()) throw new Error('of the function');
+    return body(x);
+  }, parameters);
+  await bits(broken.run(x));
+  if (onCuda) expect(() => broken.run(x)).toThrow('of the function');
+  expect(isCapturing()).toBe(false);
+  x.dispose();
+});
