@@ -38,8 +38,8 @@ export interface MeasureOptions {
 }
 
 /**
- * Does what a configuration asks for on random pixels and weights, for a step or two, to see what it takes on MODEL.DEVICE:
- * the time of a step behind a first one that makes what is made once, and the memory of both.
+ * Does what a configuration asks for on random pixels and weights, for a few steps, to see what time and memory each takes on
+ * MODEL.DEVICE once everything is warm.
  *
  * @throws ERR_OUT_OF_MEMORY, ERR_ABORTED, ERR_CONFIG_VALUE, ERR_LABELS, ERR_DEVICE
  *
@@ -64,7 +64,7 @@ export async function measure(config: Config, options: MeasureOptions = {}): Pro
 }
 
 function timeTest(task: Task, device: DeviceType, { signal }: MeasureOptions): Promise<StepCost> {
-  return timeSecond(1, device, signal, () =>
+  return timeLast(1, device, signal, () =>
     scope(() => {
       const frames = framesFor(task, 1, device);
       noGrad(() => task.forward(frames, evaluation));
@@ -84,7 +84,7 @@ async function timeTraining(
   const training = { config, task, scaler, optimizer };
   const mode = { training: true, seed: 0, step: 0, checkpoint: config.TRAIN.USE_CHECKPOINT };
   try {
-    return await timeSecond(clips, device, signal, () => {
+    return await timeLast(clips, device, signal, () => {
       scope(() => {
         const targets = tensor(new Int32Array(clips), [clips], { device });
         const input = { frames: framesFor(task, clips, device), targets, mode, group: 1 };
@@ -101,15 +101,18 @@ async function timeTraining(
   }
 }
 
-/** Does it twice: the first time makes what is made once. The peak is that of the second time, when all is there. */
-async function timeSecond(
+/** The first time makes what is made once, and on CUDA the second records what is replayed from then on. */
+const TURNS = 3;
+
+/** Does it a few times and tells of the last, when all is there. */
+async function timeLast(
   clips: number,
   device: DeviceType,
   signal: AbortSignal | undefined,
   step: () => void,
 ): Promise<StepCost> {
   let seconds = 0;
-  for (let turn = 0; turn < 2; turn++) {
+  for (let turn = 0; turn < TURNS; turn++) {
     if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'measuring was aborted');
     resetPeakMemory(device);
     const begun = performance.now();
