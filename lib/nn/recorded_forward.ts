@@ -6,8 +6,6 @@ import { type Graph, isCapturing, recordGraph } from '../tensor/graph';
 import { type Disposable, keep, scope } from '../tensor/scope';
 import { describe, Tensor } from '../tensor/tensor';
 
-type Results = Readonly<Record<string, Tensor>>;
-
 interface Recording<R> {
   /** Where the recorded work reads its input; made outside the recording's memory. */
   input: Tensor;
@@ -24,7 +22,7 @@ const MOST_SEEN = 64;
  * hundreds of launches become one call, so that small batches are not a matter of how fast the host queues them. Elsewhere,
  * and where a gradient is wanted, the function runs as it is. Results are the same bits either way.
  */
-export class RecordedForward<R extends Results> implements Disposable {
+export class RecordedForward<R extends Readonly<Record<string, Tensor>>> implements Disposable {
   private readonly recordings = new Map<string, Recording<R>>();
   private readonly seen = new Set<string>();
   private refused = false;
@@ -107,7 +105,7 @@ export class RecordedForward<R extends Results> implements Disposable {
 }
 
 /** What a replay leaves is overwritten by the next one. */
-function copies<R extends Results>(results: R): R {
+function copies<R extends Readonly<Record<string, Tensor>>>(results: R): R {
   return scope(() =>
     Object.fromEntries(
       Object.entries(results).map(([name, { handle, shape, dtype, device }]) => {
