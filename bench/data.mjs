@@ -25,7 +25,7 @@ const { values, positionals } = parseArgs({
   options: {
     peer: { type: 'string' },
     python: { type: 'string', default: 'python3' },
-    repeats: { type: 'string', default: '9' }, // of each work in a round, of which the median counts
+    repeats: { type: 'string', default: '19' }, // of each work in a round, of which the median counts
     rounds: { type: 'string', default: '5' },
     keep: { type: 'boolean' },
   },

@@ -47,15 +47,18 @@ export async function withVideo(clip, use) {
 
 const round = (value, digits = 2) => Number(value.toFixed(digits));
 
-/** Median milliseconds of `call`, elapsed and of the processor, after one run that does not count. */
+/** Runs that do not count: Node compiles what it runs often, in the first few. */
+const warmUp = 5;
+
+/** Median milliseconds of `call`, elapsed and of the processor, after some runs that do not count. */
 async function time(call, repeats) {
   const elapsed = [];
   const processor = [];
-  for (let repeat = 0; repeat <= repeats; repeat++) {
+  for (let repeat = 1 - warmUp; repeat <= repeats; repeat++) {
     const [start, before] = [performance.now(), process.cpuUsage()];
-    await call(repeat);
+    await call(Math.abs(repeat));
     const { user, system } = process.cpuUsage(before);
-    if (repeat === 0) continue;
+    if (repeat <= 0) continue;
     elapsed.push(performance.now() - start);
     processor.push((user + system) / 1000);
   }
