@@ -130,6 +130,17 @@ int ByteSource::read_packet(void* opaque, uint8_t* buffer, int size) {
   }
 }
 
+int ByteSource::read_at(int64_t offset, uint8_t* to, int count) {
+  position_ = offset;
+  int done = 0;
+  while (done < count) {
+    const int got = read_packet(this, to + done, count - done);
+    if (got <= 0) break;
+    done += got;
+  }
+  return done;
+}
+
 int64_t ByteSource::seek(void* opaque, int64_t offset, int whence) {
   auto* self = static_cast<ByteSource*>(opaque);
   whence &= ~AVSEEK_FORCE;

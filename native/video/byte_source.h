@@ -55,6 +55,9 @@ class ByteSource {
   AVIOContext* open_context();
   static void close_context(AVIOContext* context);
 
+  // Up to `count` bytes from `offset` on; fewer, and none, at the end and where reading fails.
+  int read_at(int64_t offset, uint8_t* to, int count);
+
   // Reads check this, and fail once it is requested. The object must live as long as it is set.
   void set_stop(const Stop* stop);
   bool stopped() const { return stop_ != nullptr && stop_->requested(); }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "mp4_boxes.h"
+
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavutil/avstring.h>
@@ -60,6 +62,11 @@ std::string error_text(int error) {
 Demuxer::Demuxer(const Source& source, const Options& options, const Stop& stop)
     : name_(source.name()), options_(options), bytes_(source, stop) {
   try {
+    {
+      const StopScope scope(bytes_, stop);
+      check_sample_counts(bytes_, name_);
+      check(stop);
+    }
     open(stop);
   } catch (...) {
     close();

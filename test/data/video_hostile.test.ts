@@ -154,6 +154,50 @@ describe('limits', () => {
     expect(both.length).toBeGreaterThan(0);
   });
 
+  // FFmpeg makes an entry for each sample: 2 GB and ten seconds for a few kilobytes.
+  describe('a small file that counts many samples', () => {
+    const many = 80_000_000;
+
+    test('of one size, in one chunk', async () => {
+      const bytes = readFileSync(clip('h264_b_frames.mp4'));
+      const put = (box: string, numbers: number[]) => {
+        const at = bytes.indexOf(box);
+        expect(at).toBeGreaterThan(0);
+        for (const [i, number] of numbers.entries()) bytes.writeUInt32BE(number, at + 8 + 4 * i);
+      };
+      put('stsz', [1, many]);
+      put('stsc', [1, 1, many]);
+      put('stts', [1, many, 512]);
+      bytes.write('free', bytes.indexOf('ctts'));
+      const open = VideoReader.open(write('many.mp4', bytes));
+      await expect(open).rejects.toMatchObject({
+        code: 'ERR_VIDEO_LIMIT',
+        message: expect.stringMatching(
+          /many\.mp4: its headers count 80000000 samples, but the file has \d+ bytes/,
+        ),
+      });
+      // Nor all tracks together.
+      put('stsz', [1, 4_000_000]);
+      const track = bytes.subarray(bytes.indexOf('trak') - 4);
+      track.writeUInt32BE(track.length); // the second one, behind the first
+      expect(await codeOf(VideoReader.open(Buffer.concat([bytes, track])))).toBe('ERR_VIDEO_LIMIT');
+    });
+
+    test('in a fragment', async () => {
+      const box = (type: string, ...contents: Uint8Array[]) => {
+        const head = Buffer.alloc(8);
+        head.writeUInt32BE(8 + contents.reduce((sum, { length }) => sum + length, 0));
+        head.write(type, 4);
+        return Buffer.concat([head, ...contents]);
+      };
+      const run = Buffer.alloc(8); // no flags: all of the default size
+      run.writeUInt32BE(many, 4);
+      const fragment = box('moof', box('mfhd', Buffer.alloc(8)), box('traf', box('trun', run)));
+      const bytes = Buffer.concat([readFileSync(clip('h264_b_frames.mp4')), fragment]);
+      expect(await codeOf(VideoReader.open(bytes))).toBe('ERR_VIDEO_LIMIT');
+    });
+  });
+
   test.each([
     { maxFrames: 0 },
     { maxStreams: 0 },

@@ -1,0 +1,97 @@
+#include "mp4_boxes.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <array>
+
+namespace native::video {
+namespace {
+
+constexpr int64_t kHarmless = 1 << 22;  // samples: 100 MB of entries
+constexpr int kMaxDepth = 16;           // of boxes in boxes; real ones have 5
+
+constexpr uint32_t type_of(const char (&name)[5]) {
+  uint32_t type = 0;
+  for (int i = 0; i < 4; ++i) type = type << 8 | static_cast<uint8_t>(name[i]);
+  return type;
+}
+
+// Those that FFmpeg looks into for boxes of samples, wherever they stand.
+constexpr uint32_t kContainers[] = {type_of("moov"), type_of("trak"), type_of("mdia"), type_of("minf"),
+                                    type_of("stbl"), type_of("moof"), type_of("traf"), type_of("edts"),
+                                    type_of("dinf"), type_of("mvex"), type_of("udta"), type_of("tref"),
+                                    type_of("sinf"), type_of("schi"), type_of("hoov")};
+
+class Boxes {
+ public:
+  Boxes(ByteSource& bytes, const std::string& name) : bytes_(bytes), name_(name) {}
+
+  // Goes through the boxes in [at, end) and those inside them.
+  void walk(int64_t at, int64_t end, int depth) {
+    std::array<uint8_t, 16> head;
+    while (end - at >= 8 && read(at, head.data(), 8)) {
+      uint64_t size = number(head.data(), 4), header = 8;
+      const auto type = static_cast<uint32_t>(number(head.data() + 4, 4));
+      if (size == 1) {
+        if (!read(at, head.data(), 16)) return;
+        size = number(head.data() + 8, 8);
+        header = 16;
+      }
+      const auto left = static_cast<uint64_t>(end - at);
+      if (size == 0 || size > left) size = left;
+      if (size < header) return;
+      const int64_t contents = at + static_cast<int64_t>(header);
+      at += static_cast<int64_t>(size);
+      if (std::find(std::begin(kContainers), std::end(kContainers), type) != std::end(kContainers)) {
+        if (depth < kMaxDepth) walk(contents, at, depth + 1);
+      } else if (type == type_of("stsz") || type == type_of("stz2")) {
+        count(contents + 8);
+      } else if (type == type_of("trun")) {
+        count(contents + 4);
+      }
+    }
+  }
+
+ private:
+  static uint64_t number(const uint8_t* bytes, int length) {
+    uint64_t value = 0;
+    for (int i = 0; i < length; ++i) value = value << 8 | bytes[i];
+    return value;
+  }
+
+  // Adds the number of samples that stands at `at`.
+  void count(int64_t at) {
+    std::array<uint8_t, 4> field;
+    if (!read(at, field.data(), 4)) return;
+    samples_ += static_cast<int64_t>(number(field.data(), 4));
+    CHECK(samples_ <= std::max(kHarmless, bytes_.size()), "ERR_VIDEO_LIMIT", name_, ": its headers count ",
+          samples_, " samples, but the file has ", bytes_.size(),
+          " bytes; it is damaged, or made to take memory");
+  }
+
+  // Headers lie close together, so that a window of the file is kept.
+  bool read(int64_t at, uint8_t* to, int64_t count) {
+    if (at < start_ || at + count > start_ + length_) {
+      start_ = at;
+      length_ = bytes_.read_at(at, window_.data(), static_cast<int>(window_.size()));
+    }
+    if (length_ < count) return false;
+    memcpy(to, window_.data() + (at - start_), static_cast<size_t>(count));
+    return true;
+  }
+
+  ByteSource& bytes_;
+  const std::string& name_;
+  int64_t samples_ = 0;
+  std::array<uint8_t, 512> window_;
+  int64_t start_ = 0, length_ = 0;  // of the window
+};
+
+}  // namespace
+
+void check_sample_counts(ByteSource& bytes, const std::string& name) {
+  Boxes(bytes, name).walk(0, bytes.size(), 0);
+}
+
+}  // namespace native::video
