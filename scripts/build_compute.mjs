@@ -7,17 +7,10 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+const parallel = ['--parallel', String(availableParallelism())];
 const run = spawnSync(
   process.execPath,
-  [
-    cmakeJs,
-    'compile',
-    '--log-level',
-    'warn',
-    '--parallel',
-    String(availableParallelism()),
-    ...process.argv.slice(2),
-  ],
+  [cmakeJs, 'compile', '--log-level', 'warn', ...parallel, ...process.argv.slice(2)],
   { cwd: root, stdio: 'inherit' },
 );
 process.exit(run.status ?? 1);

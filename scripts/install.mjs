@@ -1,5 +1,6 @@
 // Runs after "npm install xclip-native": builds the two addons from source when the tools are there. When they are
-// not, the install still succeeds; loading an addon then says what to install.
+// not, the install still succeeds; loading an addon then says how to build it. (npm shows what this prints only when it
+// is asked to, and may be told to run no such script at all.)
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,5 +8,5 @@ import { fileURLToPath } from 'node:url';
 const setup = join(dirname(fileURLToPath(import.meta.url)), 'setup.mjs');
 const { status } = spawnSync(process.execPath, [setup, '--native'], { stdio: 'inherit' });
 if (status !== 0) {
-  console.error('xclip-native: not built. Install the packages above, then run "npm rebuild xclip-native".');
+  console.error('xclip-native: not built. Once that is settled: npx xclip-native build');
 }

@@ -5,7 +5,7 @@
 //   node scripts/setup.mjs --native   the addons only (system packages are checked, never installed)
 //   node scripts/setup.mjs --tests    everything, and the CUDA backend for the emulated device
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,25 +13,13 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const nativeOnly = process.argv.includes('--native');
 const forTests = process.argv.includes('--tests');
 
-const debian = [
-  'g++',
-  'cmake',
-  'make',
-  'pkg-config',
-  'python3',
-  'libdnnl-dev',
-  'libavformat-dev',
-  'libavcodec-dev',
-  'libswscale-dev',
-  'libgloo-dev',
-  ...(forTests ? ['libboost-context-dev', 'doctest-dev'] : []),
-];
+const systems = JSON.parse(readFileSync(join(root, 'scripts/system_packages.json'), 'utf8'));
+const wanted = ({ packages, tests }) => [...packages, ...(forTests ? tests : [])];
+const debian = wanted(systems['Debian/Ubuntu']);
 const gloo = 'gloo/context.h';
-const remedies = [
-  `  Debian/Ubuntu: apt-get install -y ${debian.join(' ')}`,
-  '  Fedora:        dnf install -y gcc-c++ cmake make pkgconf-pkg-config python3 onednn-devel ffmpeg-free-devel gloo-devel',
-  '  macOS:         brew install cmake pkg-config onednn ffmpeg libomp',
-].join('\n');
+const remedies = Object.entries(systems)
+  .map(([name, system]) => `  ${`${name}:`.padEnd(15)}${system.install} ${wanted(system).join(' ')}`)
+  .join('\n');
 
 function quiet(command, args) {
   return spawnSync(command, args, { cwd: root, stdio: 'ignore' }).status === 0;
@@ -115,7 +103,14 @@ function stale(output, inputs) {
   );
 }
 
-const node = (script, ...args) => run(process.execPath, [join(root, 'scripts', script), ...args]);
+// Builds `output` and dates it to when that began: a build that finds nothing to do leaves a file older than what was
+// looked at, and a source saved meanwhile has to count as newer.
+function build(output, script, ...args) {
+  const began = new Date();
+  run(process.execPath, [join(root, 'scripts', script), ...args]);
+  utimesSync(join(root, output), began, began);
+}
+
 const compute = 'build/Release/compute.node';
 const video = 'bindings/video/build/Release/video.node';
 
@@ -134,11 +129,11 @@ if (buildCompute || buildVideo || buildEmulated || buildCudaTest || buildCudaBen
 if (!nativeOnly && stale('node_modules/.package-lock.json', ['package-lock.json'])) {
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
 }
-if (buildCompute) node('build_compute.mjs');
-if (buildEmulated) node('build_compute.mjs', ...emulation, 'compute_emulated');
-if (buildCudaTest) node('build_compute.mjs', ...emulation, 'cuda_test');
-if (buildCudaBench) node('build_compute.mjs', ...emulation, 'cuda_bench');
-if (buildVideo) node('build_video.mjs');
+if (buildCompute) build(compute, 'build_compute.mjs');
+if (buildEmulated) build(emulated, 'build_compute.mjs', ...emulation, 'compute_emulated');
+if (buildCudaTest) build(cudaTest, 'build_compute.mjs', ...emulation, 'cuda_test');
+if (buildCudaBench) build(cudaBench, 'build_compute.mjs', ...emulation, 'cuda_bench');
+if (buildVideo) build(video, 'build_video.mjs');
 if (!nativeOnly && stale('dist/index.js', ['lib', 'tsconfig.json'])) {
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
 }

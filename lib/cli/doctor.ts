@@ -2,7 +2,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
-import { native, packageRoot } from '../native/load';
+import { computeAddonFile, howToBuild, native, packageRoot } from '../native/load';
 import { videoAddon } from '../native/video';
 import { print } from './terminal';
 import { packageVersion } from './version';
@@ -21,13 +21,6 @@ const usefulFlags = [
 ];
 
 const libraries = ['libavcodec', 'libavformat', 'libswscale', 'libdnnl', 'libgloo', 'libgomp'];
-
-const remedy = `
-To install what the addons need, then build them:
-  Debian, Ubuntu: apt-get install build-essential cmake pkg-config libdnnl-dev libavformat-dev libavcodec-dev libswscale-dev libgloo-dev
-  Fedora:         dnf install gcc-c++ make cmake pkgconf-pkg-config onednn-devel ffmpeg-free-devel gloo-devel
-  macOS:          brew install cmake pkg-config onednn ffmpeg libomp
-  npm run build`;
 
 /** Adds `doctor`: what this installation consists of, and what it lacks. */
 export function addDoctor(program: Command): void {
@@ -54,20 +47,30 @@ function doctor(): void {
     print('\nEverything is in place.');
     return;
   }
-  print(remedy);
+  print(remedy());
   process.exitCode = 1;
+}
+
+function remedy(): string {
+  const systems: Record<string, { install: string; packages: string[] }> = JSON.parse(
+    readFileSync(join(packageRoot(), 'scripts/system_packages.json'), 'utf8'),
+  );
+  const lines = Object.entries(systems).map(
+    ([name, { install, packages }]) => `  ${`${name}:`.padEnd(15)}${install} ${packages.join(' ')}`,
+  );
+  return `\nWhat the addons are built with:\n${lines.join('\n')}\n${howToBuild()}`;
 }
 
 function computeFacts(): string {
   const addon = native();
-  const path = process.env.NATIVE_COMPUTE_PATH ?? join(packageRoot(), 'build/Release/compute.node');
+  const path = process.env.NATIVE_COMPUTE_PATH ?? computeAddonFile();
   return `${path}; ${addon.kernels().length} kernels`;
 }
 
 function processesFacts(): string {
   return native().commAvailable('cpu')
     ? 'several can train together, see launch'
-    : 'each trains alone: built without Gloo (Debian: libgloo-dev, then npm run build)';
+    : 'each trains alone: built without Gloo (Debian: libgloo-dev), see build --help';
 }
 
 /** What CUDA there is, and in one line whether it is used and if not why. */

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { CodedError } from '../base/error';
 import { normalizeArguments } from './arguments';
+import { addBuild } from './build';
 import { addClassify } from './classify';
 import { addConvert } from './convert';
 import { addData } from './data';
@@ -43,6 +44,7 @@ export function createProgram(): Command {
     addData,
     addDemo,
     addDoctor,
+    addBuild,
   ])
     add(program);
   return program;

@@ -108,11 +108,16 @@ export function loadAddon<T>(name: string, override: string, candidates: string[
   );
 }
 
-/** In a clone everything is set up; an installed package has its addons built again, and says what that needs. */
-function howToBuild(): string {
+/** How to build the addons, as a sentence. npm hides what it builds, so an installed package has a command for it. */
+export function howToBuild(): string {
   const root = packageRoot();
   const installed = root.split(sep).includes('node_modules');
-  return `Build it with ${installed ? `"npm rebuild ${basename(root)}"` : `"npm run build" in ${root}`}.`;
+  return `Build it with ${installed ? `"npx ${basename(root)} build"` : `"npm run build" in ${root}`}.`;
+}
+
+/** Where the build leaves the compute addon. */
+export function computeAddonFile(): string {
+  return join(packageRoot(), 'build/Release/compute.node');
 }
 
 let addon: NativeAddon | undefined;
@@ -123,9 +128,7 @@ export function native(): NativeAddon {
     // OpenMP reads this when it is loaded. By default its threads spin for milliseconds between two kernels, which on a
     // machine that does anything else (decoding the next batch, say) takes the cores from the work they wait for.
     process.env.GOMP_SPINCOUNT ??= '1000';
-    addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [
-      join(packageRoot(), 'build/Release/compute.node'),
-    ]);
+    addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [computeAddonFile()]);
     addon.setErrorClass(CodedError);
   }
   return addon;

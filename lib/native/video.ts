@@ -210,6 +210,11 @@ interface VideoBinary extends VideoAddon {
   setErrorClass(errorClass: typeof CodedError): void;
 }
 
+/** Where the build leaves the decode addon. */
+export function videoAddonFile(): string {
+  return join(packageRoot(), 'bindings/video/build/Release/video.node');
+}
+
 let loaded: VideoAddon | undefined;
 
 /**
@@ -220,9 +225,7 @@ let loaded: VideoAddon | undefined;
  */
 export function videoAddon(): VideoAddon {
   if (!loaded) {
-    const binary = loadAddon<VideoBinary>('decode', 'VIDEO_ADDON_PATH', [
-      join(packageRoot(), 'bindings/video/build/Release/video.node'),
-    ]);
+    const binary = loadAddon<VideoBinary>('decode', 'VIDEO_ADDON_PATH', [videoAddonFile()]);
     binary.setErrorClass(CodedError);
     loaded = binary;
   }

@@ -31,7 +31,7 @@ async function succeed(words: string[]): Promise<string> {
 test('version and help', async () => {
   expect(await succeed(['--version'])).toBe(`${packageVersion()}\n`);
   const help = await succeed(['--help']);
-  for (const command of ['train', 'test', 'launch', 'classify', 'info', 'convert', 'doctor']) {
+  for (const command of ['train', 'test', 'launch', 'classify', 'info', 'convert', 'doctor', 'build']) {
     expect(help).toMatch(new RegExp(`^  ${command} `, 'm'));
     expect(await succeed([command, '--help'])).toContain(`xclip-native ${command}`);
   }
@@ -200,6 +200,10 @@ test('doctor shows what there is, and what to install when an addon is missing',
   expect(status).toBe(1);
   expect(stdout).toMatch(/decode addon +MISSING/);
   expect(stdout).toContain('apt-get install');
+});
+
+test('build of an installation that is up to date names the addons', async () => {
+  expect(await succeed(['build'])).toMatch(/^\/.*\/compute\.node\n\/.*\/video\.node\n$/);
 });
 
 test('a reader that goes away ends the command quietly', async () => {

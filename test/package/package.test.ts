@@ -1,5 +1,5 @@
-import { execFile, execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, posix } from 'node:path';
 import { promisify } from 'node:util';
@@ -43,10 +43,10 @@ describe('what is in it', () => {
   });
 
   test('all that the native build reads', () => {
-    const sources = ['native', 'cuda', 'bindings', 'configs', 'labels', 'scripts'].flatMap((folder) =>
+    const sources = ['native', 'cuda', 'bindings', 'configs', 'labels'].flatMap((folder) =>
       existsSync(join(root, folder)) ? filesBelow(join(root, folder)).map((file) => `${folder}/${file}`) : [],
     );
-    const needed = sources.filter((file) => !/^bindings\/(?:.*\/)?build\/|\.sh$/.test(file));
+    const needed = sources.filter((file) => !/^bindings\/(?:.*\/)?build\//.test(file));
     expect(needed.length).toBeGreaterThan(100);
     expect([...needed, 'CMakeLists.txt'].filter((file) => !files.includes(file))).toEqual([]);
   });
@@ -194,7 +194,22 @@ test('without addons the error says what to build', () => {
   } catch (error) {
     message = String((error as { stderr: Buffer }).stderr);
   }
-  expect(message).toMatch(
-    /ERR_NATIVE_LOAD[\s\S]*compute\.node: no such file[\s\S]*"npm rebuild xclip-native"/,
+  expect(message).toMatch(/ERR_NATIVE_LOAD[\s\S]*compute\.node: no such file[\s\S]*"npx xclip-native build"/);
+});
+
+test('"build" of an installed package says what it needs, and fails', () => {
+  const bin = join(project.folder, 'node_modules/.bin/xclip-native');
+  const foreign = join(project.installed, 'build/Release/compute.node');
+  mkdirSync(dirname(foreign), { recursive: true });
+  writeFileSync(foreign, 'built for another machine');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [bin, 'build'], {
+    // A PATH on which there is no compiler.
+    env: { ...process.env, NATIVE_COMPUTE_PATH: '', VIDEO_ADDON_PATH: '', PATH: project.folder },
+    encoding: 'utf8',
+  });
+  expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  expect(stderr).toMatch(
+    /^setup: missing g\+\+.*\n {2}Debian\/Ubuntu: apt-get install -y g\+\+ [\s\S]*\nerror ERR_NATIVE_LOAD: /,
   );
+  expect(existsSync(foreign)).toBe(false);
 });

@@ -11,7 +11,9 @@ beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'setup-'));
   mkdirSync(join(root, 'scripts'));
   mkdirSync(join(root, 'bin'));
-  copyFileSync(join(packageRoot(), 'scripts/setup.mjs'), join(root, 'scripts/setup.mjs'));
+  for (const name of ['setup.mjs', 'system_packages.json']) {
+    copyFileSync(join(packageRoot(), 'scripts', name), join(root, 'scripts', name));
+  }
 });
 afterEach(() => rmSync(root, { recursive: true }));
 
