@@ -144,19 +144,27 @@ const { cache } = createRequire(import.meta.url);`;
 });
 
 const consumer = `import { type Tensor, tensor, XCLIP } from 'xclip-native';
+import { VideoReader } from 'xclip-native/video';
 
 export async function nameClip(path: string): Promise<string> {
   const model = await XCLIP.load('k400_32_8.pth', { device: 'auto', dtype: 'float32' });
   const [best] = await model.classify(path, ['abseiling', 'zumba'], { topK: 1 });
   return best!.label;
 }
+export async function countFrames(path: string): Promise<number> {
+  return (await VideoReader.open(path)).info.frameCount;
+}
 export const x: Tensor = tensor([[1, 2]]);
 // @ts-expect-error a tensor is not made from a date: types are there, and are not any
 tensor(new Date());
 `;
 
-test.each(['node16', 'bundler'])('types resolve with moduleResolution %s', async (resolution) => {
-  const module = resolution === 'node16' ? 'node16' : 'esnext';
+// `node10` is the default of `module: commonjs`; it does not know "exports".
+test.each([
+  ['node10', 'commonjs'],
+  ['node16', 'node16'],
+  ['bundler', 'esnext'],
+])('types resolve with moduleResolution %s', async (resolution, module) => {
   const types = join(project.folder, 'node_modules/@types');
   if (!existsSync(types)) symlinkSync(join(root, 'node_modules/@types'), types);
   const config = join(project.folder, `tsconfig.${resolution}.json`);
