@@ -12,6 +12,7 @@ std::vector<Binding> dist_bindings() {
       BIND(comm_close, "device"),
       BIND(all_reduce, "list", "scale"),
       BIND(broadcast, "list", "root"),
+      BIND(comm_wait, "device"),
   };
 }
 

@@ -1,4 +1,4 @@
-export { averageGradients, shareParameters } from './data_parallel';
+export { averageGradients, GradientBuckets, shareParameters } from './data_parallel';
 export { type JobEnvironment, jobFromEnvironment } from './environment';
 export { type LaunchOptions, launch, type ProcessEnd } from './launch';
 export { type JoinOptions, ProcessGroup } from './process_group';

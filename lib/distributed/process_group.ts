@@ -88,6 +88,15 @@ export class ProcessGroup {
    * @throws ERR_DTYPE, ERR_DEVICE, ERR_DISTRIBUTED
    */
   allReduce(list: readonly Tensor[], scale = 1): void {
+    this.startAllReduce(list, scale);
+    this.wait(list);
+  }
+
+  /**
+   * {@link allReduce} beside what is queued from here on, until {@link wait}: nothing may use the tensors before that.
+   * Such sums run one after another.
+   */
+  startAllReduce(list: readonly Tensor[], scale = 1): void {
     native().allReduce(
       list.map(({ handle }) => handle),
       scale,
@@ -101,7 +110,13 @@ export class ProcessGroup {
       list.map(({ handle }) => handle),
       root,
     );
+    this.wait(list);
     for (const x of list) x.version++;
+  }
+
+  /** What is queued from here on runs once everything that was started on the device of `list` has ended. */
+  wait(list: readonly Tensor[]): void {
+    if (list[0]) native().commWait(list[0].device);
   }
 
   /**

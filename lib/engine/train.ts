@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { CodedError, hasCode } from '../base/error';
 import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
-import { shareParameters } from '../distributed/data_parallel';
+import { GradientBuckets, shareParameters } from '../distributed/data_parallel';
 import type { Checkpoint } from '../io';
 import { AdamW } from '../optim/adamw';
 import { LossScaler } from '../optim/loss_scale';
@@ -158,7 +158,11 @@ async function prepare(
     minLr: config.TRAIN.LR / 100,
   });
   const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal, group);
-  const training: Training = { config, task, dataset, loader, schedule, seed, emit, group, agree, ...tools };
+  const trained = new Set(tools.optimizer.parameters());
+  const inOrder = task.model.parameters().filter((parameter) => trained.has(parameter));
+  const buckets = group && new GradientBuckets(inOrder, group);
+  const shared = { group, buckets, agree };
+  const training: Training = { config, task, dataset, loader, schedule, seed, emit, ...shared, ...tools };
   if (checkpoint) await restore(checkpoint, training);
   if (group) shareParameters(task.model.parameters(), group);
   return {

@@ -3,7 +3,7 @@ import type { Config } from '../config/schema';
 import type { Batch } from '../data/batch';
 import type { VideoLoader } from '../data/loader';
 import type { VideoDataset } from '../data/video_dataset';
-import { averageGradients } from '../distributed/data_parallel';
+import type { GradientBuckets } from '../distributed/data_parallel';
 import type { ProcessGroup } from '../distributed/process_group';
 import type { Task } from '../models/task';
 import type { DeviceType } from '../native/load';
@@ -38,6 +38,8 @@ export interface Training {
   recorded: RecordedSteps | null;
   /** The processes that train together; null when this one trains alone. */
   group: ProcessGroup | null;
+  /** Their means of gradients; null without a group. */
+  buckets: GradientBuckets | null;
   /** Lets all of them stop after the same micro-batch, see {@link SharedStop}. */
   agree(): Promise<void>;
 }
@@ -69,17 +71,19 @@ export interface Outcome {
  * @param frames float32 [B, T, 3, H, W]
  * @param targets as {@link targetsOf}
  * @param seen given the loss before the backward pass is queued
+ * @param finished told each parameter whose gradient is complete, see {@link backward}
  */
 export function forwardBackward(
   { config, task, scaler }: Pick<Training, 'config' | 'task' | 'scaler'>,
   { frames, targets, mode, group }: { frames: Tensor; targets: Tensor; mode: Mode; group: number },
   seen: (loss: Tensor) => void,
+  finished?: (parameter: Tensor) => void,
 ): void {
   scope(() => {
     const loss = task.loss(task.forward(frames, mode), targets, config);
     seen(loss);
     const scaled = scaler ? mul(loss, scaler.scale) : loss;
-    backward(group === 1 ? scaled : div(scaled, group));
+    backward(group === 1 ? scaled : div(scaled, group), undefined, finished);
   });
 }
 
@@ -116,8 +120,8 @@ export function targetsOf(batch: Batch, device: DeviceType): Tensor {
 export async function runStep(training: Training, batch: Batch, place: Place): Promise<Outcome> {
   const loss = await accumulate(training, batch, place);
   if (!place.ends) return { loss, overflow: null };
-  const { optimizer, schedule, scaler, group } = training;
-  if (group) await averageGradients(optimizer.parameters(), group);
+  const { optimizer, schedule, scaler, buckets } = training;
+  await buckets?.finish();
   const finite = finishGradients(training);
   optimizer.step({ when: finite });
   dropGradients(training);
@@ -130,9 +134,9 @@ export async function runStep(training: Training, batch: Batch, place: Place): P
 async function accumulate(
   training: Training,
   batch: Batch,
-  { epoch, step, group }: Place,
+  { epoch, step, group, ends }: Place,
 ): Promise<number | undefined> {
-  const { config, device, seed, group: processes } = training;
+  const { config, device, seed, group: processes, buckets } = training;
   if (batch.shape[0] === 0) {
     batch.release();
     return undefined;
@@ -140,14 +144,17 @@ async function accumulate(
   // Each process draws its own stochastic depth.
   const draw = processes ? step * processes.worldSize + processes.rank : step;
   const mode = { training: true, seed, step: draw, checkpoint: config.TRAIN.USE_CHECKPOINT };
+  // The gradients of an update's last micro-batch are complete.
+  const finished = buckets && ends ? (parameter: Tensor) => buckets.finished(parameter) : undefined;
   let value: Promise<number> | undefined;
+  const seen = (loss: Tensor) => {
+    // The read waits for what is queued so far, so the loss arrives while the backward pass runs.
+    value = loss.item();
+    value.catch(() => {}); // it is awaited below; a failure of backward comes first
+  };
   scope(() => {
     const input = { frames: batch.tensor(device), targets: targetsOf(batch, device), mode, group };
-    forwardBackward(training, input, (loss) => {
-      // The read waits for what is queued so far, so the loss arrives while the backward pass runs.
-      value = loss.item();
-      value.catch(() => {}); // it is awaited below; a failure of backward comes first
-    });
+    forwardBackward(training, input, seen, finished);
   });
   batch.release();
   const loss = await value!;

@@ -64,6 +64,7 @@ export interface NativeOps {
     host: string,
     timeoutSeconds: number,
   ): readonly string[];
+  commWait(device: DeviceType): void;
   concatenate(list: readonly NativeTensor[], axis: number): NativeTensor;
   copyInto(y: NativeTensor, x: NativeTensor): void;
   crossEntropy(

@@ -42,6 +42,8 @@ export interface Forward {
   recording: boolean;
   /** Saves inputs, outputs or freshly made handles. Call at most once. */
   save(...handles: NativeTensor[]): void;
+  /** Names leaves that the derivative adds gradients to although they are no inputs. */
+  reaches(leaves: Iterable<Tensor>): void;
 }
 
 /** A tensor's place in the graph: output `index` of `node`. */
@@ -57,6 +59,8 @@ interface Input {
 
 class Node {
   pendingGrads: (NativeTensor | null)[];
+  /** Leaves that get gradients from here other than as inputs. */
+  reached: Iterable<Tensor> = [];
   constructor(
     readonly name: string,
     readonly order: number,
@@ -68,6 +72,13 @@ class Node {
     this.pendingGrads = new Array(outputs).fill(null);
   }
 
+  /** Every leaf that this node may add a gradient to, once. */
+  leaves(): Set<Tensor> {
+    const found = new Set(this.reached);
+    for (const { leaf } of this.inputs) if (leaf) found.add(leaf);
+    return found;
+  }
+
   releaseSaved(): void {
     for (const handle of this.saved ?? []) native().release(handle);
     this.saved = null;
@@ -76,6 +87,8 @@ class Node {
 
 let recording = true;
 let order = 0;
+/** While set, gathers the leaves that operations read, recorded or not. */
+let leavesRead: Set<Tensor> | null = null;
 
 /** Whether operations are being recorded. */
 export function isRecording(): boolean {
@@ -123,11 +136,16 @@ export function operation(
   always = false,
 ): Tensor[] {
   const needed = recording && (always || inputs.some((input) => input?.requiresGrad));
+  if (leavesRead) for (const input of inputs) if (input?.requiresGrad && !input.edge) leavesRead.add(input);
   let saved: NativeTensor[] = [];
+  let reached: Iterable<Tensor> = [];
   const handles = forward({
     recording: needed,
     save: (...list) => {
       saved = list;
+    },
+    reaches: (leaves) => {
+      reached = leaves;
     },
   });
   const outputs = handles.map((handle) => new Tensor(handle));
@@ -148,6 +166,7 @@ export function operation(
     saved.map((handle) => (foreign.has(handle) ? native().retain(handle) : handle)),
     derivative,
   );
+  node.reached = reached;
   outputs.forEach((output, index) => {
     output.edge = { node, index };
   });
@@ -169,9 +188,10 @@ export function unaryOutput(
  * graph can be differentiated once.
  *
  * @param root a scalar, or any tensor together with `gradient`, which is d(loss)/d(root)
+ * @param finished told each leaf that `root` depends on, once all that adds to its gradient is queued
  * @throws ERR_NO_GRADIENT when root has no history, was differentiated before, or an operation has no derivative
  */
-export function backward(root: Tensor, gradient?: Tensor): void {
+export function backward(root: Tensor, gradient?: Tensor, finished?: (leaf: Tensor) => void): void {
   if (!root.edge) {
     throw new CodedError(
       'ERR_NO_GRADIENT',
@@ -195,8 +215,12 @@ export function backward(root: Tensor, gradient?: Tensor): void {
   node.pendingGrads[index] = gradient
     ? native().retain(gradient.handle)
     : native().full(root.shape, 1, root.dtype, root.device);
+  const passed = finished ? lastUse(nodes, finished) : () => {};
   try {
-    for (const current of nodes) propagate(current);
+    for (const current of nodes) {
+      propagate(current);
+      passed(current);
+    }
   } catch (error) {
     for (const current of nodes) {
       current.releaseSaved();
@@ -204,6 +228,19 @@ export function backward(root: Tensor, gradient?: Tensor): void {
     }
     throw error;
   }
+}
+
+// Counts the nodes that each leaf still waits for. @returns to be called with each node, once it has run
+function lastUse(nodes: readonly Node[], finished: (leaf: Tensor) => void): (node: Node) => void {
+  const uses = new Map<Tensor, number>();
+  for (const node of nodes) for (const leaf of node.leaves()) uses.set(leaf, (uses.get(leaf) ?? 0) + 1);
+  return (node) => {
+    for (const leaf of node.leaves()) {
+      const left = uses.get(leaf)! - 1;
+      uses.set(leaf, left);
+      if (left === 0) finished(leaf);
+    }
+  };
 }
 
 // Nodes in reverse order of creation, which is a topological order: an operation is newer than its inputs.
@@ -294,6 +331,16 @@ function deliver(input: Input, grad: NativeTensor): void {
   }
 }
 
+function gathering<T>(leaves: Set<Tensor>, body: () => T): T {
+  const before = leavesRead;
+  leavesRead = leaves;
+  try {
+    return body();
+  } finally {
+    leavesRead = before;
+  }
+}
+
 /**
  * Activation checkpointing: runs `body` without saving its intermediates and runs it again when the gradient comes
  * back, trading time for memory. `body` must compute the same both times and depend on nothing that requires a
@@ -305,7 +352,9 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
     'checkpoint',
     inputs,
     (context) => {
-      const result = noGrad(() => body(...inputs));
+      const leaves = new Set<Tensor>();
+      const result = gathering(leaves, () => noGrad(() => body(...inputs)));
+      context.reaches(leaves);
       context.save(...inputs.map((input) => input.handle));
       const handle = native().retain(result.handle);
       if (!inputs.includes(result)) result.dispose();

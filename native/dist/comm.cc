@@ -12,6 +12,8 @@ namespace {
 struct Group {
   std::optional<CommBackend> backend;
   int world_size = 0;  // 0: not opened
+  // What collectives work on that nobody waits for yet. Their memory is not to be reused in queue order.
+  std::vector<Tensor> in_flight;
 };
 
 Group& group(DeviceType device) {
@@ -41,7 +43,9 @@ void launch_on_all(const Kernel<Args>& kernel, Args args, const std::vector<Tens
   }
   site.operands = {concat(list.size(), " tensors")};
   const auto function = kernel.functions[static_cast<int>(device)];
-  backend(device).submit(std::move(site), [function, args = std::move(args)] { function(args); });
+  Group& own = group(device);
+  own.in_flight.insert(own.in_flight.end(), list.begin(), list.end());
+  own.backend->start(std::move(site), [function, args = std::move(args)] { function(args); });
 }
 
 }  // namespace
@@ -67,6 +71,11 @@ void comm_connect(DeviceType device, const std::vector<std::string>& addresses) 
   CHECK(static_cast<int64_t>(addresses.size()) == group(device).world_size, "ERR_ARGUMENT", addresses.size(),
         " addresses for ", group(device).world_size, " ranks");
   backend(device).submit({"comm_connect", {}}, [own, addresses] { own.connect(addresses); });
+}
+
+void comm_wait(DeviceType device) {
+  backend_of(device).wait();
+  group(device).in_flight.clear();
 }
 
 void comm_close(DeviceType device) {

@@ -1,7 +1,11 @@
 // Collectives: what the processes of a job do together with their tensors. Every process queues the same
 // calls with the same sizes in the same order. A backend fills the slots of its device from its own file.
+//
+// They run beside the device's queue, one after another: a collective begins when all that was queued before
+// it has run, and what is queued after comm_wait begins when it has ended. In between the device goes on.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,6 +40,11 @@ struct CommBackend {
   std::vector<std::string> (*open)(int rank, int world_size, const std::string& host, double timeout_seconds);
   // addresses[i] is what rank i means for this one. Waits for the others; throws ERR_DISTRIBUTED.
   void (*connect)(const std::vector<std::string>& addresses);
+  // Runs a collective once everything queued on the device so far and every earlier collective has run.
+  void (*start)(OpSite site, std::function<void()> work);
+  // What is queued on the device from here on runs once every collective so far has; the first failure of one
+  // becomes its own.
+  void (*wait)();
   void (*close)();
 };
 void register_comm(DeviceType device, CommBackend backend);
@@ -53,8 +62,11 @@ void comm_connect(DeviceType device, const std::vector<std::string>& addresses);
 // Ends it, once nothing is queued any more; idempotent.
 void comm_close(DeviceType device);
 
-// In place; see AllReduceArgs and BroadcastArgs. All on one device.
+// In place; see AllReduceArgs and BroadcastArgs. All on one device. Nothing else may use the tensors until
+// comm_wait; their memory is held until then.
 void all_reduce(const std::vector<Tensor>& list, double scale);
 void broadcast(const std::vector<Tensor>& list, int64_t root);
+// Queues the waiting for all collectives so far. A failure of one is delivered by the next fence.
+void comm_wait(DeviceType device);
 
 }  // namespace native

@@ -1,6 +1,6 @@
 // Collectives on the CPU: Gloo over TCP, a connection between every two processes. A sum over a ring adds
 // each part of a tensor on one rank, in an order that depends on its size alone, and hands the result round:
-// equal bits everywhere and in every run.
+// equal bits everywhere and in every run. Collectives have a queue of their own beside the device's.
 #include <gloo/allreduce.h>
 #include <gloo/broadcast.h>
 #include <gloo/context.h>
@@ -10,8 +10,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
+#include <mutex>
 
 #include "core/dtype.h"
+#include "core/queue.h"
 #include "dist/comm.h"
 
 namespace native {
@@ -35,10 +38,32 @@ class Mesh final : public gloo::Context {
   }
 };
 
-// Set and cleared on the JavaScript thread while nothing is queued; never destroyed, since the end of the
-// process does not wait for queued work.
-std::shared_ptr<Mesh>& mesh() {
-  static auto* const own = new std::shared_ptr<Mesh>;
+// Set and cleared on the JavaScript thread, read by the queue. A process that leaves with a failure does not
+// wait for what is queued.
+struct Current {
+  std::mutex mutex;
+  std::shared_ptr<Mesh> mesh;
+};
+// Never destroyed, since the end of the process does not wait for queued work either.
+Current& current() {
+  static auto* const own = new Current;
+  return *own;
+}
+
+std::shared_ptr<Mesh> mesh() {
+  std::lock_guard<std::mutex> lock(current().mutex);
+  CHECK(current().mesh, "ERR_DISTRIBUTED", "this process has left its job");
+  return current().mesh;
+}
+
+std::shared_ptr<Mesh> exchange_mesh(std::shared_ptr<Mesh> next) {
+  std::lock_guard<std::mutex> lock(current().mutex);
+  std::swap(next, current().mesh);
+  return next;
+}
+
+CpuQueue& collectives() {
+  static auto* const own = new CpuQueue;
   return *own;
 }
 
@@ -85,24 +110,34 @@ std::vector<std::string> open(int rank, int world_size, const std::string& host,
     for (int i = 0; i < world_size; ++i) {
       if (i != rank) addresses[static_cast<size_t>(i)] = to_hex(own->getPair(i)->address().bytes());
     }
-    mesh() = std::move(own);
+    exchange_mesh(std::move(own));
     return addresses;
   });
 }
 
 void connect(const std::vector<std::string>& addresses) {
   guarded([&] {
-    for (int i = 0; i < mesh()->size; ++i) {
-      if (i != mesh()->rank) mesh()->getPair(i)->connect(from_hex(addresses[static_cast<size_t>(i)]));
+    const std::shared_ptr<Mesh> own = mesh();
+    for (int i = 0; i < own->size; ++i) {
+      if (i != own->rank) own->getPair(i)->connect(from_hex(addresses[static_cast<size_t>(i)]));
     }
   });
 }
 
-void close() {
-  guarded([] {
-    mesh()->closeConnections();
-    mesh().reset();
+void start(OpSite site, std::function<void()> work) {
+  cpu_queue().submit(site, [site, work = std::move(work)] { collectives().submit(site, work); });
+}
+
+void wait() {
+  cpu_queue().submit({"collectives", {}}, [] {
+    std::promise<std::optional<Error>> done;
+    collectives().fence([&done](std::optional<Error> error) { done.set_value(std::move(error)); });
+    if (auto error = done.get_future().get()) throw *error;
   });
+}
+
+void close() {
+  guarded([] { exchange_mesh(nullptr)->closeConnections(); });
 }
 
 void sum_over_ranks(float* data, int64_t count) {
@@ -158,7 +193,7 @@ void broadcast_spans(const BroadcastArgs& args) {
 
 REGISTER_KERNEL(all_reduce, cpu, all_reduce_spans);
 REGISTER_KERNEL(broadcast, cpu, broadcast_spans);
-const bool g_registered = (register_comm(DeviceType::cpu, {open, connect, close}), true);
+const bool g_registered = (register_comm(DeviceType::cpu, {open, connect, start, wait, close}), true);
 
 }  // namespace
 }  // namespace native

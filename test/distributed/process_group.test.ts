@@ -67,6 +67,22 @@ test('gradients are averaged; a missing one counts as zero where another process
   ]);
 });
 
+test('buckets go out in one order, whichever gradients a process has, and leave what nobody has', async () => {
+  const { results } = await runJob('buckets', 2);
+  const means = (step: number) => [
+    null,
+    [true, 1.5 + step],
+    [true, (1 + step) / 2],
+    [true, 1.5 + step],
+    [true, 1.5 + step],
+  ];
+  const expected = [...means(0), ...means(1)];
+  expect(results).toEqual([
+    { told: [4, 3, 2, 1, 4, 3, 2, 1], results: expected },
+    { told: [4, 3, 1, 4, 3, 1], results: expected },
+  ]);
+});
+
 test('values are agreed on', async () => {
   const { results } = await runJob('agree', 2);
   expect(results).toEqual([
@@ -83,13 +99,20 @@ test('wrong arguments are refused before anything is sent', async () => {
   ]);
 });
 
-test('when a process is killed in the middle, the others end within seconds and name it', async () => {
-  const { results, failed } = await runJob('die', 3);
-  expect(failed).toEqual({ rank: 1, status: null, signal: 'SIGKILL' });
-  for (const rank of [0, 2]) {
-    expect(results[rank]).toEqual([
-      'ERR_DISTRIBUTED',
-      expect.stringMatching(/^rank 1 has left the job: (its connection closed|read ECONNRESET)/),
-    ]);
-  }
-});
+test.each([
+  ['die', []],
+  ['dieBeside', [6]],
+])(
+  'when a process is killed in the middle (%s), the others end within seconds and name it',
+  async (task, own) => {
+    const { results, failed } = await runJob(task, 3);
+    expect(failed).toEqual({ rank: 1, status: null, signal: 'SIGKILL' });
+    for (const rank of [0, 2]) {
+      expect(results[rank]).toEqual([
+        ...own,
+        'ERR_DISTRIBUTED',
+        expect.stringMatching(/^rank 1 has left the job: (its connection closed|read ECONNRESET)/),
+      ]);
+    }
+  },
+);

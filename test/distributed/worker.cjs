@@ -1,9 +1,21 @@
 // A process of the jobs in process_group.test.ts: joins, does what its first argument names, prints a line of JSON.
 const { join } = require('node:path');
-const { distributed, tensor, synchronize } = require(join(__dirname, '../../dist'));
+const { add, backward, distributed, mul, sum, tensor, synchronize } = require(join(__dirname, '../../dist'));
 
 const values = async (x) => Array.from(await x.data());
 const fill = (count, value) => tensor(Float32Array.from({ length: count }, (_, i) => value(i)));
+
+/** The code of what `work` fails with, and the cause that the group knows, as which it is left. */
+async function failureOf(group, work) {
+  try {
+    await work();
+  } catch (error) {
+    const cause = await group.causeOf(error);
+    await group.leave(cause.message);
+    return [error.code, cause.message];
+  }
+  return ['nothing failed'];
+}
 
 const tasks = {
   // Sizes below, at and above what travels together, and a size that no number of processes divides.
@@ -44,6 +56,31 @@ const tasks = {
     return Promise.all(own.map(({ grad }) => (grad ? grad.item() : null)));
   },
 
+  // Three buckets, two of them large. Nobody has a use for the first parameter, rank 1 none for the third.
+  async buckets(group) {
+    const sizes = [2, 5_000_000, 3, 4_500_000, 7];
+    const parameters = sizes.map((size) => fill(size, (i) => (i % 5) + 1));
+    for (const parameter of parameters) parameter.requiresGrad = true;
+    const buckets = new distributed.GradientBuckets(parameters, group);
+    const told = [];
+    const results = [];
+    for (let step = 0; step < 2; step++) {
+      const used = parameters.filter((_, i) => i > 0 && (i !== 2 || group.rank === 0));
+      const loss = used.map((p) => sum(mul(p, group.rank + 1 + step))).reduce((a, b) => add(a, b));
+      backward(loss, undefined, (leaf) => {
+        told.push(parameters.indexOf(leaf));
+        buckets.finished(leaf);
+      });
+      await buckets.finish();
+      for (const { grad, size } of parameters) {
+        const all = grad && (await values(grad));
+        results.push(all && [all.length === size && all.every((x) => x === all[0]), all[0]]);
+      }
+      for (const parameter of parameters) parameter.grad = null;
+    }
+    return { told, results };
+  },
+
   async agree(group) {
     return [await group.first(group.rank + 5), await group.any(group.rank === 1), await group.any(false)];
   },
@@ -63,21 +100,33 @@ const tasks = {
     return codes;
   },
 
+  // Rank 1 goes without a word while the others are in a collective that runs beside what they compute.
+  async dieBeside(group) {
+    const x = fill(10_000_000, () => 1);
+    await synchronize('cpu');
+    if (group.rank === 1) process.kill(process.pid, 'SIGKILL');
+    for (let i = 0; i < 100; i++) group.startAllReduce([x]);
+    const own = mul(tensor([2]), 3);
+    const product = await own.item();
+    const cause = await failureOf(group, async () => {
+      group.wait([x]);
+      await x.data();
+    });
+    console.log(JSON.stringify({ rank: group.rank, result: [product, ...cause] }));
+    process.exit(1);
+  },
+
   // Rank 1 goes without a word while the others are in a collective.
   async die(group) {
     const x = fill(10_000_000, () => 1);
     await synchronize('cpu');
     if (group.rank === 1) process.kill(process.pid, 'SIGKILL');
-    try {
+    const result = await failureOf(group, async () => {
       for (let i = 0; i < 100; i++) group.allReduce([x]);
       await x.data();
-      return 'nothing failed';
-    } catch (error) {
-      const cause = await group.causeOf(error);
-      console.log(JSON.stringify({ rank: group.rank, result: [error.code, cause.message] }));
-      await group.leave(cause.message);
-      process.exit(1);
-    }
+    });
+    console.log(JSON.stringify({ rank: group.rank, result }));
+    process.exit(1);
   },
 };
 

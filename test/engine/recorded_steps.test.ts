@@ -61,6 +61,7 @@ async function learn(
     },
     recorded: recorded ? new RecordedSteps() : null,
     group: null,
+    buckets: null,
     agree: async () => {},
   };
   try {

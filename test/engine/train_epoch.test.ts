@@ -36,6 +36,7 @@ async function withTraining(opts: string[], use: (training: Training) => Promise
     emit: () => {},
     recorded: null,
     group: null,
+    buckets: null,
     agree: async () => {},
   });
   optimizer.dispose();

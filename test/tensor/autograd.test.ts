@@ -146,6 +146,35 @@ test('checkpoint gives the same gradients and holds fewer tensors meanwhile', as
   expect(saved.held - middle).toBeLessThan(plain.held - start);
 });
 
+test('each leaf is told once, when nothing more will be added to its gradient', async () => {
+  const [x, w, v, unused] = [leaf([2]), leaf([3]), leaf([5]), leaf([7])];
+  const told: [string, number][] = [];
+  const names = new Map([
+    [x, 'x'],
+    [w, 'w'],
+    [v, 'v'],
+    [unused, 'unused'],
+  ]);
+  const reads: Promise<unknown>[] = [];
+  // w is used inside two recomputed segments and between them; v in the second only.
+  const loss = scope(() => {
+    const first = checkpoint((input) => mul(input, w), x);
+    const between = mul(first, w);
+    return sum(checkpoint((input) => mul(add(input, v), w), between));
+  });
+  backward(loss, undefined, (found) => {
+    // What is read here is all that was added until now.
+    reads.push(found.grad!.item().then((value) => told.push([names.get(found)!, value])));
+  });
+  await Promise.all(reads);
+  // loss = (x w^2 + v) w
+  expect(told).toEqual([
+    ['v', 3],
+    ['x', 27],
+    ['w', 3 * 2 * 9 + 5],
+  ]);
+});
+
 test('checkpoint reaches leaves inside its body though no input needs a gradient', async () => {
   const x = tensor([2, 3]);
   const w = leaf([5, 7]);
