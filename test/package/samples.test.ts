@@ -17,6 +17,7 @@ const given: Record<string, string> = {
   model: 'lib.XCLIP',
   names: 'readonly string[]',
   optimizer: 'lib.optim.AdamW',
+  group: 'lib.distributed.ProcessGroup',
   config: 'lib.config.Config',
   geometry: 'lib.Geometry',
   dataset: 'lib.data.VideoDataset',
