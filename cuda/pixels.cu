@@ -19,27 +19,38 @@ using namespace cuda;
 
 constexpr int kThreads = 256;
 
+// A block has one part of one picture. Parts of all pictures count on in one dimension of the grid: the
+// others end at 65,535.
+struct Part {
+  int picture, index;
+};
+__device__ __forceinline__ Part part_of(int parts) {
+  const int block = static_cast<int>(blockIdx.x), picture = block / parts;
+  return {picture, block - picture * parts};
+}
+
 // Bytes [pictures, pixels, 3] with everything done that comes before contrast, and the sums of their lumas:
 // integers, which add up to the same in any order.
 __global__ void __launch_bounds__(kThreads)
     pixels_geometry_kernel(const uint8_t* __restrict__ frames, const FrameEdit* __restrict__ edits,
                            uint8_t* __restrict__ bytes, unsigned long long* __restrict__ sums, int width,
-                           int height) {
+                           int height, int parts) {
   wait_for_previous_grid();
-  const FrameEdit& e = edits[blockIdx.y];
+  const Part part = part_of(parts);
+  const FrameEdit& e = edits[part.picture];
   const int pixels = width * height, contrast = contrast_place(e);
   int sum = 0;
-  const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  const int i = part.index * kThreads + static_cast<int>(threadIdx.x);
   if (i < pixels) {
     const Rgb p =
         change_colors(edited_pixel(frames, e, width, height, i % width, i / width), e, 0, contrast, 0);
-    uint8_t* out = bytes + (static_cast<int64_t>(blockIdx.y) * pixels + i) * 3;
+    uint8_t* out = bytes + (static_cast<int64_t>(part.picture) * pixels + i) * 3;
     out[0] = p.r, out[1] = p.g, out[2] = p.b;
     sum = luma(p);
   }
   if (contrast == 4) return;  // the same for the whole block
   for (int step = 16; step > 0; step /= 2) sum += shuffle_xor(sum, step);
-  if (lane_index() == 0) atomic_add(sums + blockIdx.y, static_cast<unsigned long long>(sum));
+  if (lane_index() == 0) atomic_add(sums + part.picture, static_cast<unsigned long long>(sum));
 }
 
 struct Normalization {
@@ -56,16 +67,17 @@ struct alignas(4 * sizeof(T)) PixelGroup {
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     pixels_color_kernel(const uint8_t* __restrict__ bytes, const FrameEdit* __restrict__ edits,
-                        const unsigned long long* __restrict__ sums, T* __restrict__ y, int pixels,
+                        const unsigned long long* __restrict__ sums, T* __restrict__ y, int pixels, int parts,
                         const Normalization normalization) {
   wait_for_previous_grid();
-  const FrameEdit& e = edits[blockIdx.y];
-  const int first = (static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * 4;
+  const Part part = part_of(parts);
+  const FrameEdit& e = edits[part.picture];
+  const int first = (part.index * kThreads + static_cast<int>(threadIdx.x)) * 4;
   if (first >= pixels) return;
   const int contrast = contrast_place(e);
-  const int mean = contrast < 4 ? mean_level(static_cast<int64_t>(sums[blockIdx.y]), pixels) : 0;
-  const uint8_t* source = bytes + (static_cast<int64_t>(blockIdx.y) * pixels + first) * 3;
-  T* planes = y + static_cast<int64_t>(blockIdx.y) * 3 * pixels + first;
+  const int mean = contrast < 4 ? mean_level(static_cast<int64_t>(sums[part.picture]), pixels) : 0;
+  const uint8_t* source = bytes + (static_cast<int64_t>(part.picture) * pixels + first) * 3;
+  T* planes = y + static_cast<int64_t>(part.picture) * 3 * pixels + first;
   const bool whole = pixels % 4 == 0;  // then every group of four is aligned
   uint32_t words[3] = {};
   if (whole) {
@@ -113,21 +125,26 @@ void edit_pictures(const PixelsArgs& a) {
   const Upload edits(*a.edits);
   const Scratch bytes(static_cast<size_t>(count) * pixels * 3);
   const Upload sums(std::vector<unsigned long long>(count, 0));
-  const auto blocks = [&](int per_thread) {
+  const auto parts_of = [&](int per_thread) {
     const int per_block = kThreads * per_thread;
-    return static_cast<unsigned>((pixels + per_block - 1) / per_block);
+    return (pixels + per_block - 1) / per_block;
+  };
+  const auto shape = [&](int parts) {
+    const int64_t blocks = int64_t{count} * parts;
+    CHECK(blocks <= INT32_MAX, "ERR_SHAPE", "pixels: ", count, " pictures of ", a.width, " x ", a.height,
+          " take ", blocks, " blocks, at most 2^31 - 1; edit fewer at a time");
+    return LaunchShape{dim3(static_cast<unsigned>(blocks)), kThreads};
   };
   Normalization normalization;
   for (int c = 0; c < 3; ++c)
     normalization.mean[c] = a.mean[c], normalization.scale[c] = 1.0 / a.deviation[c];
-  launch_kernel(pixels_geometry_kernel, LaunchShape{dim3(blocks(1), count), kThreads}, a.frames,
-                edits.data<const FrameEdit>(), bytes.data<uint8_t>(), sums.data<unsigned long long>(),
-                a.width, a.height);
+  launch_kernel(pixels_geometry_kernel, shape(parts_of(1)), a.frames, edits.data<const FrameEdit>(),
+                bytes.data<uint8_t>(), sums.data<unsigned long long>(), a.width, a.height, parts_of(1));
   visit_device_float(a.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    launch_kernel(pixels_color_kernel<T>, LaunchShape{dim3(blocks(4), count), kThreads},
-                  bytes.data<const uint8_t>(), edits.data<const FrameEdit>(),
-                  sums.data<const unsigned long long>(), static_cast<T*>(a.y), pixels, normalization);
+    launch_kernel(pixels_color_kernel<T>, shape(parts_of(4)), bytes.data<const uint8_t>(),
+                  edits.data<const FrameEdit>(), sums.data<const unsigned long long>(), static_cast<T*>(a.y),
+                  pixels, parts_of(4), normalization);
   });
 }
 

@@ -2,6 +2,7 @@ import { Philox } from '../../lib/base/philox';
 import type { FrameJitter, VideoPlan } from '../../lib/native/video';
 import { videoAddon } from '../../lib/native/video';
 import { type ClipFrames, pixels } from '../../lib/ops/pixels';
+import { recordGraph } from '../../lib/tensor/graph';
 import { bfloat16Bits, tensor } from '../../lib/tensor/tensor';
 
 const plain: VideoPlan = {
@@ -116,4 +117,24 @@ test('what reaches outside is refused before any work', () => {
   expect(() => pixels(frames, [{ ...clip, width: 0 }])).toThrow('must be an integer in 1 ..');
   expect(() => pixels(frames, [clip, { ...clip, plan: { ...plain, size: 4 } }])).toThrow('plan 1 differ');
   expect(() => pixels(tensor(new Float32Array(720), [720]), [clip])).toThrow('must be uint8');
+});
+
+test('pictures are not limited to the 65,535 of a dimension of the grid', async () => {
+  const count = 70_000;
+  const bytes = Uint8Array.from({ length: 3 * count }, (_, i) => (i * 7) % 256);
+  const frames = tensor(bytes, [bytes.length]);
+  const list = Array.from({ length: count }, (_, i) => i);
+  const plan = { ...plain, frames: list, crops: [[0, 0, 1, 1]], size: 1 } as VideoPlan;
+  const edit = () => pixels(frames, [{ offset: 0, width: 1, height: 1, plan }]);
+  if (frames.device === 'cuda' && process.env.TEST_GPU !== '1') {
+    // Emulated blocks are slow, but whether the device takes the launch is known without running it.
+    recordGraph(edit, 'cuda').dispose();
+  } else {
+    const result = edit();
+    const values = (await result.data()) as Float32Array;
+    const last = [0, 1, 2].map((c) => (bytes[3 * count - 3 + c]! - plain.mean[c]!) / plain.std[c]!);
+    for (const [c, value] of last.entries()) expect(values[3 * count - 3 + c]).toBeCloseTo(value, 5);
+    result.dispose();
+  }
+  frames.dispose();
 });
