@@ -7,10 +7,10 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const folder = process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '../build/cuda');
+const folder = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '../build/cuda'));
 
 /** What kernels must have, by architecture, source file and name: instructions, with the modifiers that matter. */
 const planned = {
