@@ -58,14 +58,24 @@ void* CudaBackend::allocate(size_t bytes, bool host_writes) {
   return data;
 }
 
+// Destructors call this, so nothing is thrown: what a lost device answers is told by the next fence.
 void CudaBackend::release(void* data, size_t) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
-  use_device();
-  if (recording_ && uploads_->owns(data)) {
-    released_meanwhile_.push_back(data);  // its event would be recorded too
-  } else if (!uploads_->release(data)) {
-    memory_.release(data);
-  }
+  const auto attempt = [&](auto&& work) {
+    try {
+      work();
+    } catch (const Error& error) {
+      if (!error_) error_ = error;
+    }
+  };
+  attempt([&] { use_device(); });
+  attempt([&] {
+    if (recording_ && uploads_->owns(data)) {
+      released_meanwhile_.push_back(data);  // its event would be recorded too
+    } else if (!uploads_->release(data)) {
+      memory_.release(data);
+    }
+  });
 }
 
 MemoryStats CudaBackend::memory() const {
@@ -202,6 +212,7 @@ void CudaBackend::begin_recording(Recording* beside) {
 
 std::unique_ptr<Recording> CudaBackend::end_recording() {
   CHECK(recording_, "ERR_INTERNAL", "no work is being recorded");
+  const std::unique_lock<std::recursive_mutex> lock(mutex_, std::adopt_lock);  // of begin_recording
   std::unique_ptr<CudaRecording> recording = std::move(recording_);
   std::optional<Error> failed = std::move(error_);
   error_.reset();
@@ -210,9 +221,12 @@ std::unique_ptr<Recording> CudaBackend::end_recording() {
   } catch (const Error& error) {
     if (!failed) failed = error;
   }
-  for (void* data : released_meanwhile_) uploads_->release(data);
+  const std::vector<void*> released = std::move(released_meanwhile_);
   released_meanwhile_.clear();
-  mutex_.unlock();
+  for (void* data : released) release(data, 0);
+  const std::vector<PinnedMemory::Block> staged = std::move(staged_meanwhile_);
+  staged_meanwhile_.clear();
+  uploads_->retire_later(staged);
   if (failed) throw *failed;
   return recording;
 }

@@ -66,6 +66,7 @@ class CudaBackend final : public DeviceBackend {
   bool poison_ = false;
   std::unique_ptr<class CudaRecording> recording_;  // while work is being recorded
   std::vector<void*> released_meanwhile_;
+  std::vector<PinnedMemory::Block> staged_meanwhile_;  // of recordings that went meanwhile
   // Since the last fence:
   std::optional<Error> error_;
   std::vector<HostCopy> copies_;

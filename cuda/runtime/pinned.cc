@@ -24,7 +24,13 @@ PinnedMemory::Block PinnedMemory::take(size_t bytes) {
     }
   }
   void* data = nullptr;
-  check_cuda(cudaMallocHost(&data, size), "page-locked host memory");
+  cudaError_t status = cudaMallocHost(&data, size);
+  if (status == cudaErrorMemoryAllocation) {  // blocks of other sizes may lie idle
+    cudaGetLastError();
+    empty_cache();
+    status = cudaMallocHost(&data, size);
+  }
+  check_cuda(status, "page-locked host memory");
   return {data, size};
 }
 
@@ -38,6 +44,16 @@ void PinnedMemory::give(Block block) {
     }
   }
   cudaFreeHost(block.data);
+}
+
+void PinnedMemory::empty_cache() {
+  std::multimap<size_t, void*> idle;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    idle.swap(free_);
+    cached_ = 0;
+  }
+  for (const auto& block : idle) cudaFreeHost(block.second);
 }
 
 cudaEvent_t EventPool::take() {

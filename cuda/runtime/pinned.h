@@ -17,8 +17,9 @@ class PinnedMemory {
     void* data = nullptr;
     size_t size = 0;
   };
-  Block take(size_t bytes);  // throws ERR_OUT_OF_MEMORY
+  Block take(size_t bytes);  // throws ERR_OUT_OF_MEMORY, after it gave back what lies idle
   void give(Block block);    // no copy from or to it may be pending
+  void empty_cache();
 
  private:
   std::mutex mutex_;

@@ -40,6 +40,11 @@ CudaRecording::~CudaRecording() {
   if (graph_) cudaGraphExecDestroy(graph_);
   pool_.reset();
   backend_.sites_.drop(first_site_, last_site_);
+  if (backend_.recording_) {  // whose graph an event must not become a part of
+    std::vector<PinnedMemory::Block>& later = backend_.staged_meanwhile_;
+    later.insert(later.end(), staged_.begin(), staged_.end());
+    return;
+  }
   try {
     backend_.use_device();
     backend_.uploads_->retire_later(staged_);

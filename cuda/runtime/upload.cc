@@ -47,13 +47,14 @@ bool Uploads::release(void* data) {
   if (found == live_.end()) return false;
   Target target = found->second;
   live_.erase(found);
-  check_cuda(cudaEventRecord(target.ready, compute_), "event");
-  idle_.push_back(target);
+  const cudaError_t status = cudaEventRecord(target.ready, compute_);
+  idle_.push_back(target);  // on a lost device too: then nobody uses it any more
   if (idle_.size() > kIdleBlocks) {
     memory_.release(idle_.front().data);
     events_.give(idle_.front().ready);
     idle_.pop_front();
   }
+  check_cuda(status, "event");
   return true;
 }
 

@@ -224,6 +224,29 @@ TEST_CASE("the profile counts operations and their time") {
   CHECK(device().take_profile().empty());
 }
 
+TEST_CASE("nothing is copied where an upload has no bytes, as the first of a device") {
+  cudaStream_t stream = nullptr;
+  check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
+  PinnedMemory pinned;
+  EventPool events(false);
+  DeviceMemory memory([] {});
+  {
+    Uploads uploads(stream, memory, pinned, events);  // nothing was staged here, so no copy can be waited for
+    void* block = uploads.allocate(16);
+    uploads.copy(block, nullptr, 0);
+    const float value = 3;
+    uploads.copy(block, &value, sizeof value);
+    float back = 0;
+    check_cuda(cudaStreamSynchronize(stream), "stream");
+    check_cuda(cudaMemcpy(&back, block, sizeof back, cudaMemcpyDeviceToHost), "copy");
+    CHECK_EQ(back, 3);
+    CHECK(uploads.release(block));
+    uploads.empty_cache();
+  }
+  CHECK_EQ(memory.stats().live_tensors, 0);
+  check_cuda(cudaStreamDestroy(stream), "stream");
+}
+
 TEST_CASE("tables and scratch memory live for the operation") {
   const Tensor y = empty({64}, DType::float32, DeviceType::cuda);
   const uint64_t live = device().memory().live_bytes;
@@ -385,6 +408,31 @@ TEST_CASE("recordings beside each other share memory, and what one leaves for th
   CHECK_EQ(device().memory().reserved_bytes, before);
 }
 
+TEST_CASE("a recording may go while another is made: what it staged is taken back afterwards") {
+  const Tensor x = uploaded(ramp(8, 0)), y = uploaded(ramp(8, 0));
+  REQUIRE(!fence());
+  const auto record_constant = [&](const Tensor& target, float first) {
+    device().begin_recording(nullptr);
+    accumulate(target, uploaded(ramp(8, first)));
+    return device().end_recording();
+  };
+  std::unique_ptr<Recording> first = record_constant(x, 100);
+  first->replay();
+  device().begin_recording(nullptr);
+  first.reset();  // its constant is still to be read by the replay that is queued
+  accumulate(y, uploaded(ramp(8, 200)));
+  const std::unique_ptr<Recording> second = device().end_recording();
+  // Uploads look whether what was staged before has been copied.
+  for (int i = 0; i < 3; ++i) CHECK_EQ(read(uploaded(ramp(1000, 5))), ramp(1000, 5));
+  second->replay();
+  second->replay();
+  std::vector<float> expected(8);
+  for (size_t i = 0; i < 8; ++i) expected[i] = static_cast<float>(100 + 2 * i);
+  CHECK_EQ(read(x), expected);
+  for (size_t i = 0; i < 8; ++i) expected[i] = static_cast<float>(400 + 3 * i);
+  CHECK_EQ(read(y), expected);
+}
+
 TEST_CASE("while work is recorded nothing runs, and nothing can be read") {
   const Tensor x = uploaded(ramp(8, 0));
   REQUIRE(!fence());
@@ -427,3 +475,64 @@ TEST_CASE("a fault in recorded work names its operation at every replay") {
     CHECK_NE(std::string(error->what()).find("look_up: index 42"), std::string::npos);
   }
 }
+
+#ifdef CUDA_EMULATION
+TEST_CASE("a lost device is told of at each wait, and what it holds can still be let go of") {
+  REQUIRE(!fence());
+  const MemoryStats before = device().memory();
+  {
+    Tensor filled = uploaded(ramp(300, 1)), computed = full({300}, 2, DType::float32, DeviceType::cuda);
+    device().begin_recording(nullptr);
+    increment(computed, 1);
+    accumulate(computed, uploaded(ramp(300, 7)));
+    std::unique_ptr<Recording> recording = device().end_recording();
+    REQUIRE(!fence());
+    emulation::lose_device(true);
+    for (int i = 0; i < 2; ++i) {
+      increment(computed, 1);
+      recording->replay();
+      const auto error = fence();
+      REQUIRE(error);
+      CHECK_EQ(error->code(), "ERR_DEVICE");
+      CHECK_NE(std::string(error->what()).find("cudaErrorIllegalAddress"), std::string::npos);
+    }
+    std::string code;
+    try {
+      device().begin_recording(nullptr);
+    } catch (const Error& error) {
+      code = error.code();
+    }
+    CHECK_EQ(code, "ERR_DEVICE");
+    recording.reset();
+  }
+  device().drain();
+  emulation::lose_device(false);
+  fence();
+  CHECK_EQ(device().memory().live_tensors, before.live_tensors);
+  CHECK_EQ(read(uploaded(ramp(8, 0))), ramp(8, 0));
+}
+
+TEST_CASE("page-locked memory that lies idle in other sizes is given back when there is no other") {
+  PinnedMemory pinned;
+  pinned.give(pinned.take(size_t{1} << 20));
+  emulation::set_pinned_limit(0);  // less than is in use: nothing can be taken
+  std::string code;
+  try {
+    pinned.take(4096);
+  } catch (const Error& error) {
+    code = error.code();
+  }
+  emulation::set_pinned_limit(SIZE_MAX);
+  CHECK_EQ(code, "ERR_OUT_OF_MEMORY");
+  const size_t used = emulation::pinned_in_use();
+  pinned.give(pinned.take(size_t{1} << 20));
+  emulation::set_pinned_limit(used + (size_t{1} << 20));
+  const PinnedMemory::Block block = pinned.take(8192);  // fits when the idle one has gone
+  emulation::set_pinned_limit(SIZE_MAX);
+  CHECK(block.data);
+  CHECK_EQ(emulation::pinned_in_use(), used + 8192);
+  pinned.give(block);
+  pinned.empty_cache();
+  CHECK_EQ(emulation::pinned_in_use(), used);
+}
+#endif

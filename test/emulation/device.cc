@@ -1,6 +1,8 @@
 // The functions of cuda_runtime.h on the device: errors, facts, memory, the driver's functions.
 #include <sys/mman.h>
 
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -23,6 +25,9 @@ std::map<std::string, void*>& driver_functions() {
   return *functions;
 }
 size_t g_limit = size_t{4} << 30, g_used = 0;
+auto& g_pinned = *new std::map<void*, size_t>;
+size_t g_pinned_limit = SIZE_MAX;
+std::atomic<bool> g_lost{false};
 
 // The same device so many times, with one memory: which one a stream, an event or a launch belongs to is what
 // is told apart.
@@ -52,6 +57,22 @@ cudaError_t tell(const std::shared_ptr<Failure>& failure) {
   if (!failure || failure->told.exchange(true)) return cudaSuccess;
   g_text = failure->text;
   return remember(cudaErrorLaunchFailure);
+}
+
+void lose_device(bool lost) { g_lost = lost; }
+
+cudaError_t lost() { return g_lost ? remember(cudaErrorIllegalAddress) : cudaSuccess; }
+
+void set_pinned_limit(size_t bytes) {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  g_pinned_limit = bytes;
+}
+
+size_t pinned_in_use() {
+  std::lock_guard<std::mutex> lock(g_mutex);
+  size_t used = 0;
+  for (const auto& block : g_pinned) used += block.second;
+  return used;
 }
 
 void set_memory_limit(size_t bytes) {
@@ -136,6 +157,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorInvalidConfiguration";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
     default:
       return "cudaError";
   }
@@ -239,6 +262,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   *pointer = nullptr;
+  if (const cudaError_t status = lost()) return status;
   if (bytes == 0) return cudaSuccess;
   std::lock_guard<std::mutex> lock(g_mutex);
   if (bytes > g_limit || g_used > g_limit - bytes) return remember(cudaErrorMemoryAllocation);
@@ -271,13 +295,24 @@ cudaError_t cudaFree(void* pointer) {
 }
 
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  *pointer = nullptr;
+  if (const cudaError_t status = lost()) return status;
+  const size_t used = pinned_in_use();
+  std::lock_guard<std::mutex> lock(g_mutex);
+  if (bytes > g_pinned_limit || used > g_pinned_limit - bytes) return remember(cudaErrorMemoryAllocation);
   *pointer = std::malloc(bytes ? bytes : 1);
-  return *pointer ? cudaSuccess : remember(cudaErrorMemoryAllocation);
+  if (!*pointer) return remember(cudaErrorMemoryAllocation);
+  g_pinned[*pointer] = bytes;
+  return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
 
 cudaError_t cudaFreeHost(void* pointer) {
+  {
+    std::lock_guard<std::mutex> lock(g_mutex);
+    g_pinned.erase(pointer);
+  }
   std::free(pointer);
   return cudaSuccess;
 }

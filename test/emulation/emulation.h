@@ -40,8 +40,14 @@ struct Statistics {
 Statistics statistics();
 void reset_statistics();
 
+// While lost, the device answers as after an access outside its memory: nothing runs, everything fails.
+void lose_device(bool lost);
+
 // Bytes of device memory (default 4 GiB) and in use now.
 void set_memory_limit(size_t bytes);
 size_t memory_in_use();
+// Bytes of page-locked memory of the host (default unlimited).
+void set_pinned_limit(size_t bytes);
+size_t pinned_in_use();
 
 }  // namespace emulation

@@ -26,6 +26,7 @@ cudaStream_t default_stream() {
 EmulatedStream& stream_of(cudaStream_t stream) { return stream ? *stream : *default_stream(); }
 
 cudaError_t queue(cudaStream_t stream, std::function<void()> work) {
+  if (const cudaError_t status = lost()) return status;
   stream_of(stream).push({std::move(work), nullptr});
   return cudaSuccess;
 }
@@ -69,11 +70,13 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (const cudaError_t status = lost()) return status;
   if (spoils_capture(stream_of(stream))) return remember(cudaErrorStreamCaptureUnsupported);
   return tell(stream_of(stream).synchronize());
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (const cudaError_t status = lost()) return status;
   if (spoils_capture(stream_of(stream))) return remember(cudaErrorStreamCaptureUnsupported);
   return stream_of(stream).idle() ? cudaSuccess : cudaErrorNotReady;
 }
@@ -121,6 +124,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t status = lost()) return status;
   if (stream && event->device != stream->device) return remember(cudaErrorInvalidResourceHandle);
   event->capture = stream_of(stream).capture;
   if (!event->capture) event->recording = stream_of(stream).record();
@@ -128,6 +132,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (const cudaError_t status = lost()) return status;
+  if (event->capture) return remember(cudaErrorCapturedEvent);
   if (!event->recording) return cudaSuccess;
   std::lock_guard<std::mutex> lock(event->recording->mutex);
   return event->recording->done ? tell(event->recording->failure) : cudaErrorNotReady;
@@ -138,6 +144,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const auto recording = event->recording;
   if (!recording) return cudaSuccess;
   recording->wait();
+  if (const cudaError_t status = lost()) return status;
   return tell(recording->failure);
 }
 
@@ -149,6 +156,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const cudaError_t status = lost()) return status;
   EmulatedStream& waiting = stream_of(stream);
   if (event->capture) {  // the stream joins the capture
     if (waiting.capture && waiting.capture != event->capture) return remember(cudaErrorInvalidValue);
@@ -165,6 +173,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (const cudaError_t status = lost()) return status;
   if (!stream || stream->capture) return remember(cudaErrorStreamCaptureUnsupported);
   stream->capture = new EmulatedGraph;
   stream->captures = true;
@@ -210,6 +219,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  if (const cudaError_t status = lost()) return status;
   for (const Task& task : exec->tasks) stream_of(stream).push(task);
   return cudaSuccess;
 }
@@ -273,6 +283,7 @@ cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void*, const cud
 
 cudaError_t emulation::queue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
                                     std::function<void()> thread) {
+  if (const cudaError_t status = lost()) return status;
   auto launch = std::make_shared<Launch>();
   launch->kernel = kernel;
   launch->grid = config.gridDim;

@@ -39,6 +39,7 @@ struct Recording {
 // Gives `failure`, unless it was told before, to cudaGetErrorString of this thread.
 cudaError_t tell(const std::shared_ptr<Failure>& failure);
 cudaError_t remember(cudaError_t error);  // for cudaGetLastError
+cudaError_t lost();                       // cudaSuccess unless lose_device() says so; remembered
 int current_device();                     // of the calling thread
 // Reads or writes device memory from the host's side, while no grid runs.
 void copy_memory(void* to, const void* from, size_t bytes);
