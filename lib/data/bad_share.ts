@@ -1,5 +1,5 @@
 import { CodedError } from '../base/error';
-import type { SampleFailure } from './batch';
+import { failureText, type SampleFailure } from './batch';
 
 /** Samples before which the share of bad ones says little: lists are often sorted, and a class may be missing as a whole. */
 const enough = 256;
@@ -36,9 +36,7 @@ export class BadShare {
     this.bad += failed.length;
     this.first.push(...failed.slice(0, shown - this.first.length));
     if (this.bad <= this.most * Math.max(this.tried, Math.min(enough, this.total))) return;
-    const names = this.first.map(({ where, path, reason }) =>
-      reason.includes(path) ? `  ${where}: ${reason}` : `  ${where}: ${path}: ${reason}`,
-    );
+    const names = this.first.map((failure) => `  ${failureText(failure)}`);
     throw new CodedError(
       'ERR_BAD_VIDEOS',
       `${this.bad} of ${this.tried} videos could not be loaded, more than the share of ${this.most} that ` +

@@ -17,6 +17,11 @@ export interface SampleFailure {
   reason: string;
 }
 
+/** A failure in words: the line of the list, the video (which most reasons name) and the reason. */
+export function failureText({ where, path, reason }: SampleFailure): string {
+  return reason.includes(path) ? `${where}: ${reason}` : `${where}: ${path}: ${reason}`;
+}
+
 /** Labelled videos, ready for a model. */
 export class Batch {
   private released = false;

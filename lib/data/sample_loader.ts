@@ -1,6 +1,6 @@
 import { CodedError } from '../base/error';
 import type { CancelToken, VideoAddon } from '../native/video';
-import type { SampleFailure } from './batch';
+import { failureText, type SampleFailure } from './batch';
 import type { SampleRead } from './batch_pixels';
 import { describeDamage, VIDEO_DAMAGED } from './damage_warning';
 import type { Planner } from './plan';
@@ -97,14 +97,15 @@ export class SampleLoader {
     return { epoch, index, path: location, where, code, reason };
   }
 
-  private fatal({ where, path, code, reason }: SampleFailure, cause: unknown): CodedError {
-    const named = reason.includes(path) ? reason : `${path}: ${reason}`;
+  private fatal(failure: SampleFailure, cause: unknown): CodedError {
     const remedy = 'with ON_ERROR skip or substitute loading goes on; data verify finds all bad videos';
-    return new CodedError(code as CodedError['code'], `${where}: ${named} (${remedy})`, { cause });
+    return new CodedError(failure.code as CodedError['code'], `${failureText(failure)} (${remedy})`, {
+      cause,
+    });
   }
 
   private exhausted(failed: SampleFailure[], cause: unknown): CodedError {
-    const names = failed.map((failure) => `  ${failure.where}: ${failure.path}: ${failure.reason}`);
+    const names = failed.map((failure) => `  ${failureText(failure)}`);
     return new CodedError(
       failed[0]!.code as CodedError['code'],
       `${failed.length} videos in a row could not be loaded; is the video folder right?\n${names.join('\n')}`,

@@ -1,4 +1,4 @@
-import type { SampleFailure } from '../data/batch';
+import { failureText, type SampleFailure } from '../data/batch';
 import { formatDuration } from './meters';
 
 /** How far the first listing of an archive of videos has come. */
@@ -131,7 +131,7 @@ export function logLines(event: EngineEvent): string[] {
       return [`${event.path} saved !!!`];
     case 'failure':
     case 'damage':
-      return [`warning ${event.code}: ${event.where}: ${event.path}: ${event.reason}`];
+      return [`warning ${event.code}: ${failureText(event)}`];
     case 'message':
       return [event.warning ? `warning: ${event.text}` : event.text];
   }

@@ -184,10 +184,10 @@ function noPicture(error: unknown): string {
 
 function badVideos(heading: string, list: readonly SampleFailure[]): string {
   if (list.length === 0) return '';
-  const rows = list.map(
-    ({ where, path, reason }) =>
-      `<tr><td>${escapeHtml(where)}</td><td>${escapeHtml(path)}</td><td>${escapeHtml(reason)}</td></tr>`,
-  );
+  const rows = list.map(({ where, path, reason }) => {
+    const why = reason.startsWith(`${path}: `) ? reason.slice(path.length + 2) : reason;
+    return `<tr><td>${escapeHtml(where)}</td><td>${escapeHtml(path)}</td><td>${escapeHtml(why)}</td></tr>`;
+  });
   return `<h2>${heading}</h2><table class="facts"><thead><tr><th>line of the list</th><th>video</th><th>reason</th></tr></thead>${rows.join('')}</table>`;
 }
 

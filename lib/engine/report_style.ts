@@ -22,6 +22,6 @@ max-width:min(24em,32vw);overflow:hidden;text-overflow:ellipsis;position:sticky;
 .matrix td{width:13px;height:13px;min-width:13px;border:1px solid var(--line);text-align:center;padding:0}
 .matrix.counts{font-size:12px}.matrix.counts td{width:26px;height:22px;min-width:22px;vertical-align:middle}
 .right{background:rgba(var(--right),var(--share))}.wrong{background:rgba(var(--wrong),var(--share))}
-.clips img{display:block;width:100%;border-radius:6px;margin-bottom:.3em}
+.clips img{display:block;width:100%;border-radius:6px;margin-bottom:.3em;outline:1px solid var(--line);outline-offset:-1px}
 .clips .none{background:var(--card);border-radius:6px;padding:.8em;margin-bottom:.3em;color:var(--soft);font-size:.85em}
 @media print{.scroll{max-height:none}figure,tr{break-inside:avoid}}`;

@@ -68,4 +68,7 @@ test('a failed video is named with its line of the list', () => {
   expect(logLines({ kind: 'failure', ...failure, reason: 'frame 3 is damaged' })).toEqual([
     'warning ERR_VIDEO_DECODE: train.txt:4: /v/a.mp4: frame 3 is damaged',
   ]);
+  expect(logLines({ kind: 'failure', ...failure, reason: '/v/a.mp4: the file is empty' })).toEqual([
+    'warning ERR_VIDEO_DECODE: train.txt:4: /v/a.mp4: the file is empty',
+  ]);
 });
