@@ -46,11 +46,14 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
   for (int unit = warp; unit < kUnits; unit += plan.warps) {
     const int row = unit % 2 * 16, column_step = unit / 2;
     float dq[2][4] = {};
+    // 16 keys further on is the same place of the permutation: found once, as four products are little work.
+    const T* left_chunk = left_transposed_chunk(dlogits, row);
+    const T* keys_chunk = right_chunk(keys, 0, column_step);
 #pragma unroll 2
     for (int key = 0; key < count; key += 16) {
       uint32_t left[4];
-      load_left_transposed(left, dlogits + key * kBlock, row);
-      const RightPair right = load_right(keys, key, column_step);
+      load_matrix_x4_transposed(left, left_chunk + key * kBlock);
+      const RightPair right = load_right_chunk(keys_chunk + key * kHeadColumns);
       mma<T>(dq[0], left, right.first);
       mma<T>(dq[1], left, right.second);
     }

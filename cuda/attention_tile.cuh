@@ -53,12 +53,12 @@ __device__ __forceinline__ void load_left(uint32_t (&a)[4], const T* tile, int r
   load_matrix_x4(a, lane_chunk(tile, row, step, lane & 15, lane >> 4));
 }
 
-// The same of tileᵀ, a tile of 32 columns: its columns column .. column + 15, of the first 16 rows.
+// A lane's chunk for a left operand tileᵀ, a tile of 32 columns: its columns column .. column + 15, of the
+// first 16 rows.
 template <class T>
-__device__ __forceinline__ void load_left_transposed(uint32_t (&a)[4], const T* tile, int column) {
+__device__ __forceinline__ const T* left_transposed_chunk(const T* tile, int column) {
   const int lane = lane_index();
-  load_matrix_x4_transposed(
-      a, chunk_of<32>(tile, (lane & 7) + ((lane >> 4) << 3), column / 8 + ((lane >> 3) & 1)));
+  return chunk_of<32>(tile, (lane & 7) + ((lane >> 4) << 3), column / 8 + ((lane >> 3) & 1));
 }
 
 // Fragments of two right operands of 8 columns, side by side.
@@ -76,11 +76,19 @@ __device__ __forceinline__ RightPair load_right_transposed(const T* tile, int ro
 }
 // Right operand = tile: its columns are 16 step .. of the tile, summed over are rows row .. row + 15.
 template <class T>
-__device__ __forceinline__ RightPair load_right(const T* tile, int row, int step) {
+__device__ __forceinline__ const T* right_chunk(const T* tile, int row, int step) {
   const int lane = lane_index();
+  return lane_chunk(tile, row, step, lane & 15, lane >> 4);
+}
+template <class T>
+__device__ __forceinline__ RightPair load_right_chunk(const T* chunk) {
   uint32_t r[4];
-  load_matrix_x4_transposed(r, lane_chunk(tile, row, step, lane & 15, lane >> 4));
+  load_matrix_x4_transposed(r, chunk);
   return {{r[0], r[1]}, {r[2], r[3]}};
+}
+template <class T>
+__device__ __forceinline__ RightPair load_right(const T* tile, int row, int step) {
+  return load_right_chunk(right_chunk(tile, row, step));
 }
 
 // 16 columns of a product's result (two fragments) as the left operand of another product.
