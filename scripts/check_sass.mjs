@@ -3,14 +3,20 @@
 // products that are not issued as one group, or have something other than addresses between them; a product, copy or store
 // of another kind than planned. Prints what it counted. Needs cuobjdump and nvdisasm, of the CUDA toolkit or of a Python package that ships them.
 //
-//   node scripts/check_sass.mjs [folder of objects, default build/cuda]
+//   node scripts/check_sass.mjs [--loops] [folder of objects, default build/cuda]
+//
+// --loops also prints what the innermost loops around tensor-core products take, by which times are predicted.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const folder = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '../build/cuda'));
+const args = process.argv.slice(2);
+const showLoops = args.includes('--loops');
+const folder = resolve(
+  args.find((arg) => !arg.startsWith('--')) ?? join(dirname(fileURLToPath(import.meta.url)), '../build/cuda'),
+);
 
 /** What kernels must have, by architecture, source file and name: instructions, with the modifiers that matter. */
 const planned = {
@@ -34,6 +40,8 @@ const planned = {
 const touchesMemory = /^(LDG|STG|LD\.|ST\.|ATOM|RED\b|RED\.|LDGSTS|UTMALDG|UTMASTG|UTMAREDG)/;
 const addressing = /^(NOP|R2UR|S2UR|UMOV|ULOP3|UIADD3|USHF|ULEA|USEL|UIMAD|WARPSYNC)/;
 
+const instruction = /\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;\n]*)/;
+
 function run(tool, args, cwd) {
   const { status, stdout, error } = spawnSync(tool, args, { cwd, encoding: 'utf8', maxBuffer: 1 << 28 });
   if (error?.code === 'ENOENT') throw new Error(`${tool} is not on PATH`);
@@ -49,16 +57,46 @@ function* objects(path) {
   }
 }
 
-/** Kernels with their instructions, predicates taken off: `{name, code: [[mnemonic, operands]]}`. */
+/**
+ * The innermost loops of a kernel that hold tensor-core products: how many instructions lie in each, of all kinds
+ * (`instructions`) and by mnemonic without modifiers. Code that is jumped over counts.
+ */
+export function productLoops(section) {
+  const code = [];
+  const labels = new Map();
+  const found = [];
+  for (const line of section.split('\n')) {
+    const label = /^(\.L_\w+):/.exec(line)?.[1];
+    if (label) labels.set(label, code.length);
+    const [, mnemonic, operands] = instruction.exec(line) ?? [];
+    if (!mnemonic) continue;
+    code.push(mnemonic.split('.')[0]);
+    const begin = labels.get(/`\((\.L_\w+)\)/.exec(operands)?.[1]);
+    if (mnemonic.startsWith('BRA') && begin !== undefined) found.push([begin, code.length]);
+  }
+  const loops = found.filter(([begin, end]) => code.slice(begin, end).some((one) => /^HG?MMA$/.test(one)));
+  const inside = (a, b) => a !== b && a[0] >= b[0] && a[1] <= b[1];
+  return loops
+    .filter((loop) => !loops.some((other) => inside(other, loop)))
+    .map(([begin, end]) => {
+      const counts = { instructions: end - begin };
+      for (const one of code.slice(begin, end)) counts[one] = (counts[one] ?? 0) + 1;
+      return counts;
+    });
+}
+
+/** Kernels with their instructions, predicates taken off: `{name, code: [[mnemonic, operands]], loops}`. */
 export function kernels(sass) {
   return sass
     .split('\n.text.')
     .slice(1)
     .map((section) => ({
       name: section.slice(0, section.indexOf(':')),
-      code: [...section.matchAll(/\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;\n]*)/g)].map(
-        ([, mnemonic, operands]) => [mnemonic, operands],
-      ),
+      code: [...section.matchAll(new RegExp(instruction, 'g'))].map(([, mnemonic, operands]) => [
+        mnemonic,
+        operands,
+      ]),
+      loops: productLoops(section),
     }))
     .filter(({ code }) => code.some(([mnemonic]) => !/^(NOP|EXIT|BRA|LDC|MOV)/.test(mnemonic)));
 }
@@ -134,6 +172,13 @@ function main() {
           total += 1;
           for (const problem of new Set(problems(kernel, architecture, source))) {
             failures.push(`${source} ${architecture} ${kernel.name}: ${problem}`);
+          }
+          for (const loop of showLoops ? kernel.loops : []) {
+            const of = (mnemonic) => loop[mnemonic] ?? 0;
+            console.log(
+              `${source} ${architecture} ${kernel.name}: ${loop.instructions} instructions, ` +
+                `${of('HMMA') + of('HGMMA')} products, ${of('MUFU')} MUFU, ${of('LDSM')} LDSM`,
+            );
           }
           for (const [mnemonic] of kernel.code) {
             if (!/^(HGMMA|HMMA|UTMA|LDSM|STSM|LDGSTS|ACQBULK|PREEXIT)/.test(mnemonic)) continue;

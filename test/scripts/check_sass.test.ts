@@ -128,6 +128,36 @@ test('sums that are touched between products of a group are found, and a group w
   expect(problemsOf([wait, product(false)])).toEqual(['has products whose group never ends']);
 });
 
+test('the innermost loops around products are counted', () => {
+  const body = [
+    '.text.kernel:',
+    '        /*0000*/                   MOV R1, R2 ;',
+    '.L_x_0:',
+    '        /*0010*/                   LDSM.16.M88.4 R8, [R3] ;',
+    '.L_x_1:',
+    '        /*0020*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;',
+    '        /*0030*/                   MUFU.EX2 R5, R4 ;',
+    '        /*0040*/               @P0 BRA `(.L_x_1) ;',
+    '        /*0050*/               @P1 BRA `(.L_x_0) ;',
+    '.L_x_2:',
+    '        /*0060*/                   FADD R5, R4, R4 ;',
+    '        /*0070*/               @P1 BRA `(.L_x_2) ;',
+    '        /*0080*/              @!P1 BRA `(.L_x_3) ;',
+    '.L_x_3:',
+    '        /*0090*/                   EXIT ;',
+  ].join('\n');
+  const script = `
+    import { readFileSync } from 'node:fs';
+    import { kernels } from './scripts/check_sass.mjs';
+    console.log(JSON.stringify(kernels(readFileSync(0, 'utf8'))[0].loops));`;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+    cwd: packageRoot(),
+    input: `header\n${body}`,
+    encoding: 'utf8',
+  });
+  expect(JSON.parse(stdout)).toEqual([{ instructions: 3, HMMA: 1, MUFU: 1, BRA: 1 }]);
+});
+
 test('products of sm_80 need matrix loads and asynchronous copies', () => {
   const kernel = [
     'LDGSTS.E.BYPASS.128 [R3], [R4.64]',
