@@ -1,7 +1,7 @@
 // A core takes a block of b, kBlockColumns wide and kBlockDepth deep, rearranges it into panels of two
 // vectors that stay in its L2 cache, and passes all rows of a by it, kTileRows at a time: a tile of a, copied
 // into L1, meets every panel in a kernel whose sums stay in registers. While a tile is multiplied, the next
-// one and a part of the next block of b are fetched into L2.
+// one is fetched into L2 and a part of the next block of b is rearranged.
 //
 // Where GemmArgs::normwise allows it, operands and result are quartered and multiplied by Strassen's seven
 // products of quarters instead of eight (Numerische Mathematik 13, 1969). The sums of quarters that it takes
@@ -33,18 +33,16 @@ using namespace gemm_tile;
 
 namespace {
 
-// Wide, so that a passes by few blocks; narrower where the next block is fetched from two quarters and both
-// must find room in L2.
+// Wide, so that a passes by few blocks; this one stays in L2 while the next is written beside it.
 constexpr int64_t kBlockColumns = 384;
-constexpr int64_t kPairColumns = 320;
 
 struct Free {
   void operator()(float* data) const { std::free(data); }
 };
 
-// A thread's block of b and tile of a.
+// A thread's blocks of b, the present one and the next in turn, and tile of a.
 struct Buffers {
-  std::unique_ptr<float, Free> block, tile;
+  std::unique_ptr<float, Free> blocks[2], tile;
 };
 
 std::unique_ptr<float, Free> new_buffer(int64_t count) {
@@ -55,7 +53,9 @@ std::unique_ptr<float, Free> new_buffer(int64_t count) {
 
 Buffers& buffers() {
   thread_local Buffers own;
-  if (!own.block) own.block = new_buffer(kBlockColumns * kBlockDepth);
+  for (auto& block : own.blocks) {
+    if (!block) block = new_buffer(kBlockColumns * kBlockDepth);
+  }
   if (!own.tile) own.tile = new_buffer(kTileRows * kRowStride + 1024 - kTileRows * kRowStride % 1024);
   return own;
 }
@@ -166,37 +166,28 @@ class Product {
     return {at(s.b[0]), at(s.b[1]), s.b_sign, b_by_row_ ? g_.b.row : g_.b.column};
   }
 
-  void pack(const Work& w, float* block) const {
-    const Part b = b_part(w);
-    const int64_t panel = w.depth.size() * kPanel, step = kPanel * g_.b.column;
-    for (int64_t i = 0; i < w.columns.size() / kPanel; ++i, block += panel) {
-      if (b_by_row_) {
-        (b.second ? pack_rows<true> : pack_rows<false>)(b, i * step, w.depth.size(), block);
-      } else {
-        (b.second ? pack_columns<true> : pack_columns<false>)(b, i * step, w.depth.size(), block);
-      }
-    }
+  // The block of b of this work, to be packed at `packed`.
+  Block block_of(const Work& w, float* packed) const {
+    return {b_part(w), b_by_row_, w.depth.size(), w.columns.size() / kPanel, packed};
   }
 
-  // Fetches the tile `rows` of this work and part i of `count` of the block of the next.
-  Fetchers fetch(const Work& now, Range rows, const Work& next, int64_t i, int64_t count) const {
-    const int64_t calls = now.columns.size() / kPanel * (now.depth.size() / kDepthStep);
-    const Part a = a_part(now, rows.begin), b = b_part(next);
+  // What to fetch of the next tile, `rows`.
+  void fetch_tile(const Work& now, Range rows, Ahead& ahead) const {
+    const Part a = a_part(now, rows.begin);
     const int64_t a_rows = a_by_row_ ? rows.size() : now.depth.size();
     const int64_t a_count = a_by_row_ ? now.depth.size() : rows.size();
-    const Range b_rows = part(b_by_row_ ? next.depth.size() : next.columns.size(), 1, i, count);
-    const int64_t b_count = b_by_row_ ? next.columns.size() : next.depth.size();
-    Fetchers fetchers;
-    fetchers.each[0] = {a.first, a.stride, a_rows, a_count, calls};
-    if (a.second) fetchers.each[1] = {a.second, a.stride, a_rows, a_count, calls};
-    const int64_t skip = b_rows.begin * b.stride;
-    fetchers.each[2] = {b.first + skip, b.stride, b_rows.size(), b_count, calls};
-    if (b.second) fetchers.each[3] = {b.second + skip, b.stride, b_rows.size(), b_count, calls};
-    return fetchers;
+    ahead.a[0] = {a.first, a.stride, a_rows, a_count, calls_of(now)};
+    if (a.second) ahead.a[1] = {a.second, a.stride, a_rows, a_count, calls_of(now)};
+  }
+
+  // Part i of `count` of the next block.
+  void pack_part(const Work& now, const Block& next, int64_t i, int64_t count, Ahead& ahead) const {
+    const Range units = part(next.units(), 1, i, count);
+    ahead.b = {next, units.begin, units.end, calls_of(now)};
   }
 
   // The block is that of the thread whose work it is, the tile's buffer the caller's.
-  void multiply_tile(const Work& w, Range rows, const float* block, float* tile, Fetchers& next) const {
+  void multiply_tile(const Work& w, Range rows, const float* block, float* tile, Ahead& next) const {
     const Step& s = plan_.steps[w.step];
     Targets targets{};
     targets.row = g_.n;
@@ -227,6 +218,9 @@ class Product {
   }
 
  private:
+  // Times that the kernel calls Ahead::advance in a tile.
+  int64_t calls_of(const Work& w) const { return w.columns.size() / kPanel * (w.depth.size() / kDepthStep); }
+
   // Of the first element of a tile in a quarter of c.
   int64_t offset(const Work& w, Range rows, Quarter c) const {
     return (c.row * plan_.m + rows.begin) * g_.n + c.column * plan_.n + w.columns.begin;
@@ -267,8 +261,7 @@ void blocked_gemm(const GemmArgs& g) {
   const int64_t depths = (plan.k + kBlockDepth - 1) / kBlockDepth;
   // As many blocks of columns for each thread; where there are more threads than blocks they share the rows
   // too.
-  const int64_t most_columns = plan.step_count > 1 ? kPairColumns : kBlockColumns;
-  int64_t widths = (plan.n + most_columns - 1) / most_columns;
+  int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
   if (widths > threads) widths = std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads);
   const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
   const int64_t heights = std::clamp<int64_t>(threads / widths, 1, most_heights);
@@ -283,28 +276,35 @@ void blocked_gemm(const GemmArgs& g) {
   // A thread's offer stands at the first block of its range.
   struct Offer {
     SharedTiles tiles;
-    const float* block = nullptr;
+    float* blocks[2] = {nullptr, nullptr};
     int64_t last_work = 0;
+
+    float* block(int64_t work) const { return blocks[work % 2]; }
   };
   std::vector<Offer> offers(static_cast<size_t>(heights * widths));
   parallel_for(heights * widths, 1, [&](int64_t begin, int64_t end) {
     Buffers& own = buffers();
     const auto multiply = [&](const Offer& offer, SharedTiles::Claim claim) {
-      const Work now = work_of(claim.work), next = work_of(std::min(claim.work + 1, offer.last_work));
+      const Work now = work_of(claim.work);
       const int64_t tiles = tiles_of(claim.work);
       const auto rows_of = [&](int64_t j) -> Range {
         const Range tile = part(now.rows.size(), 1, j, tiles);
         return {now.rows.begin + tile.begin, now.rows.begin + tile.end};
       };
-      Fetchers fetchers =
-          product.fetch(now, rows_of(std::min(claim.tile + 1, tiles - 1)), next, claim.tile, tiles);
-      product.multiply_tile(now, rows_of(claim.tile), offer.block, own.tile.get(), fetchers);
+      Ahead ahead;
+      product.fetch_tile(now, rows_of(std::min(claim.tile + 1, tiles - 1)), ahead);
+      if (claim.work < offer.last_work) {
+        const Block next = product.block_of(work_of(claim.work + 1), offer.block(claim.work + 1));
+        product.pack_part(now, next, claim.tile, tiles, ahead);
+      }
+      product.multiply_tile(now, rows_of(claim.tile), offer.block(claim.work), own.tile.get(), ahead);
+      ahead.b.finish();
     };
     Offer& mine = offers[static_cast<size_t>(begin)];
-    mine.block = own.block.get();
+    for (int i = 0; i < 2; ++i) mine.blocks[i] = own.blocks[i].get();
     mine.last_work = end * works - 1;
+    pack_block(product.block_of(work_of(begin * works), mine.block(begin * works)));
     for (int64_t i = begin * works; i < end * works; ++i) {
-      product.pack(work_of(i), own.block.get());
       const int64_t tiles = tiles_of(i);
       mine.tiles.open(i);
       for (auto claim = mine.tiles.claim(); claim.tile < tiles; claim = mine.tiles.claim()) {

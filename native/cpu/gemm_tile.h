@@ -42,13 +42,6 @@ INLINE_AVX512 __m512 load(const Part& x, int64_t offset) {
   return _mm512_fmadd_ps(_mm512_set1_ps(x.sign), _mm512_loadu_ps(x.second + offset), first);
 }
 
-template <bool pair>
-INLINE_AVX512 __m256 load_eight(const Part& x, int64_t offset) {
-  const __m256 first = _mm256_loadu_ps(x.first + offset);
-  if constexpr (!pair) return first;
-  return _mm256_fmadd_ps(_mm256_set1_ps(x.sign), _mm256_loadu_ps(x.second + offset), first);
-}
-
 // Fetches the lines of a matrix in memory into L2, some with every call of advance.
 class Fetcher {
  public:
@@ -79,11 +72,130 @@ class Fetcher {
   int64_t stride_ = 0, count_ = 0, rows_ = 0, at_once_ = 0, offset_ = 0;
 };
 
-// What to fetch while a tile is multiplied: both parts of the next tile and of the next block.
-struct Fetchers {
-  Fetcher each[4];
-  void advance() {
-    for (Fetcher& fetcher : each) fetcher.advance();
+// Where a block of b lies in memory and its form in cache: panels [depth][kPanel], made of units of
+// kDepthStep rows of a panel, which are numbered in order.
+struct Block {
+  static constexpr int64_t kUnit = kDepthStep * kPanel;
+
+  Part b;
+  bool by_row;  // rows of b are contiguous, not its columns
+  int64_t depth, panels;
+  float* packed;
+
+  int64_t units() const { return panels * (depth / kDepthStep); }
+  // Of the first element of a unit, in each part.
+  int64_t offset(int64_t unit) const {
+    const int64_t panel = unit / (depth / kDepthStep) * kPanel, p = unit % (depth / kDepthStep) * kDepthStep;
+    return by_row ? p * b.stride + panel : panel * b.stride + p;
+  }
+};
+
+// Of kLanes by kLanes, the rows kPanel apart, in place: numbers within fours of lanes, then the fours. (The
+// unmasked forms of these are warned of, for they make a vector of nothing.)
+AVX512 inline void transpose_square(float* square) {
+  constexpr __mmask16 kAll = 0xFFFF;
+  __m512 x[kLanes], y[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) x[i] = _mm512_load_ps(square + i * kPanel);
+#pragma GCC unroll 8
+  for (int i = 0; i < kLanes; i += 2) {
+    y[i] = _mm512_maskz_unpacklo_ps(kAll, x[i], x[i + 1]);
+    y[i + 1] = _mm512_maskz_unpackhi_ps(kAll, x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kLanes; i += 4) {
+    x[i] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0x44);
+    x[i + 1] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0xEE);
+    x[i + 2] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0x44);
+    x[i + 3] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0xEE);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    y[i] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0x88);
+    y[i + 4] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0xDD);
+    y[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0x88);
+    y[i + 12] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0xDD);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    _mm512_store_ps(square + i * kPanel, _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0x88));
+    _mm512_store_ps(square + (i + 8) * kPanel, _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0xDD));
+  }
+}
+
+// Packs units of a block, some rows or columns with every call of advance: between the multiply-adds of a
+// tile there is room for that, while by itself it would wait for memory. Where columns of b are contiguous
+// they are copied as they are, to where the rows of the unit will be, and transposed in the end: shuffling
+// does cost the multiply-adds their time, so it is best done apart from them.
+class Packer {
+ public:
+  Packer() = default;
+
+  // Units `unit` to `end` - 1 of a block, in `calls` calls of advance and then one of finish.
+  Packer(const Block& block, int64_t unit, int64_t end, int64_t calls)
+      : block_(block), first_(unit), unit_(unit), end_(end) {
+    at_once_ = ((end - unit) * kDepthStep + calls - 1) / calls;
+    if (unit < end) begin_unit();
+  }
+
+  INLINE_AVX512 void advance() {
+    for (int64_t i = 0; i < at_once_ && unit_ < end_; ++i) {
+      for (int64_t j = 0; j < 2; ++j) block_.by_row ? copy_half_row(j) : copy_column(j);
+      if (++row_ < kDepthStep) continue;
+      ++unit_;
+      begin_unit();
+    }
+  }
+
+  AVX512 void finish() const {
+    if (block_.by_row) return;
+    for (int64_t unit = first_; unit < end_; ++unit) {
+      for (int64_t half = 0; half < kPanel; half += kLanes)
+        transpose_square(block_.packed + unit * Block::kUnit + half);
+    }
+  }
+
+ private:
+  static_assert(kDepthStep == kLanes && kPanel == 2 * kLanes);
+
+  void begin_unit() {
+    row_ = 0;
+    at_ = block_.offset(unit_);
+    ahead_ = unit_ + 1 < block_.units() ? block_.offset(unit_ + 1) : at_;
+  }
+
+  INLINE_AVX512 void copy_half_row(int64_t half) { copy(row_ * block_.b.stride + half * kLanes, half); }
+  INLINE_AVX512 void copy_column(int64_t half) { copy((half * kLanes + row_) * block_.b.stride, half); }
+
+  // A vector at `offset` in the unit to its row; the one there in the next unit is fetched.
+  INLINE_AVX512 void copy(int64_t offset, int64_t half) {
+    const Part& b = block_.b;
+    _mm_prefetch(b.first + ahead_ + offset, _MM_HINT_T1);
+    if (b.second) _mm_prefetch(b.second + ahead_ + offset, _MM_HINT_T1);
+    _mm512_store_ps(block_.packed + unit_ * Block::kUnit + row_ * kPanel + half * kLanes,
+                    b.second ? load<true>(b, at_ + offset) : load<false>(b, at_ + offset));
+  }
+
+  Block block_{};
+  int64_t first_ = 0, unit_ = 0, end_ = 0, at_once_ = 0;
+  int64_t row_ = 0, at_ = 0, ahead_ = 0;  // row of the unit; where in b it and the next begin
+};
+
+// The whole block at once.
+AVX512 inline void pack_block(const Block& block) {
+  Packer packer(block, 0, block.units(), 1);
+  packer.advance();
+  packer.finish();
+}
+
+// What is done for later while a tile is multiplied: both parts of the next tile are fetched, and a part of
+// the next block is packed.
+struct Ahead {
+  Fetcher a[2];
+  Packer b;
+  INLINE_AVX512 void advance() {
+    for (Fetcher& fetcher : a) fetcher.advance();
+    b.advance();
   }
 };
 
@@ -134,7 +246,7 @@ INLINE_AVX512 void fetch_line(const float* line) {
 // Sums of `rows` rows of a tile and the columns of a panel [depth][kPanel], added to both targets.
 template <class Tile, int rows>
 INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, const Targets& targets,
-                            Fetchers& next) {
+                            Ahead& next) {
   __m512 sum[rows][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
@@ -162,7 +274,7 @@ INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, c
 
 template <class Tile, int rows>
 AVX512 void multiply_panels(int64_t panels, int64_t depth, const float* a, const float* block,
-                            Targets targets, Fetchers& next) {
+                            Targets targets, Ahead& next) {
   for (int64_t i = 0; i < panels; ++i) {
     multiply<Tile, rows>(depth, a, block + i * depth * kPanel, targets, next);
     targets.next_panel();
@@ -172,7 +284,7 @@ AVX512 void multiply_panels(int64_t panels, int64_t depth, const float* a, const
 // Calls multiply_panels for the number of rows.
 template <class Tile, int rows = kTileRows>
 void dispatch_rows(int64_t count, int64_t panels, int64_t depth, const float* a, const float* block,
-                   const Targets& targets, Fetchers& next) {
+                   const Targets& targets, Ahead& next) {
   if constexpr (rows > 0) {
     if (count == rows) return multiply_panels<Tile, rows>(panels, depth, a, block, targets, next);
     dispatch_rows<Tile, rows - 1>(count, panels, depth, a, block, targets, next);
@@ -206,49 +318,6 @@ AVX512 inline void sum_tile_columns(const float* tile, int64_t rows, int64_t dep
   __m512 all = _mm512_add_ps(_mm512_add_ps(total[0], total[1]), _mm512_add_ps(total[2], total[3]));
   if (accumulate) all = _mm512_add_ps(all, _mm512_maskz_loadu_ps(mask, sum));
   _mm512_mask_storeu_ps(sum, mask, all);
-}
-
-// A panel [depth][kPanel] from rows of b.
-template <bool pair>
-AVX512 void pack_rows(const Part& b, int64_t first, int64_t depth, float* panel) {
-  for (int64_t p = 0; p < depth; ++p, first += b.stride, panel += kPanel) {
-    _mm512_store_ps(panel, load<pair>(b, first));
-    _mm512_store_ps(panel + kLanes, load<pair>(b, first + kLanes));
-  }
-}
-
-// Eight by eight, from rows to columns.
-template <bool pair>
-INLINE_AVX512 void transpose_eight(const Part& b, int64_t first, float* columns) {
-  __m256 x[8], y[8];
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) x[i] = load_eight<pair>(b, first + i * b.stride);
-#pragma GCC unroll 4
-  for (int i = 0; i < 8; i += 2) {
-    y[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
-    y[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
-  }
-#pragma GCC unroll 2
-  for (int i = 0; i < 8; i += 4) {
-    x[i] = _mm256_shuffle_ps(y[i], y[i + 2], 0x44);
-    x[i + 1] = _mm256_shuffle_ps(y[i], y[i + 2], 0xEE);
-    x[i + 2] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
-    x[i + 3] = _mm256_shuffle_ps(y[i + 1], y[i + 3], 0xEE);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    _mm256_store_ps(columns + i * kPanel, _mm256_permute2f128_ps(x[i], x[i + 4], 0x20));
-    _mm256_store_ps(columns + (i + 4) * kPanel, _mm256_permute2f128_ps(x[i], x[i + 4], 0x31));
-  }
-}
-
-// A panel [depth][kPanel] from columns of b, which are contiguous.
-template <bool pair>
-AVX512 void pack_columns(const Part& b, int64_t first, int64_t depth, float* panel) {
-  for (int64_t j = 0; j < kPanel; j += 8) {
-    for (int64_t p = 0; p < depth; p += 8)
-      transpose_eight<pair>(b, first + j * b.stride + p, panel + p * kPanel + j);
-  }
 }
 
 }  // namespace native::gemm_tile
