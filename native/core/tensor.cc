@@ -4,8 +4,12 @@ namespace native {
 
 std::string shape_string(const Shape& shape) {
   std::string text = "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(shape[i]);
+  }
+  text += "]";
+  return text;
 }
 
 int64_t shape_numel(const Shape& shape) {
@@ -48,7 +52,8 @@ Tensor Tensor::rows(int64_t first, int64_t count) const {
   return Tensor(storage_, std::move(shape), dtype_, offset_ + first * stride);
 }
 
-std::string Tensor::describe() const { return concat(dtype_name(dtype_), shape_string(shape_)); }
+// Not by way of a stream: every queued operation is described.
+std::string Tensor::describe() const { return dtype_name(dtype_) + shape_string(shape_); }
 
 Tensor empty(const Shape& shape, DType dtype, DeviceType device) {
   const size_t bytes = static_cast<size_t>(shape_numel(shape)) * dtype_size(dtype);
