@@ -20,6 +20,8 @@ export interface ConfigFlags {
   output?: string;
   /** `--only_test`: TEST.ONLY_TEST */
   onlyTest?: boolean;
+  /** `--reference-sampling`: TEST.REFERENCE_SAMPLING */
+  referenceSampling?: boolean;
 }
 
 const FLAG_KEYS: [keyof ConfigFlags, flag: string, key: string][] = [
@@ -29,6 +31,7 @@ const FLAG_KEYS: [keyof ConfigFlags, flag: string, key: string][] = [
   ['resume', '--resume', 'MODEL.RESUME'],
   ['output', '--output', 'OUTPUT'],
   ['onlyTest', '--only_test', 'TEST.ONLY_TEST'],
+  ['referenceSampling', '--reference-sampling', 'TEST.REFERENCE_SAMPLING'],
 ];
 
 /**

@@ -78,6 +78,10 @@ test('train, then test what it saved, with the official flags', async () => {
     resume,
   ]);
   const again = await succeed(['test', '-cfg', tiny.cfg, '--resume', resume, '--opts', 'TEST.NUM_CROP', '3']);
+  const clips = ['--resume', resume, '--output', 'random', '--opts', 'TEST.NUM_CLIP', '4'];
+  await succeed(['test', '-cfg', tiny.cfg, '--reference-sampling', ...clips]);
+  const { protocol } = JSON.parse(readFileSync(join(tiny.root, 'random/results.json'), 'utf8'));
+  expect(protocol).toMatchObject({ sampling: 'random' });
   expect(once).toContain('1 views inference');
   expect(again).toContain('3 views inference');
   expect(existsSync(join(tiny.root, 'tested', 'report.html'))).toBe(true);
