@@ -99,14 +99,15 @@ async function measure(clip, label, floorProgram) {
   return { ...row, measured: list };
 }
 
-/** What an earlier call has measured of other clips, here and today. */
+/** What an earlier call has measured of other clips, in the same way, here and today. */
 function keptRows(names) {
   const file = join(root, 'bench/results/data.json');
   if (!values.keep || !existsSync(file)) return [];
-  const { date, machine: where, rows } = JSON.parse(readFileSync(file, 'utf8'));
-  const isOurs =
-    date === new Date().toISOString().slice(0, 10) && JSON.stringify(where) === JSON.stringify(machine());
-  return isOurs ? rows.filter(({ of }) => !names.includes(of)) : [];
+  const { date, machine: where, rows, ...how } = JSON.parse(readFileSync(file, 'utf8'));
+  const today = new Date().toISOString().slice(0, 10);
+  const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+  const isAlike = date === today && same(where, machine()) && same(how, { repeats, rounds });
+  return isAlike ? rows.filter(({ of }) => !names.includes(of)) : [];
 }
 
 const floorProgram = buildFloor();
