@@ -58,10 +58,15 @@ inline size_t shared_bytes(int warps, int slots) {
 // One pass of one item: `warps` x 32 keys of one head of one sequence.
 struct Step {
   int item, pass;
+  int of_sequence, of_head;  // kept, as divisions are long
 
-  __device__ __forceinline__ Step next(const Plan& plan) const {
-    if (pass + 1 < plan.passes) return {item, pass + 1};
-    return {item + static_cast<int>(gridDim.x), 0};
+  __device__ __forceinline__ static Step first_of(const AttentionArgs& a, int item) {
+    const int heads = static_cast<int>(a.heads), sequence = item / heads;
+    return {item, 0, sequence, item - sequence * heads};
+  }
+  __device__ __forceinline__ Step next(const AttentionArgs& a, const Plan& plan) const {
+    if (pass + 1 < plan.passes) return {item, pass + 1, of_sequence, of_head};
+    return first_of(a, item + static_cast<int>(gridDim.x));
   }
   __device__ __forceinline__ bool exists(const Plan& plan) const { return item < plan.items; }
   __device__ __forceinline__ int first_key(const Plan& plan) const { return pass * plan.warps * kWarpKeys; }
@@ -75,12 +80,8 @@ struct Step {
   __device__ __forceinline__ int first_block(const AttentionArgs& a, const Plan& plan) const {
     return a.causal ? smaller(first_key(plan) / kBlock, plan.blocks - 1) : 0;
   }
-  __device__ __forceinline__ int64_t sequence(const AttentionArgs& a) const {
-    return item / static_cast<int>(a.heads);
-  }
-  __device__ __forceinline__ int head(const AttentionArgs& a) const {
-    return item % static_cast<int>(a.heads);
-  }
+  __device__ __forceinline__ int64_t sequence(const AttentionArgs&) const { return of_sequence; }
+  __device__ __forceinline__ int head(const AttentionArgs&) const { return of_head; }
 };
 
 // Starts copying k and v of a step, rows first .. end - 1 (multiples of 8) of its tile: zeros where the step

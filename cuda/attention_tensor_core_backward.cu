@@ -112,12 +112,12 @@ __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1)
   const bool ahead = plan.slots == 2;  // a step's keys arrive during the step before
   int slot = 0, stage = 0;
 
-  Step step{static_cast<int>(blockIdx.x), 0};
+  Step step = Step::first_of(a, static_cast<int>(blockIdx.x));
   copy_queries(args, step, step.first_block(a, plan), shared.stage[stage]);
   copy_keys(a, plan, step, shared.keys, 0, step.padded_keys(a, plan));
   if (warp == 0)
     shared.facts[stage].values[lane_index()][0] = load_log_sum(a, step, step.first_block(a, plan));
-  for (Step next = step.next(plan); step.exists(plan); step = next, next = step.next(plan)) {
+  for (Step next = step.next(a, plan); step.exists(plan); step = next, next = step.next(a, plan)) {
     T* keys = shared.keys + slot * 2 * tile_rows * kHeadColumns;
     slot ^= plan.slots - 1;
     const auto next_keys = [&] { return shared.keys + slot * 2 * tile_rows * kHeadColumns; };
