@@ -8,7 +8,12 @@ export interface Hello {
 }
 
 export type FromMember = { number: number; value: unknown } | { left: string | null };
-export type FromHub = { welcome: true } | { refused: string } | { number: number; values: unknown[] } | Lost;
+/** `welcome` is the address at which other machines reach that of rank 0. */
+export type FromHub =
+  | { welcome: string }
+  | { refused: string }
+  | { number: number; values: unknown[] }
+  | Lost;
 
 /** The first process that is gone, and why. */
 export interface Lost {
@@ -32,6 +37,8 @@ export abstract class Control {
     { resolve: (values: unknown[]) => void; reject: (error: CodedError) => void }
   >();
   private failure: CodedError | null = null;
+  /** Told at once when another process is gone. */
+  onLost: (error: CodedError) => void = () => {};
 
   /**
    * Gives every process the values of all, by rank. All take part, in the same order of calls.
@@ -66,10 +73,17 @@ export abstract class Control {
   }
 
   protected fail({ lost, reason }: Lost): void {
+    const first = this.failure === null;
     this.failure ??= new CodedError('ERR_DISTRIBUTED', `rank ${lost} has left the job: ${reason}`);
     for (const { reject } of this.waiting.values()) reject(this.failure);
     this.waiting.clear();
+    if (first) this.onLost(this.failure);
   }
+}
+
+/** Whether only the machine itself gets to this address. */
+export function isLoopback(address: string): boolean {
+  return /^127\.|^::1$/.test(address);
 }
 
 /** An IPv4 address that is dressed as an IPv6 one, plainly. */

@@ -1,11 +1,12 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, isIP, type Server, type Socket } from 'node:net';
 import { CodedError } from '../base/error';
 import {
   Control,
   type FromHub,
   type FromMember,
   type Hello,
+  isLoopback,
   type Lost,
   lineLimit,
   plainAddress,
@@ -52,7 +53,10 @@ export class Hub extends Control {
     // Nobody else is expected.
     server.close();
     for (const socket of hub.strangers) socket.destroy();
-    for (const member of hub.members.values()) member.send({ welcome: true } satisfies FromHub);
+    const reached = [...hub.members.values()].map(({ socket }) => plainAddress(socket.localAddress));
+    // Processes of this machine may have come by an address that others cannot use.
+    hub.address = reached.find((address) => !isLoopback(address)) ?? reached[0]!;
+    for (const member of hub.members.values()) member.send({ welcome: hub.address } satisfies FromHub);
     return hub;
   }
 
@@ -102,7 +106,6 @@ export class Hub extends Control {
     }
     const rank = hello.rank!;
     lines.limit = lineLimit;
-    this.address ||= plainAddress(lines.socket.localAddress);
     this.members.set(rank, lines);
     if (this.members.size === this.job.worldSize - 1) this.complete();
     return rank;
@@ -159,7 +162,10 @@ export class Hub extends Control {
   }
 }
 
-/** Listens at the job's host where that is an address of this machine, else (it may be a service's name) at all. */
+/**
+ * Listens at the job's host where that is an address of this machine, else at all: a name may be a service's, and that of
+ * the machine itself is often an address that no other machine reaches (127.0.1.1 in /etc/hosts).
+ */
 async function listenAt(server: Server, { host, port }: JobEnvironment): Promise<void> {
   const attempt = (at: string | undefined) =>
     new Promise<void>((resolve, reject) => {
@@ -170,7 +176,8 @@ async function listenAt(server: Server, { host, port }: JobEnvironment): Promise
       });
     });
   try {
-    await attempt(host).catch((error: NodeJS.ErrnoException) => {
+    const only = isIP(host) !== 0 || host === 'localhost';
+    await attempt(only ? host : undefined).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EADDRNOTAVAIL') throw error;
       return attempt(undefined);
     });

@@ -1,15 +1,25 @@
 import { createConnection, type Socket } from 'node:net';
 import { CodedError } from '../base/error';
-import { Control, type FromHub, type FromMember, type Hello, lineLimit, plainAddress } from './control';
+import {
+  Control,
+  type FromHub,
+  type FromMember,
+  type Hello,
+  isLoopback,
+  lineLimit,
+  plainAddress,
+} from './control';
 import type { JobEnvironment } from './environment';
 import { JsonLines } from './json_lines';
 import { type Patience, waitFor } from './wait_for';
 
 const retryMilliseconds = 100;
+/** A machine that is not there yet may not answer at all, and the system asks again ever more rarely. */
+const answerMilliseconds = 5_000;
 
 /** Any other rank. */
 export class Member extends Control {
-  readonly address: string;
+  address: string;
   private readonly lines: JsonLines;
   private begun: (refused: string | null) => void = () => {};
 
@@ -27,16 +37,19 @@ export class Member extends Control {
   }
 
   static async connect(job: JobEnvironment, options: Patience): Promise<Control> {
-    const late = () => `rank ${job.rank} found no rank 0 at ${job.host}:${job.port}`;
+    let last = '';
+    const late = () => `rank ${job.rank} found no rank 0 at ${job.host}:${job.port}${last}`;
     let attempt: Socket | undefined;
     let again: NodeJS.Timeout | undefined;
     const socket = await waitFor<Socket>(
       (resolve) => {
         const tryOnce = () => {
           attempt = createConnection(job.port, job.host);
+          attempt.setTimeout(answerMilliseconds, () => attempt!.destroy(new Error('no answer')));
           attempt.once('connect', () => resolve(attempt!));
           // Rank 0 may start later.
-          attempt.once('error', () => {
+          attempt.once('error', ({ message }) => {
+            last = ` (${message})`;
             again = setTimeout(tryOnce, retryMilliseconds);
           });
         };
@@ -49,6 +62,8 @@ export class Member extends Control {
       attempt?.destroy();
       throw error;
     });
+    socket.setTimeout(0);
+    socket.removeAllListeners('timeout');
     socket.removeAllListeners('error');
     const member = new Member(socket);
     const { rank, worldSize, token } = job;
@@ -82,8 +97,11 @@ export class Member extends Control {
   }
 
   private hear(message: FromHub): void {
-    if ('welcome' in message) this.begun(null);
-    else if ('refused' in message) this.begun(message.refused);
+    if ('welcome' in message) {
+      // Who came by an address of its machine alone stands on the machine of rank 0.
+      if (isLoopback(this.address)) this.address = message.welcome;
+      this.begun(null);
+    } else if ('refused' in message) this.begun(message.refused);
     else if ('lost' in message) {
       this.begun(message.reason);
       this.fail(message);
