@@ -5,6 +5,13 @@ const shared = {
   setupFilesAfterEnv: ['<rootDir>/test/support/collect_garbage.ts'],
 };
 
+/** Tests of the project `cuda` that decode videos or compare with the decode addon. */
+const VIDEO_TESTS = [
+  'ops/pixels.test',
+  'xclip/(input|classify).test',
+  'engine/(device_training|recorded_steps).test',
+];
+
 // `cpu` is every test. `cuda` is those that compute, once more on a CUDA device: the emulated one, or with TEST_GPU=1 a
 // real one (npm run test:gpu).
 /** @type {import('jest').Config} */
@@ -35,6 +42,8 @@ module.exports = {
         'thread_count',
         'large_products',
         ...(process.env.TEST_GPU === '1' ? ['/test/cuda/'] : []), // of programs for the emulated device
+        // Where the decode addon cannot be built: scripts/gpu-check.sh says so in its report.
+        ...(process.env.TEST_WITHOUT_VIDEO === '1' ? VIDEO_TESTS : []),
       ],
       setupFiles: ['<rootDir>/test/support/cuda_device.ts'],
       setupFilesAfterEnv: [...shared.setupFilesAfterEnv, '<rootDir>/test/support/expect_cuda.ts'],

@@ -192,6 +192,10 @@ if wanted model; then
 fi
 if wanted sanitize; then sanitize "$(at_most 90 240)"; fi
 if wanted node; then
+  if has_node && [ ! -e bindings/video/build/Release/video.node ]; then
+    export TEST_WITHOUT_VIDEO=1
+    leave_out "node test of videos" "the decode addon is not built here, and a kit has none"
+  fi
   # Not through npm, which a kit does not have.
   TEST_GPU=1 node_phase "node test" "$(at_most 120 300)" node_modules/jest/bin/jest.js --selectProjects cuda
 fi
