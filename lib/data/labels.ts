@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { CodedError } from '../base/error';
 import { resolveShipped } from '../base/shipped_path';
 import { splitRow } from './csv';
+import { utf8Text } from './utf8_text';
 
 /**
  * Class names in the order of their ids.
@@ -10,7 +11,7 @@ import { splitRow } from './csv';
  *   "NA" are names like any other), or the names themselves, separated by commas. A text without a comma is a file if
  *   one exists there, or if it looks like one (has a folder or the ending `.csv`). Shipped tables are found in any folder as
  *   `labels/kinetics_400_labels.csv`.
- * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_LABELS (malformed row, duplicate or missing id, no class; with the line)
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_LABELS (not UTF-8, malformed row, duplicate or missing id, no class; with the line)
  *
  * @example
  * readLabels('labels/kinetics_400_labels.csv')[0]; // 'abseiling'
@@ -35,8 +36,9 @@ function readTable(source: string, path: string): string | undefined {
 }
 
 function tryRead(path: string): string | undefined {
+  let bytes: Buffer;
   try {
-    return readFileSync(path, 'utf8');
+    bytes = readFileSync(path);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (
@@ -48,6 +50,7 @@ function tryRead(path: string): string | undefined {
       return undefined;
     throw new CodedError('ERR_FILE_READ', `class table ${path} cannot be read: ${message}`, { cause });
   }
+  return utf8Text(bytes, path, 'ERR_LABELS');
 }
 
 function parseNames(source: string): string[] {
@@ -63,26 +66,23 @@ function parseNames(source: string): string[] {
 function parseTable(content: string, path: string): string[] {
   const names: string[] = [];
   const lineOf = new Map<number, number>();
-  content
-    .replace(/^\ufeff/, '')
-    .split(/\r?\n/)
-    .forEach((row, index) => {
-      const where = `${path}:${index + 1}`;
-      if (index === 0) {
-        if (!/^\s*id\s*,\s*name\s*$/i.test(row))
-          refuse(where, `expected the header "id,name", got ${JSON.stringify(row)}`);
-        return;
-      }
-      if (row.trim() === '') return;
-      const [idText = '', name = '', ...rest] = splitRow(row) ?? [];
-      if (!/^\s*\d{1,9}\s*$/.test(idText) || name.trim() === '' || rest.length > 0) {
-        refuse(where, `expected "id,name", got ${JSON.stringify(row)}; quote a name that holds a comma`);
-      }
-      const id = Number(idText);
-      if (lineOf.has(id)) refuse(where, `id ${id} is also on line ${lineOf.get(id)}`);
-      lineOf.set(id, index + 1);
-      names[id] = name.trim();
-    });
+  content.split(/\r?\n/).forEach((row, index) => {
+    const where = `${path}:${index + 1}`;
+    if (index === 0) {
+      if (!/^\s*id\s*,\s*name\s*$/i.test(row))
+        refuse(where, `expected the header "id,name", got ${JSON.stringify(row)}`);
+      return;
+    }
+    if (row.trim() === '') return;
+    const [idText = '', name = '', ...rest] = splitRow(row) ?? [];
+    if (!/^\s*\d{1,9}\s*$/.test(idText) || name.trim() === '' || rest.length > 0) {
+      refuse(where, `expected "id,name", got ${JSON.stringify(row)}; quote a name that holds a comma`);
+    }
+    const id = Number(idText);
+    if (lineOf.has(id)) refuse(where, `id ${id} is also on line ${lineOf.get(id)}`);
+    lineOf.set(id, index + 1);
+    names[id] = name.trim();
+  });
   if (lineOf.size === 0) refuse(path, 'the class table has no rows');
   for (let id = 0; id < lineOf.size; id++) {
     if (!lineOf.has(id))

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { CodedError } from '../base/error';
+import { utf8Text } from './utf8_text';
 
 /** A line of a list of videos. */
 export interface ListEntry {
@@ -113,12 +114,14 @@ function parseJson(text: string, path: string): RawEntry[] {
 }
 
 async function readText(path: string): Promise<string> {
+  let bytes: Buffer;
   try {
-    return (await readFile(path, 'utf8')).replace(/^\uFEFF/, '');
+    bytes = await readFile(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new CodedError('ERR_FILE_NOT_FOUND', `${path}: the list of videos does not exist`);
     }
     throw new CodedError('ERR_FILE_READ', `${path}: ${(error as Error).message}`, { cause: error });
   }
+  return utf8Text(bytes, path, 'ERR_LIST_FORMAT');
 }

@@ -74,6 +74,9 @@ describe('classify', () => {
     ['a truncated video', 'cut.mp4', 'ERR_VIDEO_(FORMAT|DECODE)'],
   ])('%s', (_, file, code) => expectError(classify(file), code, file));
 
+  test('more clips than there is memory for', () =>
+    expectError(classify(clip).concat('--clips', '1000000000000'), 'ERR_OUT_OF_MEMORY', 'take fewer'));
+
   test('labels', async () => {
     await expectError(classify(clip, 'header_only.csv'), 'ERR_LABELS', 'header_only.csv');
     await expectError(classify(clip, ''), 'ERR_LABELS');

@@ -47,7 +47,7 @@ export async function readViews(footage: Footage, geometry: Geometry, options: V
     numClips: clips,
     numCrops: crops,
   });
-  const pixels = new Float32Array(planner.shape.reduce((a, b) => a * b, 1));
+  const pixels = allocate(planner.shape, clips);
   if (isRawFrames(footage)) {
     if (options.seconds)
       throw new CodedError('ERR_ARGUMENT', 'pictures in memory have no times: give a part of them');
@@ -108,4 +108,15 @@ function framesShown(reader: VideoReader, [from, to]: readonly [number, number])
 /** @throws ERR_ABORTED */
 export function throwIfAborted(signal?: AbortSignal): void {
   if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'aborted by the caller');
+}
+
+function allocate(shape: readonly number[], clips: number): Float32Array {
+  const length = shape.reduce((a, b) => a * b, 1);
+  try {
+    return new Float32Array(length);
+  } catch (cause) {
+    const size = (4 * length) / 2 ** 30;
+    const problem = `${clips} clips of a video are ${size.toPrecision(3)} GiB of pixels, which cannot be had; take fewer`;
+    throw new CodedError('ERR_OUT_OF_MEMORY', problem, { cause });
+  }
 }
