@@ -70,7 +70,7 @@ function computeFacts(): string {
 function processesFacts(): string {
   return native().commAvailable('cpu')
     ? 'several can train together, see launch'
-    : 'each trains alone: built without Gloo (Debian: libgloo-dev), see build --help';
+    : 'each trains alone: built without Gloo. Install it (Debian: libgloo-dev), remove the compute addon, build again';
 }
 
 /** What CUDA there is, and in one line whether it is used and if not why. */
