@@ -9,6 +9,8 @@ std::vector<Binding> dist_bindings() {
       BIND(comm_available, "device"),
       BIND(comm_open, "device", "rank", "world_size", "host", "timeout_seconds"),
       BIND(comm_connect, "device", "addresses"),
+      BIND(comm_ready, "device"),
+      BIND(comm_abort, "device", "reason"),
       BIND(comm_close, "device"),
       BIND(all_reduce, "list", "scale"),
       BIND(broadcast, "list", "root"),

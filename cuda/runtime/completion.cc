@@ -59,6 +59,11 @@ void Completion::push(PendingFence fence) {
   wake_.notify_one();
 }
 
+void Completion::report(Error error) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!reported_) reported_ = std::move(error);
+}
+
 void Completion::drain() {
   std::unique_lock<std::mutex> lock(mutex_);
   idle_.wait(lock, [this] { return unfinished_ == 0; });
@@ -112,6 +117,7 @@ void Completion::finish(PendingFence& fence) {
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    if (!fence.error) std::swap(fence.error, reported_);
     for (const TimedOp& op : fence.timed) {
       float milliseconds = 0;
       cudaEventElapsedTime(&milliseconds, op.start, op.end);

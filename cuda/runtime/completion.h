@@ -67,6 +67,8 @@ class Completion {
   Completion(int device, SiteTable& sites, PinnedMemory& pinned, EventPool& events, EventPool& timing);
 
   void push(PendingFence fence);
+  // What went wrong elsewhere; the next fence that ends tells it, unless it has an error of its own.
+  void report(Error error);
   void drain();  // waits until every fence pushed so far is done
   std::vector<OpTime> take_profile();
 
@@ -82,6 +84,7 @@ class Completion {
   std::condition_variable wake_, idle_;
   std::deque<PendingFence> fences_;
   size_t unfinished_ = 0;
+  std::optional<Error> reported_;
   std::map<std::string, OpTime> profile_;
   std::thread thread_;
 };

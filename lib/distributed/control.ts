@@ -21,6 +21,9 @@ export interface Lost {
   reason: string;
 }
 
+/** Why a process is gone that owes nobody anything, unless somebody still waits for a value of it. */
+export const workEnded = 'its work has ended';
+
 /** Longest line of a process that has said who it is, in bytes. */
 export const lineLimit = 2 ** 28;
 
@@ -37,7 +40,7 @@ export abstract class Control {
     { resolve: (values: unknown[]) => void; reject: (error: CodedError) => void }
   >();
   private failure: CodedError | null = null;
-  /** Told at once when another process is gone. */
+  /** Told at once when another process is gone before its work has ended. */
   onLost: (error: CodedError) => void = () => {};
 
   /**
@@ -77,7 +80,7 @@ export abstract class Control {
     this.failure ??= new CodedError('ERR_DISTRIBUTED', `rank ${lost} has left the job: ${reason}`);
     for (const { reject } of this.waiting.values()) reject(this.failure);
     this.waiting.clear();
-    if (first) this.onLost(this.failure);
+    if (first && reason !== workEnded) this.onLost(this.failure);
   }
 }
 

@@ -10,6 +10,7 @@ import {
   type Lost,
   lineLimit,
   plainAddress,
+  workEnded,
 } from './control';
 import type { JobEnvironment } from './environment';
 import { JsonLines } from './json_lines';
@@ -61,7 +62,7 @@ export class Hub extends Control {
   }
 
   leave(reason: string | null): void {
-    if (reason !== null) this.tell({ lost: 0, reason });
+    this.tell({ lost: 0, reason: reason ?? workEnded });
     for (const member of this.members.values()) member.close();
     for (const socket of this.strangers) socket.destroy();
     this.server.close();
@@ -147,7 +148,7 @@ export class Hub extends Control {
   /** A process whose work has ended gives no more values: whoever waits for one waits in vain. */
   private missEnded(): void {
     for (const { values } of this.sums.values()) {
-      for (const rank of this.ended) if (!(rank in values)) this.lose(rank, 'its work has ended');
+      for (const rank of this.ended) if (!(rank in values)) this.lose(rank, workEnded);
     }
   }
 

@@ -1,6 +1,6 @@
 import type { CodedError } from '../base/error';
 import { synchronize } from '../native/device';
-import { native } from '../native/load';
+import { type DeviceType, native } from '../native/load';
 import type { Tensor } from '../tensor/tensor';
 import type { Control } from './control';
 import { type JobEnvironment, jobFromEnvironment } from './environment';
@@ -26,6 +26,9 @@ export interface JoinOptions extends Patience {
  * }
  */
 export class ProcessGroup {
+  /** Devices whose tensors the processes exchange. */
+  private readonly devices = new Set<DeviceType>();
+
   private constructor(
     /** This process, 0..worldSize - 1. */
     readonly rank: number,
@@ -33,7 +36,12 @@ export class ProcessGroup {
     /** This process among those of its machine. */
     readonly localRank: number,
     private readonly control: Control,
-  ) {}
+    private readonly collectiveTimeoutMs: number,
+  ) {
+    control.onLost = ({ message }) => {
+      for (const device of this.devices) native().commAbort(device, message);
+    };
+  }
 
   /**
    * Joins the job that the environment describes ({@link jobFromEnvironment}), once all its processes are there.
@@ -48,21 +56,33 @@ export class ProcessGroup {
   ): Promise<ProcessGroup | null> {
     if (job === null) return null;
     const control = await meet(job, options);
+    const group = new ProcessGroup(job.rank, job.worldSize, job.localRank, control, collectiveTimeoutMs);
     try {
-      const { rank, worldSize, localRank } = job;
-      const own = native().commOpen('cpu', rank, worldSize, control.address, collectiveTimeoutMs / 1000);
-      const all = (await control.exchange(own)) as string[][];
-      native().commConnect(
-        'cpu',
-        all.map((addresses) => addresses[rank]!),
-      );
-      await synchronize('cpu');
-      return new ProcessGroup(rank, worldSize, localRank, control);
+      await group.connect('cpu');
+      return group;
     } catch (error) {
-      control.leave((error as Error).message);
-      native().commClose('cpu');
+      await group.leave((error as Error).message);
       throw error;
     }
+  }
+
+  /**
+   * Makes ready to exchange tensors of a device; those of the CPU are from the start. All take part. Idempotent.
+   *
+   * @throws ERR_DISTRIBUTED when the library for it is missing, or another process does not come
+   */
+  async connect(device: DeviceType): Promise<void> {
+    if (this.devices.has(device)) return;
+    const { rank, worldSize, control } = this;
+    const own = native().commOpen(device, rank, worldSize, control.address, this.collectiveTimeoutMs / 1000);
+    this.devices.add(device);
+    const all = (await control.exchange(own)) as string[][];
+    native().commConnect(
+      device,
+      all.map((addresses) => addresses[rank]!),
+    );
+    await synchronize(device);
+    while (!native().commReady(device)) await new Promise((resolve) => setTimeout(resolve, 20));
   }
 
   /** Gives every process the values (whatever JSON can say) of all, by rank. @throws ERR_DISTRIBUTED */
@@ -84,7 +104,7 @@ export class ProcessGroup {
    * Replaces each tensor by `scale` times its sum over all processes, to the same bits on each. Queued like an operation;
    * a failure comes with the next tensor that is read.
    *
-   * @param list float32 tensors on the CPU, of the same sizes everywhere
+   * @param list float32 tensors on one device ({@link connect}), of the same sizes everywhere
    * @throws ERR_DTYPE, ERR_DEVICE, ERR_DISTRIBUTED
    */
   allReduce(list: readonly Tensor[], scale = 1): void {
@@ -135,8 +155,12 @@ export class ProcessGroup {
    * Takes leave. The others are told `reason`, if there is one; without it this process has done its work.
    */
   async leave(reason: string | null = null): Promise<void> {
-    if (reason === null) await synchronize('cpu');
+    if (reason === null) for (const device of this.devices) await synchronize(device);
     this.control.leave(reason);
-    native().commClose('cpu');
+    for (const device of this.devices) {
+      if (reason !== null) native().commAbort(device, reason);
+      native().commClose(device);
+    }
+    this.devices.clear();
   }
 }

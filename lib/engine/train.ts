@@ -40,12 +40,7 @@ export async function train(
 ): Promise<{ evaluation: ViewEvaluation; maxAccuracy: number }> {
   const { config, task } = context;
   const device = resolveDevice(config.MODEL.DEVICE as Device);
-  if (context.group && device !== 'cpu') {
-    throw new CodedError(
-      'ERR_DISTRIBUTED',
-      `several processes train together on the CPU only, not on ${device}: set MODEL.DEVICE cpu, or train in one process`,
-    );
-  }
+  await context.group?.connect(device);
   const tools: Tools = {
     device,
     optimizer: new AdamW(task.parameterGroups(config), { betas: config.TRAIN.BETAS }),

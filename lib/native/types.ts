@@ -54,6 +54,7 @@ export interface NativeOps {
   binary(op: string, a: NativeTensor, b: NativeTensor): NativeTensor;
   broadcast(list: readonly NativeTensor[], root: number): void;
   cast(x: NativeTensor, dtype: DType): NativeTensor;
+  commAbort(device: DeviceType, reason: string): void;
   commAvailable(device: DeviceType): boolean;
   commClose(device: DeviceType): void;
   commConnect(device: DeviceType, addresses: readonly string[]): void;
@@ -64,6 +65,7 @@ export interface NativeOps {
     host: string,
     timeoutSeconds: number,
   ): readonly string[];
+  commReady(device: DeviceType): boolean;
   commWait(device: DeviceType): void;
   concatenate(list: readonly NativeTensor[], axis: number): NativeTensor;
   copyInto(y: NativeTensor, x: NativeTensor): void;

@@ -24,8 +24,7 @@ Group& group(DeviceType device) {
 const CommBackend& backend_of(DeviceType device) {
   const Group& own = group(device);
   CHECK(own.backend, "ERR_DISTRIBUTED", "this build has no collectives for ", device_name(device),
-        device == DeviceType::cpu ? ": install Gloo (Debian: libgloo-dev) and build again"
-                                  : "; train with several processes on the CPU");
+        device == DeviceType::cpu ? ": install Gloo (Debian: libgloo-dev) and build again" : "");
   return *own.backend;
 }
 
@@ -72,6 +71,10 @@ void comm_connect(DeviceType device, const std::vector<std::string>& addresses) 
         " addresses for ", group(device).world_size, " ranks");
   backend(device).submit({"comm_connect", {}}, [own, addresses] { own.connect(addresses); });
 }
+
+bool comm_ready(DeviceType device) { return backend_of(device).ready(); }
+
+void comm_abort(DeviceType device, const std::string& reason) { backend_of(device).abort(reason); }
 
 void comm_wait(DeviceType device) {
   backend_of(device).wait();

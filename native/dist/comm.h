@@ -39,12 +39,17 @@ struct CommBackend {
   // What each rank has to know of this one: open()[i] is meant for rank i.
   std::vector<std::string> (*open)(int rank, int world_size, const std::string& host, double timeout_seconds);
   // addresses[i] is what rank i means for this one. Waits for the others; throws ERR_DISTRIBUTED.
+  // May leave the waiting to a thread.
   void (*connect)(const std::vector<std::string>& addresses);
+  // Whether the others have come. Throws ERR_DISTRIBUTED.
+  bool (*ready)();
   // Runs a collective once everything queued on the device so far and every earlier collective has run.
   void (*start)(OpSite site, std::function<void()> work);
   // What is queued on the device from here on runs once every collective so far has; the first failure of one
   // becomes its own.
   void (*wait)();
+  // Another rank has left: collectives that wait for it end, with `reason`.
+  void (*abort)(const std::string& reason);
   void (*close)();
 };
 void register_comm(DeviceType device, CommBackend backend);
@@ -57,8 +62,11 @@ bool comm_available(DeviceType device);
 // ERR_DISTRIBUTED.
 std::vector<std::string> comm_open(DeviceType device, int64_t rank, int64_t world_size,
                                    const std::string& host, double timeout_seconds);
-// Queues the connecting.
+// Queues the connecting, which has ended once the queue is empty and comm_ready says so.
 void comm_connect(DeviceType device, const std::vector<std::string>& addresses);
+bool comm_ready(DeviceType device);
+// Ends collectives that wait for a rank which has left.
+void comm_abort(DeviceType device, const std::string& reason);
 // Ends it, once nothing is queued any more; idempotent.
 void comm_close(DeviceType device);
 

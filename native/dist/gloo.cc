@@ -124,6 +124,8 @@ void connect(const std::vector<std::string>& addresses) {
   });
 }
 
+bool ready() { return true; }
+
 void start(OpSite site, std::function<void()> work) {
   cpu_queue().submit(site, [site, work = std::move(work)] { collectives().submit(site, work); });
 }
@@ -135,6 +137,9 @@ void wait() {
     if (auto error = done.get_future().get()) throw *error;
   });
 }
+
+// Connections break with the process at their other end.
+void abort(const std::string&) {}
 
 void close() {
   guarded([] { exchange_mesh(nullptr)->closeConnections(); });
@@ -193,7 +198,8 @@ void broadcast_spans(const BroadcastArgs& args) {
 
 REGISTER_KERNEL(all_reduce, cpu, all_reduce_spans);
 REGISTER_KERNEL(broadcast, cpu, broadcast_spans);
-const bool g_registered = (register_comm(DeviceType::cpu, {open, connect, start, wait, close}), true);
+const bool g_registered =
+    (register_comm(DeviceType::cpu, {open, connect, ready, start, wait, abort, close}), true);
 
 }  // namespace
 }  // namespace native

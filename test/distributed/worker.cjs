@@ -1,6 +1,8 @@
 // A process of the jobs in process_group.test.ts: joins, does what its first argument names, prints a line of JSON.
 const { join } = require('node:path');
-const { add, backward, distributed, mul, sum, tensor, synchronize } = require(join(__dirname, '../../dist'));
+const { add, backward, distributed, mul, resolveDevice, sum, synchronize, tensor } = require(
+  join(__dirname, '../../dist'),
+);
 
 const values = async (x) => Array.from(await x.data());
 const fill = (count, value) => tensor(Float32Array.from({ length: count }, (_, i) => value(i)));
@@ -103,7 +105,8 @@ const tasks = {
   // Rank 1 goes without a word while the others are in a collective that runs beside what they compute.
   async dieBeside(group) {
     const x = fill(10_000_000, () => 1);
-    await synchronize('cpu');
+    await synchronize();
+    await group.exchange(null);
     if (group.rank === 1) process.kill(process.pid, 'SIGKILL');
     for (let i = 0; i < 100; i++) group.startAllReduce([x]);
     const own = mul(tensor([2]), 3);
@@ -119,7 +122,8 @@ const tasks = {
   // Rank 1 goes without a word while the others are in a collective.
   async die(group) {
     const x = fill(10_000_000, () => 1);
-    await synchronize('cpu');
+    await synchronize();
+    await group.exchange(null);
     if (group.rank === 1) process.kill(process.pid, 'SIGKILL');
     const result = await failureOf(group, async () => {
       for (let i = 0; i < 100; i++) group.allReduce([x]);
@@ -132,6 +136,12 @@ const tasks = {
 
 async function main() {
   const group = await distributed.ProcessGroup.join();
+  if (process.argv[2] === 'missing') {
+    const result = await failureOf(group, () => group.connect(resolveDevice()));
+    console.log(JSON.stringify({ rank: group.rank, result }));
+    process.exit(1);
+  }
+  await group.connect(resolveDevice());
   const result = await tasks[process.argv[2]](group);
   console.log(JSON.stringify({ rank: group.rank, result }));
   await group.leave();

@@ -1,0 +1,252 @@
+// Collectives on CUDA: NCCL, on a stream beside the device's. A thread watches it: it makes the communicator,
+// which waits for the other ranks, and aborts it when one is gone or lets wait too long; without that a
+// kernel would wait for ever, and the device with it.
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "core/dtype.h"
+#include "dist/comm.h"
+#include "runtime/backend.h"
+#include "runtime/nccl.h"
+
+namespace native::cuda {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kLook = std::chrono::milliseconds(20);
+
+class Communicator {
+ public:
+  Communicator(int rank, int ranks, double timeout) : rank_(rank), ranks_(ranks), timeout_(timeout) {}
+
+  // On the thread of the device's operations, as all that is not said to be otherwise.
+  void connect(const nccl::UniqueId& id) {
+    int device = 0;
+    check_cuda(cudaGetDevice(&device), "the thread's device");
+    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream of collectives");
+    for (cudaEvent_t* event : {&fork_, &join_}) {
+      check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "event");
+    }
+    ended_ = false;
+    std::thread([this, id, device] { watch(id, device); }).detach();
+  }
+
+  bool ready() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    throw_failure();
+    return comm_ != nullptr;
+  }
+
+  nccl::Comm comm() {
+    CHECK(ready(), "ERR_DISTRIBUTED", "the other processes have not come yet");
+    return comm_;
+  }
+  cudaStream_t stream() const { return stream_; }
+
+  void fork() {
+    cudaStream_t device = current_context().stream();
+    check_cuda(cudaEventRecord(fork_, device), "event");
+    check_cuda(cudaStreamWaitEvent(stream_, fork_, 0), "event");
+  }
+
+  void queued() {
+    cudaEvent_t end = events_.take();
+    check_cuda(cudaEventRecord(end, stream_), "event");
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (running_.empty()) since_ = Clock::now();
+    running_.push_back(end);
+  }
+
+  void join() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      throw_failure();
+    }
+    check_cuda(cudaEventRecord(join_, stream_), "event");
+    check_cuda(cudaStreamWaitEvent(current_context().stream(), join_, 0), "event");
+  }
+
+  // From any thread: what waits for another rank ends with `reason`.
+  void abort(const std::string& reason) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (failure_.empty()) failure_ = reason;
+    wake_.notify_all();
+  }
+
+  // Waits for what is queued unless it has failed.
+  void close() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    wake_.wait(lock, [this] { return !failure_.empty() || running_.empty(); });
+    closed_ = true;
+    wake_.notify_all();
+    wake_.wait_for(lock, std::chrono::seconds(5), [this] { return ended_; });
+  }
+
+ private:
+  void throw_failure() const {
+    if (!failure_.empty()) throw Error("ERR_DISTRIBUTED", failure_);
+  }
+
+  void watch(const nccl::UniqueId& id, int device) {
+    cudaSetDevice(device);
+    const nccl::Library& library = nccl::library();
+    nccl::Comm comm = nullptr;
+    const nccl::Result made = library.CommInitRank(&comm, ranks_, id, rank_);
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (made != nccl::kSuccess) {
+      if (failure_.empty())
+        failure_ = concat("NCCL found no way to the others: ", library.GetErrorString(made));
+    } else {
+      comm_ = comm;
+    }
+    while (failure_.empty() && !closed_) {
+      wake_.wait_for(lock, kLook);
+      look(library);
+    }
+    const std::string failure = failure_;
+    lock.unlock();
+    if (comm) {
+      if (failure.empty())
+        library.CommDestroy(comm);
+      else
+        library.CommAbort(comm);  // kernels that wait end
+    }
+    if (!failure.empty()) cuda_backend().report(Error("ERR_DISTRIBUTED", failure));
+    lock.lock();
+    ended_ = true;
+    wake_.notify_all();
+  }
+
+  void look(const nccl::Library& library) {
+    while (!running_.empty() && cudaEventQuery(running_.front()) == cudaSuccess) {
+      events_.give(running_.front());
+      running_.pop_front();
+      since_ = Clock::now();
+      if (running_.empty()) wake_.notify_all();
+    }
+    if (!failure_.empty()) return;
+    nccl::Result error = nccl::kSuccess;
+    if (library.CommGetAsyncError(comm_, &error) != nccl::kSuccess ||
+        (error != nccl::kSuccess && error != nccl::kInProgress)) {
+      failure_ = concat("the connection to another process failed: ", library.GetErrorString(error));
+    } else if (!running_.empty() && std::chrono::duration<double>(Clock::now() - since_).count() > timeout_) {
+      failure_ = concat("a collective waited for another process, in vain for ", timeout_, " s");
+    }
+  }
+
+  const int rank_, ranks_;
+  const double timeout_;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t fork_ = nullptr, join_ = nullptr;
+  EventPool events_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  nccl::Comm comm_ = nullptr;
+  std::deque<cudaEvent_t> running_;  // ends of collectives
+  Clock::time_point since_;          // when the first of them became the first
+  std::string failure_;
+  bool closed_ = false, ended_ = true;
+};
+
+// Never freed: its thread may outlive the job.
+Communicator* g_communicator = nullptr;
+
+Communicator& current() {
+  CHECK(g_communicator, "ERR_DISTRIBUTED", "this process has left its job");
+  return *g_communicator;
+}
+
+std::vector<std::string> open(int rank, int world_size, const std::string&, double timeout_seconds) {
+  std::string text;
+  if (rank == 0) {
+    nccl::UniqueId id;
+    nccl::check(nccl::library().GetUniqueId(&id), "ncclGetUniqueId");
+    for (const char byte : id.bytes) {
+      text += "0123456789abcdef"[static_cast<uint8_t>(byte) >> 4];
+      text += "0123456789abcdef"[static_cast<uint8_t>(byte) & 15];
+    }
+  } else {
+    nccl::library();  // what is missing shows before anyone waits
+  }
+  g_communicator = new Communicator(rank, world_size, timeout_seconds);
+  return std::vector<std::string>(static_cast<size_t>(world_size), text);
+}
+
+void connect(const std::vector<std::string>& addresses) {
+  nccl::UniqueId id;
+  const std::string& text = addresses[0];
+  CHECK(text.size() == 2 * sizeof id.bytes && text.find_first_not_of("0123456789abcdef") == std::string::npos,
+        "ERR_DISTRIBUTED", "rank 0 sent no identifier of a communicator");
+  for (size_t i = 0; i < sizeof id.bytes; ++i) {
+    id.bytes[i] = static_cast<char>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+  }
+  current().connect(id);
+}
+
+bool ready() { return current().ready(); }
+
+void start(OpSite site, std::function<void()> work) {
+  cuda_backend().submit(std::move(site), [work = std::move(work)] {
+    Communicator& own = current();
+    own.comm();
+    own.fork();
+    work();
+    own.queued();
+  });
+}
+
+void wait() {
+  cuda_backend().submit({"collectives", {}}, [] { current().join(); });
+}
+
+void abort(const std::string& reason) {
+  if (g_communicator) g_communicator->abort(reason);
+}
+
+void close() {
+  current().close();
+  g_communicator = nullptr;
+}
+
+void all_reduce_spans(const AllReduceArgs& args) {
+  const nccl::Library& library = nccl::library();
+  const nccl::Comm comm = current().comm();
+  nccl::RedOp op = nccl::kSum;
+  float scale = args.scale;
+  if (scale != 1) {
+    nccl::check(library.RedOpCreatePreMulSum(&op, &scale, nccl::kFloat32, nccl::kHost, comm), "scaled sum");
+  }
+  nccl::check(library.GroupStart(), "all_reduce");
+  for (const CommSpan& span : args.list) {
+    nccl::check(library.AllReduce(span.data, span.data, static_cast<size_t>(span.count), nccl::kFloat32, op,
+                                  comm, current().stream()),
+                "all_reduce");
+  }
+  nccl::check(library.GroupEnd(), "all_reduce");
+  if (scale != 1) nccl::check(library.RedOpDestroy(op, comm), "scaled sum");
+}
+
+void broadcast_spans(const BroadcastArgs& args) {
+  const nccl::Library& library = nccl::library();
+  nccl::check(library.GroupStart(), "broadcast");
+  for (const CommSpan& span : args.list) {
+    nccl::check(
+        library.Broadcast(span.data, span.data, static_cast<size_t>(span.count) * dtype_size(span.dtype),
+                          nccl::kUint8, args.root, current().comm(), current().stream()),
+        "broadcast");
+  }
+  nccl::check(library.GroupEnd(), "broadcast");
+}
+
+REGISTER_KERNEL(all_reduce, cuda, all_reduce_spans);
+REGISTER_KERNEL(broadcast, cuda, broadcast_spans);
+const bool g_registered =
+    (register_comm(DeviceType::cuda, {open, connect, ready, start, wait, abort, close}), true);
+
+}  // namespace
+}  // namespace native::cuda

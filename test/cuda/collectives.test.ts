@@ -1,0 +1,92 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../lib/native/load';
+import { buildCli, runCli } from '../support/built_cli';
+import { runJob } from '../support/run_job';
+import { makeTinyRun } from '../support/tiny_run';
+
+// The code that calls NCCL, between processes that each have an emulated device, with a libnccl.so.2 that carries it out
+// for these (test/emulation/nccl).
+beforeAll(() => {
+  buildCli();
+});
+jest.setTimeout(120_000);
+
+const device = { NATIVE_DEVICE: 'cuda', NATIVE_COMPUTE_PATH: process.env.NATIVE_COMPUTE_PATH! };
+const withLibrary = { ...device, LD_LIBRARY_PATH: join(packageRoot(), 'build/emulation/nccl') };
+
+test.each([2, 3])('%d processes: sums of all sizes, scaled', async (processes) => {
+  const { results, failed } = await runJob('reduce', processes, withLibrary);
+  expect(failed).toBeNull();
+  expect(results).toHaveLength(processes);
+  for (const result of results) {
+    expect(result).toEqual({ wrong: 0, sizes: [1, 7, 3_000_001, 0, 65_536, 1 << 20] });
+  }
+});
+
+test('broadcast takes any rank and any dtype', async () => {
+  const { results } = await runJob('broadcast', 2, withLibrary);
+  expect(results).toEqual(Array(2).fill([10, 11, 12, 13, 14, 1, 1]));
+});
+
+test('buckets travel beside the backward pass', async () => {
+  const { results } = await runJob('buckets', 2, withLibrary);
+  expect(results[0]).toMatchObject({ told: [4, 3, 2, 1, 4, 3, 2, 1] });
+  const means = (step: number) =>
+    [1.5 + step, (1 + step) / 2, 1.5 + step, 1.5 + step].map((mean) => [true, mean]);
+  const expected = [0, 1].flatMap((step) => [null, ...means(step)]);
+  for (const { results: found } of results as { results: unknown[] }[]) expect(found).toEqual(expected);
+});
+
+test('gradients are averaged', async () => {
+  const { results } = await runJob('gradients', 2, withLibrary);
+  expect(results).toEqual(Array(2).fill([1.5, 4, null]));
+});
+
+test('when a process is killed, the device is freed of what waits for it and the cause is named', async () => {
+  const { results, failed } = await runJob('die', 3, withLibrary);
+  expect(failed).toEqual({ rank: 1, status: null, signal: 'SIGKILL' });
+  for (const rank of [0, 2]) {
+    expect(results[rank]).toEqual([
+      'ERR_DISTRIBUTED',
+      expect.stringMatching(/^rank 1 has left the job: (its connection closed|read ECONNRESET)/),
+    ]);
+  }
+});
+
+test('without the library a job is refused with what is missing', async () => {
+  const { results } = await runJob('missing', 2, device);
+  for (const result of results) {
+    expect(result).toEqual([
+      'ERR_DISTRIBUTED',
+      expect.stringMatching(/needs NCCL, which was not found \(libnccl\.so\.2/),
+    ]);
+  }
+});
+
+test('two processes train on the devices as on the CPU', async () => {
+  const tiny = await makeTinyRun(4, 1);
+  try {
+    const losses = async (name: string, env: Record<string, string>) => {
+      const launch = ['launch', '--nproc-per-node', '2', 'train', '-cfg', tiny.cfg, '--output', name];
+      const opts = ['--opts', 'TRAIN.OPT_LEVEL', 'O0', 'TRAIN.EPOCHS', '1', 'MODEL.DROP_PATH_RATE', '0.2'];
+      const { status, stderr } = await runCli([...launch, ...opts], { cwd: tiny.root, env });
+      expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+      const lines = readFileSync(join(tiny.root, name, 'metrics.jsonl'), 'utf8')
+        .trim()
+        .split('\n');
+      return lines
+        .map((line) => JSON.parse(line) as { kind: string; loss: number })
+        .filter(({ kind }) => kind === 'train')
+        .map(({ loss }) => loss);
+    };
+    const two = { ...withLibrary, EMULATION_DEVICES: '2' };
+    const [cpu, cuda] = [await losses('cpu', { NATIVE_DEVICE: 'cpu' }), await losses('cuda', two)];
+    expect(cuda.length).toBeGreaterThan(2);
+    // As in device_training.test.ts: sums in another order.
+    const apart = cpu.map((loss, step) => Math.abs(loss - cuda[step]!) / loss);
+    expect(Math.max(...apart)).toBeLessThan(1e-5);
+  } finally {
+    tiny.remove();
+  }
+});

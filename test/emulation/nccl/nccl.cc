@@ -1,0 +1,228 @@
+// libnccl.so.2 of the emulated device, for tests: the entry points that cuda/runtime/nccl.h declares, between
+// processes of one machine. Rank 0 hears everyone over TCP, adds in the order of the ranks and answers. Like
+// a kernel on a card, a collective waits on its stream for ever when a rank is gone, until the communicator
+// is aborted.
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <link.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+struct Aborted {};
+
+struct Comm {
+  int rank = 0, ranks = 0;
+  std::vector<int> sockets;  // rank 0: of each other rank, at its number; else of rank 0, at 0
+  std::atomic<bool> aborted{false};
+  std::map<int, float> factors;
+};
+
+struct Id {
+  char bytes[128];
+};
+
+struct Device {
+  void (*launch_host)(void*, void (*)(void*), void*) = nullptr;
+  void (*copy)(void*, const void*, size_t) = nullptr;
+};
+
+const Device& device() {
+  static const Device own = [] {
+    Device found;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* to) {
+          if (!std::strstr(info->dlpi_name, "emulated")) return 0;
+          void* handle = dlopen(info->dlpi_name, RTLD_NOLOAD | RTLD_LAZY);
+          auto& device = *static_cast<Device*>(to);
+          device.launch_host =
+              reinterpret_cast<decltype(device.launch_host)>(dlsym(handle, "emulated_launch_host"));
+          device.copy = reinterpret_cast<decltype(device.copy)>(dlsym(handle, "emulated_copy"));
+          return device.launch_host && device.copy ? 1 : 0;
+        },
+        &found);
+    return found;
+  }();
+  return own;
+}
+
+int g_listener = -1;  // of rank 0, from its identifier on
+
+void wait_for(const Comm& comm, int socket, short events) {
+  for (;;) {
+    if (comm.aborted) throw Aborted{};
+    pollfd one{socket, events, 0};
+    if (poll(&one, 1, 20) > 0 && (one.revents & events)) return;
+  }
+}
+
+void move_bytes(const Comm& comm, int socket, char* data, size_t bytes, bool out) {
+  for (size_t done = 0; done < bytes;) {
+    wait_for(comm, socket, out ? POLLOUT : POLLIN);
+    const ssize_t some = out ? send(socket, data + done, bytes - done, MSG_DONTWAIT | MSG_NOSIGNAL)
+                             : recv(socket, data + done, bytes - done, MSG_DONTWAIT);
+    if (some > 0)
+      done += static_cast<size_t>(some);
+    else
+      usleep(1000);  // gone: as on a card, nobody says so
+  }
+}
+
+using Bytes = std::vector<char>;
+
+// Rank 0 gets everyone's and makes one of them, which all get.
+void gather_and_share(Comm& comm, Bytes& own,
+                      const std::function<void(Bytes& own, const Bytes& theirs, int rank)>& take) {
+  if (comm.rank > 0) {
+    move_bytes(comm, comm.sockets[0], own.data(), own.size(), true);
+    move_bytes(comm, comm.sockets[0], own.data(), own.size(), false);
+    return;
+  }
+  Bytes theirs(own.size());
+  for (int rank = 1; rank < comm.ranks; ++rank) {
+    move_bytes(comm, comm.sockets[static_cast<size_t>(rank)], theirs.data(), theirs.size(), false);
+    take(own, theirs, rank);
+  }
+  for (int rank = 1; rank < comm.ranks; ++rank) {
+    move_bytes(comm, comm.sockets[static_cast<size_t>(rank)], own.data(), own.size(), true);
+  }
+}
+
+void on_stream(const Comm* comm, void* stream, std::function<void()> work) {
+  device().launch_host(
+      stream,
+      [](void* data) {
+        auto* work = static_cast<std::function<void()>*>(data);
+        try {
+          (*work)();
+        } catch (const Aborted&) {
+        }
+        delete work;
+      },
+      new std::function<void()>([comm, work = std::move(work)] {
+        if (!comm->aborted) work();
+      }));
+}
+
+}  // namespace
+
+EXPORT int ncclGetVersion(int* version) {
+  *version = 22000;
+  return 0;
+}
+
+EXPORT const char* ncclGetErrorString(int result) { return result == 0 ? "no error" : "emulated failure"; }
+
+EXPORT int ncclGetUniqueId(Id* id) {
+  g_listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in at{};
+  at.sin_family = AF_INET;
+  at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof at;
+  if (bind(g_listener, reinterpret_cast<sockaddr*>(&at), size) || listen(g_listener, 64) ||
+      getsockname(g_listener, reinterpret_cast<sockaddr*>(&at), &size)) {
+    return 2;
+  }
+  std::memset(id, 0, sizeof *id);
+  std::memcpy(id->bytes, &at.sin_port, sizeof at.sin_port);
+  return 0;
+}
+
+EXPORT int ncclCommInitRank(Comm** result, int ranks, Id id, int rank) {
+  if (!device().copy) return 3;
+  auto* comm = new Comm;
+  comm->rank = rank;
+  comm->ranks = ranks;
+  if (rank == 0) {
+    comm->sockets.resize(static_cast<size_t>(ranks), -1);
+    for (int i = 1; i < ranks; ++i) {
+      const int socket = accept(g_listener, nullptr, nullptr);
+      int theirs = 0;
+      if (socket < 0 || recv(socket, &theirs, sizeof theirs, MSG_WAITALL) != sizeof theirs) return 2;
+      comm->sockets[static_cast<size_t>(theirs)] = socket;
+    }
+    close(g_listener);
+  } else {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    std::memcpy(&at.sin_port, id.bytes, sizeof at.sin_port);
+    const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(socket, reinterpret_cast<sockaddr*>(&at), sizeof at)) return 2;
+    if (send(socket, &rank, sizeof rank, MSG_NOSIGNAL) != sizeof rank) return 2;
+    comm->sockets = {socket};
+  }
+  *result = comm;
+  return 0;
+}
+
+EXPORT int ncclCommAbort(Comm* comm) {
+  comm->aborted = true;  // what waits on a stream still looks at it: it is not freed
+  return 0;
+}
+
+EXPORT int ncclCommDestroy(Comm* comm) {
+  for (const int socket : comm->sockets) {
+    if (socket >= 0) close(socket);
+  }
+  return 0;
+}
+
+EXPORT int ncclCommGetAsyncError(Comm*, int* error) {
+  *error = 0;
+  return 0;
+}
+
+EXPORT int ncclRedOpCreatePreMulSum(int* op, void* factor, int, int, Comm* comm) {
+  *op = 5 + static_cast<int>(comm->factors.size());
+  comm->factors[*op] = *static_cast<float*>(factor);
+  return 0;
+}
+
+EXPORT int ncclRedOpDestroy(int, Comm*) { return 0; }
+EXPORT int ncclGroupStart() { return 0; }
+EXPORT int ncclGroupEnd() { return 0; }
+
+EXPORT int ncclAllReduce(const void* from, void* to, size_t count, int type, int op, Comm* comm,
+                         void* stream) {
+  if (type != 7) return 4;
+  const float factor = op == 0 ? 1 : comm->factors.at(op);
+  on_stream(comm, stream, [=] {
+    Bytes own(count * sizeof(float));
+    device().copy(own.data(), from, own.size());
+    auto* mine = reinterpret_cast<float*>(own.data());
+    for (size_t i = 0; i < count; ++i) mine[i] *= factor;
+    gather_and_share(*comm, own, [&](Bytes&, const Bytes& theirs, int) {
+      const auto* other = reinterpret_cast<const float*>(theirs.data());
+      for (size_t i = 0; i < count; ++i) mine[i] += other[i];
+    });
+    device().copy(to, own.data(), own.size());
+  });
+  return 0;
+}
+
+EXPORT int ncclBroadcast(const void* from, void* to, size_t bytes, int type, int root, Comm* comm,
+                         void* stream) {
+  if (type != 1) return 4;
+  on_stream(comm, stream, [=] {
+    Bytes own(bytes);
+    device().copy(own.data(), from, bytes);
+    gather_and_share(*comm, own, [&](Bytes& result, const Bytes& theirs, int rank) {
+      if (rank == root) result = theirs;
+    });
+    device().copy(to, own.data(), bytes);
+  });
+  return 0;
+}
