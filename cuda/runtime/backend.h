@@ -45,6 +45,8 @@ class CudaBackend final : public DeviceBackend {
   std::vector<OpTime> take_profile() override { return completion_->take_profile(); }
 
   Context& context() { return context_; }
+  // For queued work: whether it is being recorded, not run.
+  bool recording() const { return recording_ != nullptr; }
   // From any thread: what went wrong beside the queue, for the next fence that ends.
   void report(Error error) { completion_->report(std::move(error)); }
 

@@ -19,6 +19,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto kLook = std::chrono::milliseconds(20);
+constexpr auto kLaunch = std::chrono::seconds(5);  // more than a launch takes that waits for nobody
 
 class Communicator {
  public:
@@ -33,11 +34,16 @@ class Communicator {
       check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "event");
     }
     ended_ = false;
+    since_ = Clock::now();
     std::thread([this, id, device] { watch(id, device); }).detach();
   }
 
   bool ready() {
     std::lock_guard<std::mutex> lock(mutex_);
+    // The watching thread cannot say so: it is in NCCL meanwhile.
+    if (!comm_ && failure_.empty() && overdue()) {
+      failure_ = concat("another process did not come for its communicator, in ", timeout_, " s");
+    }
     throw_failure();
     return comm_ != nullptr;
   }
@@ -48,27 +54,33 @@ class Communicator {
   }
   cudaStream_t stream() const { return stream_; }
 
-  void fork() {
-    cudaStream_t device = current_context().stream();
-    check_cuda(cudaEventRecord(fork_, device), "event");
-    check_cuda(cudaStreamWaitEvent(stream_, fork_, 0), "event");
-  }
-
-  void queued() {
-    cudaEvent_t end = events_.take();
-    check_cuda(cudaEventRecord(end, stream_), "event");
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (running_.empty()) since_ = Clock::now();
-    running_.push_back(end);
+  // Launches `work`, calls of NCCL on stream(), behind all that the device has been given so far.
+  void launch(const std::function<void()>& work) {
+    comm();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      launching_ = true;
+      if (running_.empty()) since_ = Clock::now();
+    }
+    try {
+      check_cuda(cudaEventRecord(fork_, current_context().stream()), "event");
+      check_cuda(cudaStreamWaitEvent(stream_, fork_, 0), "event");
+      work();
+      cudaEvent_t end = events_.take();
+      check_cuda(cudaEventRecord(end, stream_), "event");
+      launched(end, {});
+    } catch (const Error& error) {
+      launched(nullptr, error.what());  // after an error the communicator is good for nothing but its abort
+      throw;
+    }
   }
 
   void join() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      throw_failure();
-    }
+    // Also after a failure: what has begun uses its tensors until the abort has ended it.
     check_cuda(cudaEventRecord(join_, stream_), "event");
     check_cuda(cudaStreamWaitEvent(current_context().stream(), join_, 0), "event");
+    std::lock_guard<std::mutex> lock(mutex_);
+    throw_failure();
   }
 
   // From any thread: what waits for another rank ends with `reason`.
@@ -91,6 +103,15 @@ class Communicator {
   void throw_failure() const {
     if (!failure_.empty()) throw Error("ERR_DISTRIBUTED", failure_);
   }
+  bool overdue() const { return std::chrono::duration<double>(Clock::now() - since_).count() > timeout_; }
+
+  void launched(cudaEvent_t end, const std::string& failure) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    launching_ = false;
+    if (end) running_.push_back(end);
+    if (failure_.empty()) failure_ = failure;
+    wake_.notify_all();
+  }
 
   void watch(const nccl::UniqueId& id, int device) {
     cudaSetDevice(device);
@@ -108,33 +129,49 @@ class Communicator {
       wake_.wait_for(lock, kLook);
       look(library);
     }
+    // A launch under way still uses the communicator. One that waits in NCCL itself ends only by the abort.
+    wake_.wait_for(lock, kLaunch, [this] { return !launching_; });
+    retire();
     const std::string failure = failure_;
+    const bool interrupted = !failure.empty() && !running_.empty();
     lock.unlock();
+    // Told first, because the abort lets fences end that are behind what it interrupts.
+    if (interrupted) cuda_backend().report(Error("ERR_DISTRIBUTED", failure));
     if (comm) {
       if (failure.empty())
         library.CommDestroy(comm);
       else
         library.CommAbort(comm);  // kernels that wait end
     }
-    if (!failure.empty()) cuda_backend().report(Error("ERR_DISTRIBUTED", failure));
     lock.lock();
     ended_ = true;
     wake_.notify_all();
   }
 
-  void look(const nccl::Library& library) {
-    while (!running_.empty() && cudaEventQuery(running_.front()) == cudaSuccess) {
+  // Takes away what has ended.
+  void retire() {
+    while (!running_.empty()) {
+      const cudaError_t status = cudaEventQuery(running_.front());
+      if (status == cudaErrorNotReady || status == cudaErrorCudartUnloading) return;
+      if (status != cudaSuccess) {
+        if (failure_.empty()) failure_ = concat("the CUDA device stopped: ", cudaGetErrorString(status));
+        return;
+      }
       events_.give(running_.front());
       running_.pop_front();
       since_ = Clock::now();
       if (running_.empty()) wake_.notify_all();
     }
+  }
+
+  void look(const nccl::Library& library) {
+    retire();
     if (!failure_.empty()) return;
     nccl::Result error = nccl::kSuccess;
     if (library.CommGetAsyncError(comm_, &error) != nccl::kSuccess ||
         (error != nccl::kSuccess && error != nccl::kInProgress)) {
       failure_ = concat("the connection to another process failed: ", library.GetErrorString(error));
-    } else if (!running_.empty() && std::chrono::duration<double>(Clock::now() - since_).count() > timeout_) {
+    } else if ((launching_ || !running_.empty()) && overdue()) {
       failure_ = concat("a collective waited for another process, in vain for ", timeout_, " s");
     }
   }
@@ -148,7 +185,8 @@ class Communicator {
   std::condition_variable wake_;
   nccl::Comm comm_ = nullptr;
   std::deque<cudaEvent_t> running_;  // ends of collectives
-  Clock::time_point since_;          // when the first of them became the first
+  bool launching_ = false;           // another one is being launched
+  Clock::time_point since_;  // when the first of these became the first; before: when connecting began
   std::string failure_;
   bool closed_ = false, ended_ = true;
 };
@@ -159,6 +197,13 @@ Communicator* g_communicator = nullptr;
 Communicator& current() {
   CHECK(g_communicator, "ERR_DISTRIBUTED", "this process has left its job");
   return *g_communicator;
+}
+
+// For queued work.
+Communicator& unrecorded() {
+  CHECK(!cuda_backend().recording(), "ERR_DEVICE",
+        "collectives cannot be recorded: record what lies between them");
+  return current();
 }
 
 std::vector<std::string> open(int rank, int world_size, const std::string&, double timeout_seconds) {
@@ -191,17 +236,11 @@ void connect(const std::vector<std::string>& addresses) {
 bool ready() { return current().ready(); }
 
 void start(OpSite site, std::function<void()> work) {
-  cuda_backend().submit(std::move(site), [work = std::move(work)] {
-    Communicator& own = current();
-    own.comm();
-    own.fork();
-    work();
-    own.queued();
-  });
+  cuda_backend().submit(std::move(site), [work = std::move(work)] { unrecorded().launch(work); });
 }
 
 void wait() {
-  cuda_backend().submit({"collectives", {}}, [] { current().join(); });
+  cuda_backend().submit({"collectives", {}}, [] { unrecorded().join(); });
 }
 
 void abort(const std::string& reason) {
@@ -213,6 +252,17 @@ void close() {
   g_communicator = nullptr;
 }
 
+// One launch of all spans. A group that has begun is ended in any case: it is a state of the thread.
+template <class Call>
+void grouped(const char* what, const std::vector<CommSpan>& list, const Call& call) {
+  nccl::check(nccl::library().GroupStart(), what);
+  nccl::Result result = nccl::kSuccess;
+  for (size_t i = 0; i < list.size() && result == nccl::kSuccess; ++i) result = call(list[i]);
+  const nccl::Result ended = nccl::library().GroupEnd();
+  nccl::check(result, what);
+  nccl::check(ended, what);
+}
+
 void all_reduce_spans(const AllReduceArgs& args) {
   const nccl::Library& library = nccl::library();
   const nccl::Comm comm = current().comm();
@@ -221,26 +271,22 @@ void all_reduce_spans(const AllReduceArgs& args) {
   if (scale != 1) {
     nccl::check(library.RedOpCreatePreMulSum(&op, &scale, nccl::kFloat32, nccl::kHost, comm), "scaled sum");
   }
-  nccl::check(library.GroupStart(), "all_reduce");
-  for (const CommSpan& span : args.list) {
-    nccl::check(library.AllReduce(span.data, span.data, static_cast<size_t>(span.count), nccl::kFloat32, op,
-                                  comm, current().stream()),
-                "all_reduce");
-  }
-  nccl::check(library.GroupEnd(), "all_reduce");
+  const cudaStream_t stream = current().stream();
+  grouped("all_reduce", args.list, [&](const CommSpan& span) {
+    return library.AllReduce(span.data, span.data, static_cast<size_t>(span.count), nccl::kFloat32, op, comm,
+                             stream);
+  });
   if (scale != 1) nccl::check(library.RedOpDestroy(op, comm), "scaled sum");
 }
 
 void broadcast_spans(const BroadcastArgs& args) {
   const nccl::Library& library = nccl::library();
-  nccl::check(library.GroupStart(), "broadcast");
-  for (const CommSpan& span : args.list) {
-    nccl::check(
-        library.Broadcast(span.data, span.data, static_cast<size_t>(span.count) * dtype_size(span.dtype),
-                          nccl::kUint8, args.root, current().comm(), current().stream()),
-        "broadcast");
-  }
-  nccl::check(library.GroupEnd(), "broadcast");
+  const nccl::Comm comm = current().comm();
+  const cudaStream_t stream = current().stream();
+  grouped("broadcast", args.list, [&](const CommSpan& span) {
+    return library.Broadcast(span.data, span.data, static_cast<size_t>(span.count) * dtype_size(span.dtype),
+                             nccl::kUint8, args.root, comm, stream);
+  });
 }
 
 REGISTER_KERNEL(all_reduce, cuda, all_reduce_spans);

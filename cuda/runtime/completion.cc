@@ -117,7 +117,8 @@ void Completion::finish(PendingFence& fence) {
   }
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!fence.error) std::swap(fence.error, reported_);
+    if (!fence.error) fence.error = std::move(reported_);
+    reported_.reset();
     for (const TimedOp& op : fence.timed) {
       float milliseconds = 0;
       cudaEventElapsedTime(&milliseconds, op.start, op.end);

@@ -67,7 +67,8 @@ class Completion {
   Completion(int device, SiteTable& sites, PinnedMemory& pinned, EventPool& events, EventPool& timing);
 
   void push(PendingFence fence);
-  // What went wrong elsewhere; the next fence that ends tells it, unless it has an error of its own.
+  // What went wrong elsewhere. The next fence that ends tells it; one with an error of its own tells that
+  // only.
   void report(Error error);
   void drain();  // waits until every fence pushed so far is done
   std::vector<OpTime> take_profile();

@@ -29,6 +29,12 @@ test('broadcast takes any rank and any dtype', async () => {
   expect(results).toEqual(Array(2).fill([10, 11, 12, 13, 14, 1, 1]));
 });
 
+test('a collective is not recorded', async () => {
+  const { results } = await runJob('recorded', 2, withLibrary);
+  const refused = ['ERR_DEVICE', expect.stringMatching(/^all_reduce.*cannot be recorded/)];
+  expect(results).toEqual(Array(2).fill([...refused, 4, 4, 4]));
+});
+
 test('buckets travel beside the backward pass', async () => {
   const { results } = await runJob('buckets', 2, withLibrary);
   expect(results[0]).toMatchObject({ told: [4, 3, 2, 1, 4, 3, 2, 1] });
@@ -52,6 +58,17 @@ test('when a process is killed, the device is freed of what waits for it and the
       expect.stringMatching(/^rank 1 has left the job: (its connection closed|read ECONNRESET)/),
     ]);
   }
+});
+
+test.each([
+  ['lets wait too long', { COLLECTIVE_TIMEOUT_MS: '1500' }, /waited for another process, in vain for 1.5 s/],
+  ['cannot be reached any more', { EMULATION_NCCL_ERROR: '2' }, /connection to another process failed: emul/],
+])('when another process %s, the device is freed and the cause is named', async (_, env, cause) => {
+  const { results, failed } = await runJob('late', 2, { ...withLibrary, ...env });
+  expect(failed).toMatchObject({ status: 1 });
+  expect(results[0]).toEqual(['ERR_DISTRIBUTED', expect.stringMatching(cause), 6]);
+  expect(results[1]).toEqual(['ERR_DISTRIBUTED', expect.stringMatching(cause), 6]);
+  expect((results[1] as string[])[1]).toMatch(/^rank 0 has left the job: /);
 });
 
 test('without the library a job is refused with what is missing', async () => {

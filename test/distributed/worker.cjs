@@ -1,6 +1,6 @@
 // A process of the jobs in process_group.test.ts: joins, does what its first argument names, prints a line of JSON.
 const { join } = require('node:path');
-const { add, backward, distributed, mul, resolveDevice, sum, synchronize, tensor } = require(
+const { add, backward, captureGraph, distributed, mul, resolveDevice, sum, synchronize, tensor } = require(
   join(__dirname, '../../dist'),
 );
 
@@ -119,6 +119,35 @@ const tasks = {
     process.exit(1);
   },
 
+  // A recording is refused and breaks nothing.
+  async recorded(group) {
+    const x = fill(3, () => 1);
+    let refused;
+    try {
+      await captureGraph(() => group.allReduce([x]));
+    } catch (error) {
+      refused = [error.code, error.message];
+    }
+    group.allReduce([x]);
+    return [...refused, ...(await values(x))];
+  },
+
+  // Rank 1 stays but never takes part.
+  async late(group) {
+    const x = fill(1000, () => 1);
+    const result = await failureOf(group, async () => {
+      if (group.rank !== 1) {
+        group.startAllReduce([x]);
+        group.allReduce([x]);
+      }
+      await (group.rank === 1 ? group.exchange(null) : x.data());
+    });
+    // What the group failed of is said once.
+    const after = await mul(tensor([2]), 3).item();
+    console.log(JSON.stringify({ rank: group.rank, result: [...result, after] }));
+    process.exit(1);
+  },
+
   // Rank 1 goes without a word while the others are in a collective.
   async die(group) {
     const x = fill(10_000_000, () => 1);
@@ -135,7 +164,11 @@ const tasks = {
 };
 
 async function main() {
-  const group = await distributed.ProcessGroup.join();
+  const patience = process.env.COLLECTIVE_TIMEOUT_MS;
+  const group = await distributed.ProcessGroup.join(
+    undefined,
+    patience ? { collectiveTimeoutMs: Number(patience) } : {},
+  );
   if (process.argv[2] === 'missing') {
     const result = await failureOf(group, () => group.connect(resolveDevice()));
     console.log(JSON.stringify({ rank: group.rank, result }));
