@@ -109,6 +109,17 @@ test('a vector that is stored in parts is found, in any order of its parts', () 
   expect(problemsOf([wait, ...split], 'sm_90a', 'attention_scalar_forward.cu')).toEqual([]);
 });
 
+test('kernels of tests need no wait and may store their numbers one by one; all else holds for them too', () => {
+  const parts = ['', '+0x4', '+0x8', '+0xc'].map((offset) => `STG.E desc[UR4][R6.64${offset}], R8`);
+  const source = 'test/cuda/hopper_primitives_test.cu';
+  expect(problemsOf([load, ...parts], 'sm_90a', source)).toEqual([]);
+  expect(problemsOf(['LDL R4, [R1+0x10]', ...parts], 'sm_90a', source)).toEqual(['uses local memory']);
+  expect(problemsOf([load, wait, store], 'sm_90a', source)).toEqual([
+    'has LDG.E.128.CONSTANT before it waits for the grid in front',
+  ]);
+  expect(problemsOf([product(false)], 'sm_90a', source)).toEqual(['has products whose group never ends']);
+});
+
 test.each([
   ['HGMMA', 'has no HGMMA'],
   ['UTMALDG.3D.MULTICAST', 'has no UTMALDG.3D.MULTICAST'],
