@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/native/load';
 
@@ -71,6 +73,29 @@ test('the sweep tries tiles, clusters and slabs, and marks one as the choice of 
       rules: 1,
     });
     expect(tried.length).toBeGreaterThanOrEqual(8);
+  }
+});
+
+test('what the sweep prints makes a table of products', () => {
+  const { device, rows } = measured(['sweep']);
+  // Of a tiny run there is no table; the form of what is printed is the same.
+  const sweep = [{ ...device, scale: 'full' }, ...rows].map((row) => JSON.stringify(row)).join('\n');
+  const folder = mkdtempSync(join(tmpdir(), 'sweep-'));
+  try {
+    writeFileSync(join(folder, 'sweep.jsonl'), sweep);
+    const script = join(packageRoot(), 'bench/cuda/tile_table.mjs');
+    const { status, stdout } = spawnSync(process.execPath, [script, join(folder, 'sweep.jsonl')], {
+      encoding: 'utf8',
+    });
+    expect(status).toBe(0);
+    const table = stdout.split('\n').slice(2, -1);
+    const products = rows.map(({ name, sizes: { m, n, k } }) => [name.split(' ')[0], m, n, k].join(', '));
+    const ofSweep = new Set(products.filter((product) => /^(forward|input|weight), \d/.test(product)));
+    const found = table.map((line) => /ProductKind::(\w+, \d+, \d+, \d+), \{(80|90), /.exec(line)?.[1]);
+    expect(new Set(found)).toEqual(ofSweep);
+    expect(found).toHaveLength(12);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 
