@@ -71,6 +71,12 @@ test.each([
   expect((results[1] as string[])[1]).toMatch(/^rank 0 has left the job: /);
 });
 
+test('a process that does not come for the communicator is waited for no longer than a collective', async () => {
+  const { results } = await runJob('absent', 2, { ...withLibrary, COLLECTIVE_TIMEOUT_MS: '1500' });
+  const late = expect.stringMatching(/did not come for its communicator, in 1.5 s$/);
+  expect(results).toEqual(Array(2).fill(['ERR_DISTRIBUTED', late]));
+});
+
 test('without the library a job is refused with what is missing', async () => {
   const { results } = await runJob('missing', 2, device);
   for (const result of results) {

@@ -169,8 +169,13 @@ async function main() {
     undefined,
     patience ? { collectiveTimeoutMs: Number(patience) } : {},
   );
-  if (process.argv[2] === 'missing') {
-    const result = await failureOf(group, () => group.connect(resolveDevice()));
+  if (['missing', 'absent'].includes(process.argv[2])) {
+    const result = await failureOf(group, async () => {
+      if (process.argv[2] === 'missing' || group.rank === 0) return group.connect(resolveDevice());
+      // Gives the addresses that the others wait for, and never connects.
+      await group.exchange(Array(group.worldSize).fill(''));
+      return group.exchange(null);
+    });
     console.log(JSON.stringify({ rank: group.rank, result }));
     process.exit(1);
   }
