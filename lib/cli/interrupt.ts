@@ -15,10 +15,12 @@ const echoMilliseconds = 500;
  * ends the process at once. After an interrupted run the exit status is 128 plus the signal's number (Ctrl-C: 130).
  *
  * @param hint printed at the first signal; null to print nothing
+ * @param launcher once it has fired, that counts as the first SIGTERM
  */
 export async function interruptible<T>(
   hint: string | null,
   work: (signal: AbortSignal) => Promise<T>,
+  launcher: AbortSignal | null = null,
 ): Promise<T | undefined> {
   const controller = new AbortController();
   let status = 0;
@@ -33,7 +35,12 @@ export async function interruptible<T>(
     if (hint !== null) note(`\n${hint}; once more to stop at once`);
     controller.abort();
   };
+  const orphaned = () => {
+    if (!controller.signal.aborted) stop('SIGTERM');
+  };
   for (const name of signals) process.on(name, stop);
+  launcher?.addEventListener('abort', orphaned);
+  if (launcher?.aborted) orphaned();
   try {
     return await work(controller.signal);
   } catch (error) {
@@ -43,5 +50,6 @@ export async function interruptible<T>(
     return undefined;
   } finally {
     for (const name of signals) process.off(name, stop);
+    launcher?.removeEventListener('abort', orphaned);
   }
 }

@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { type ConfigFlags, loadConfig } from '../config/load';
 import { jobFromEnvironment } from '../distributed/environment';
+import { launcherSignal } from '../distributed/launcher';
 import { ProcessGroup } from '../distributed/process_group';
 import { type RunResult, run } from '../engine/run';
 import { integerFrom } from './arguments';
 import { interruptible } from './interrupt';
 import { progressListener, warningListener } from './progress';
 import { testSplits } from './splits';
+import { note } from './terminal';
 
 /** Options of `train` and `test`, as the parser gives them. */
 interface RunFlags extends ConfigFlags {
@@ -106,7 +108,7 @@ async function execute({
   // In a job one process speaks for all, except for what is wrong.
   const speaks = job === null || job.rank === 0;
   const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
-  return interruptible(speaks ? hint : null, async (signal) => {
+  const work = async (signal: AbortSignal) => {
     const group = await ProcessGroup.join(job, { signal });
     const progress = speaks ? progressListener() : warningListener();
     try {
@@ -120,5 +122,15 @@ async function execute({
     } finally {
       progress.stop();
     }
-  });
+  };
+  const launcher = launcherSignal();
+  // The output of all others went to the launcher.
+  const audible = job === null || job.localRank === 0;
+  const mourn = () => note('\nlaunch has ended before its processes, killed perhaps; they end too');
+  if (audible) launcher?.addEventListener('abort', mourn);
+  try {
+    return await interruptible(speaks ? hint : null, work, launcher);
+  } finally {
+    launcher?.removeEventListener('abort', mourn);
+  }
 }

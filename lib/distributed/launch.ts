@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { CodedError } from '../base/error';
+import { launcherVariable } from './launcher';
 
 export interface LaunchOptions {
   /** Program and arguments, the same for every process. */
@@ -36,8 +37,8 @@ export interface ProcessEnd {
 
 /**
  * Runs a command line in several processes that find one another by the environment variables RANK, LOCAL_RANK,
- * WORLD_SIZE, MASTER_ADDR, MASTER_PORT and JOB_TOKEN. When one fails, all are stopped. Unless OMP_NUM_THREADS says
- * otherwise, the cores are shared out evenly.
+ * WORLD_SIZE, MASTER_ADDR, MASTER_PORT and JOB_TOKEN. When one fails, all are stopped; when this process is killed, they
+ * hear of it ({@link launcherSignal}). Unless OMP_NUM_THREADS says otherwise, the cores are shared out evenly.
  *
  * @returns the first process of this machine that did not end with status 0; null when all did
  * @throws ERR_ARGUMENT, ERR_DISTRIBUTED when the command cannot be started
@@ -74,8 +75,10 @@ export async function launch(options: LaunchOptions): Promise<ProcessEnd | null>
           RANK: String(rank),
           LOCAL_RANK: String(local),
           WORLD_SIZE: String(nodes * processes),
+          [launcherVariable]: '3',
         },
-        stdio: local === 0 ? 'inherit' : ['ignore', 'pipe', 'pipe'],
+        // The last one carries nothing: it closes with this process, however that ends.
+        stdio: local === 0 ? ['inherit', 'inherit', 'inherit', 'pipe'] : ['ignore', 'pipe', 'pipe', 'pipe'],
       });
       children.push(child);
       running.add(child);

@@ -123,6 +123,53 @@ test('Ctrl-C stops all after the same step; the run goes on from the checkpoint 
   expect(resumed).toEqual(whole);
 });
 
+/** Command lines of running processes that write to this folder. */
+function writersTo(output: string): string[] {
+  const lines = readdirSync('/proc').map((entry) => {
+    try {
+      return /^\d+$/.test(entry) ? readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ') : '';
+    } catch {
+      return ''; // it has ended since
+    }
+  });
+  return lines.filter((line) => line.includes(tiny.cfg) && line.includes(`--output ${output} `));
+}
+
+test.each([1, 2])('when launch is killed its processes (%d) save a checkpoint and end', async (processes) => {
+  const output = `orphaned_${processes}`;
+  const words = ['train', '-cfg', tiny.cfg, '--output', output, '--threads', '1'];
+  const opts = ['--opts', 'TRAIN.BATCH_SIZE', '1', 'TRAIN.EPOCHS', '1000'];
+  let running = 0;
+  let killed = 0;
+  // Its output closes when the last process that writes to it has ended.
+  const { status, stderr } = await cli(['launch', '--nproc-per-node', String(processes), ...words, ...opts], {
+    onStdout: (text, kill) => {
+      if (killed || !/\[0\/1000\]\[2\//.test(text)) return;
+      running = writersTo(output).length;
+      killed = performance.now();
+      kill('SIGKILL');
+    },
+  });
+  expect(running).toBe(processes + 1);
+  expect(performance.now() - killed).toBeLessThan(20_000);
+  expect(status).toBeNull();
+  expect(stderr).toContain('launch has ended before its processes, killed perhaps; they end too');
+  expect(stderr).not.toContain('ERR_');
+  const [, saved] = /continue with --resume (\S+)/.exec(stderr) ?? [];
+  expect((await weights(join(tiny.root, saved!))).size).toBeGreaterThan(10);
+  for (let i = 0; i < 100 && writersTo(output).length > 0; i++)
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(writersTo(output)).toEqual([]);
+});
+
+test('a descriptor of the launcher that is none is refused', async () => {
+  const { status, stderr } = await cli(['train', '-cfg', tiny.cfg], { env: { JOB_LAUNCHER_FD: '99' } });
+  expect(status).toBe(1);
+  expect(stderr).toContain(
+    'error ERR_DISTRIBUTED: the environment variable JOB_LAUNCHER_FD is "99", which is',
+  );
+});
+
 test('when one process fails all end, and say which and why', async () => {
   const list = readFileSync(join(tiny.root, 'val.txt'), 'utf8').split('\n');
   const second = list[1]!.slice(0, list[1]!.lastIndexOf(' ')); // a video of rank 1
