@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { CodedError } from '../base/error';
 import {
@@ -11,12 +10,12 @@ import {
   videoAddon,
 } from '../native/video';
 import { DiskFailures } from './disk_failures';
-import { Limiter } from './limiter';
+import { forEachVideo } from './for_each_video';
 import { formatList, type ListEntry } from './list_file';
 import { requirePlainName } from './pack';
 import { makeFolder, writeText } from './prepare/prepared';
 import { resizeShortSide } from './transforms/resize_short_side';
-import { inStoredOrder, type VideoDataset, type VideoSample } from './video_dataset';
+import type { VideoDataset, VideoSample } from './video_dataset';
 import { videoFault } from './video_fault';
 
 /** How the copies are made. */
@@ -75,44 +74,23 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
   await makeFolder(output);
   await claim(output, settings);
   const addon = videoAddon();
-  const cancel = addon.createCancelToken();
-  const stop = () => addon.cancel(cancel);
-  if (signal?.aborted) stop();
-  signal?.addEventListener('abort', stop);
-  const limiter = new Limiter(availableParallelism());
   const failed = new Map<string, CacheFailure>();
   const samples = [...new Map(dataset.samples.map((sample) => [sample.name, sample])).values()];
   let done = 0;
-  let end: { error: unknown } | undefined; // what ends the work, for the videos under way and those that wait
   const refused = new DiskFailures<string>();
-  const copy = async (sample: VideoSample): Promise<void> => {
-    if (signal?.aborted || end)
-      throw new CodedError('ERR_ABORTED', 'caching was aborted; the same command goes on');
+  const aborted = 'caching was aborted; the same command goes on';
+  await forEachVideo(samples, { signal, aborted }, async (sample, cancel) => {
     const target = join(output, cachedName(sample.name));
     const begun = refused.now();
-    try {
-      const fault = existsSync(target)
-        ? undefined
-        : await copyVideo(addon, sample, target, settings, cancel).catch(faultOrThrow);
-      if (fault) failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
-      if (fault?.code === 'ERR_FILE_IO') refused.add(sample.name, fault.reason);
-      else refused.release(begun);
-    } catch (error) {
-      end ??= { error };
-      stop();
-      throw error;
-    }
+    const fault = existsSync(target)
+      ? undefined
+      : await copyVideo(addon, sample, target, settings, cancel).catch(faultOrThrow);
+    if (fault) failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
+    if (fault?.code === 'ERR_FILE_IO') refused.add(sample.name, fault.reason);
+    else refused.release(begun);
     done++;
     onProgress?.(done, samples.length);
-  };
-  try {
-    const jobs = inStoredOrder(samples).map((sample) => limiter.run(() => copy(sample)));
-    const results = await Promise.allSettled(jobs);
-    const failure = results.find((result) => result.status === 'rejected');
-    if (failure) throw end ? end.error : failure.reason;
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
+  });
   const entries = dataset.samples
     .filter(({ name }) => !failed.has(name))
     .map(({ name, labels, where }) => ({ name: cachedName(name), labels, where }));

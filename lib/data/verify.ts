@@ -1,5 +1,4 @@
-import { availableParallelism } from 'node:os';
-import { CodedError, hasCode } from '../base/error';
+import { type CodedError, hasCode } from '../base/error';
 import {
   type CancelToken,
   type VideoAddon,
@@ -8,9 +7,9 @@ import {
   videoAddon,
 } from '../native/video';
 import { DiskFailures } from './disk_failures';
-import { Limiter } from './limiter';
+import { forEachVideo } from './for_each_video';
 import { type BadVideo, type Outcome, readJournal, writeJournal } from './verify_journal';
-import { inStoredOrder, type VideoDataset, type VideoSample } from './video_dataset';
+import type { VideoDataset, VideoSample } from './video_dataset';
 
 export { type BadVideo, forgetProgress } from './verify_journal';
 
@@ -51,14 +50,8 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   if (outcomes.size === 0) await writeJournal(journal, { subject }, true);
 
   const addon = videoAddon();
-  const cancel = addon.createCancelToken();
-  const stop = () => addon.cancel(cancel);
-  if (signal?.aborted) stop();
-  signal?.addEventListener('abort', stop);
-  const limiter = new Limiter(availableParallelism());
   let bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;
   const report = () => onProgress?.(outcomes.size, samples.size, bad);
-  let end: { error: unknown } | undefined; // what ends the check, for the videos under way and those that wait
   const refused = new DiskFailures<Outcome>();
   const note = async (outcome: Outcome): Promise<void> => {
     await writeJournal(journal, outcome);
@@ -66,33 +59,19 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
     if ('bad' in outcome) bad++;
     report();
   };
-  const check = async (sample: VideoSample): Promise<void> => {
-    if (signal?.aborted || end)
-      throw new CodedError('ERR_ABORTED', 'checking was aborted; the same command goes on');
+  report();
+  const left = [...samples.values()].filter(({ name }) => !outcomes.has(name));
+  const aborted = 'checking was aborted; the same command goes on';
+  await forEachVideo(left, { signal, aborted }, async (sample, cancel) => {
     const begun = refused.now();
-    try {
-      const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
-      if ('bad' in outcome && outcome.bad.code === 'ERR_FILE_IO') {
-        return refused.add(outcome, outcome.bad.reason);
-      }
-      for (const held of refused.release(begun)) await note(held);
-      await note(outcome);
-    } catch (error) {
-      end ??= { error };
-      stop();
-      throw error;
+    const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
+    if ('bad' in outcome && outcome.bad.code === 'ERR_FILE_IO') {
+      return refused.add(outcome, outcome.bad.reason);
     }
-  };
-  try {
-    report();
-    const left = inStoredOrder([...samples.values()].filter(({ name }) => !outcomes.has(name)));
-    const results = await Promise.allSettled(left.map((sample) => limiter.run(() => check(sample))));
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed) throw end ? end.error : failed.reason;
-    for (const held of refused.release()) await note(held);
-  } finally {
-    signal?.removeEventListener('abort', stop);
-  }
+    for (const held of refused.release(begun)) await note(held);
+    await note(outcome);
+  });
+  for (const held of refused.release()) await note(held);
   const inOrder = [...samples.keys()].map((name) => outcomes.get(name)!);
   return {
     videos: inOrder.length,
