@@ -1,10 +1,11 @@
 // node bench/processes.mjs [--rate 1gbit] [--arch b32|b16|l14] [--frames 8] [--batch 2] [--steps 1] [--pairs 3]
 //
 // A training step in two processes: gradients that travel during the backward pass against gradients that travel behind
-// it, in turn. With --rate the processes stand on two machines, network namespaces joined by a cable that carries so much
-// each way; that needs root and iproute2 (ip, tc). Each process has half of the cores. The result goes to
-// bench/results/processes.json: median seconds of a step alone (no gradients travel) and of both ways, and all of them in
-// order; each is the median of --steps.
+// it, in turn. Without --rate both are on this machine as it is (loopback), which anybody may do. With --rate the processes
+// stand on two machines, network namespaces joined by a cable that carries so much each way: that, and only that, needs root
+// and iproute2 (ip, tc). Each process has half of the cores. The result goes to bench/results/processes.json, or with --rate
+// to processes_cable.json: median seconds of a step alone (no gradients travel) and of both ways, and all of them in order;
+// each is the median of --steps.
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
@@ -90,19 +91,20 @@ async function work() {
     const { rate = null, arch } = values;
     const row = { arch, frames, batch, rate, gradientMb: Math.round(bytes / 1e6), ...middle, seconds };
     console.log(JSON.stringify(row));
-    console.log(saveResult('processes', row));
+    console.log(saveResult(rate === null ? 'processes' : 'processes_cable', row));
   }
   await group.leave();
 }
 
 async function start() {
+  const { freePort } = require(join(root, 'dist/distributed/launch'));
   const { twoMachines } = require(join(root, 'test/support/two_machines.cjs'));
   const machines = values.rate ? twoMachines({ rate: values.rate }) : null;
   try {
     const job = {
       WORLD_SIZE: '2',
       MASTER_ADDR: machines?.addresses[0] ?? '127.0.0.1',
-      MASTER_PORT: '29571',
+      MASTER_PORT: String(await freePort()),
       OMP_NUM_THREADS: String(Math.max(1, Math.floor(availableParallelism() / 2))),
     };
     const children = [];
