@@ -9,7 +9,7 @@ import { createXclipTask } from './xclip/recipe';
  * @throws ERR_LABELS, ERR_CONFIG_VALUE, ERR_DEVICE, and what loading MODEL.PRETRAINED throws
  *
  * @example
- * const task = await createTask(config, await readLabels(config.DATA.LABEL_LIST));
+ * const task = await createTask(config, readLabels(config.DATA.LABEL_LIST));
  */
 export function createTask(
   config: Config,
