@@ -6,7 +6,7 @@ namespace bindings {
 
 std::vector<Binding> dist_bindings() {
   return {
-      BIND(comm_available, "device"),
+      BIND(comm_library, "device"),
       BIND(comm_open, "device", "rank", "world_size", "host", "timeout_seconds"),
       BIND(comm_connect, "device", "addresses"),
       BIND(comm_ready, "device"),

@@ -239,6 +239,12 @@ void start(OpSite site, std::function<void()> work) {
   cuda_backend().submit(std::move(site), [work = std::move(work)] { unrecorded().launch(work); });
 }
 
+std::string library() {
+  int version = 0;
+  nccl::check(nccl::library().GetVersion(&version), "version");
+  return concat("NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100);
+}
+
 void wait() {
   cuda_backend().submit({"collectives", {}}, [] { unrecorded().join(); });
 }
@@ -292,7 +298,7 @@ void broadcast_spans(const BroadcastArgs& args) {
 REGISTER_KERNEL(all_reduce, cuda, all_reduce_spans);
 REGISTER_KERNEL(broadcast, cuda, broadcast_spans);
 const bool g_registered =
-    (register_comm(DeviceType::cuda, {open, connect, ready, start, wait, abort, close}), true);
+    (register_comm(DeviceType::cuda, {library, open, connect, ready, start, wait, abort, close}), true);
 
 }  // namespace
 }  // namespace native::cuda

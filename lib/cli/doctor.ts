@@ -2,7 +2,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
-import { computeAddonFile, howToBuild, native, packageRoot } from '../native/load';
+import { computeAddonFile, type DeviceType, howToBuild, native, packageRoot } from '../native/load';
 import { videoAddon } from '../native/video';
 import { print } from './terminal';
 import { packageVersion } from './version';
@@ -38,7 +38,7 @@ function doctor(): void {
   row('memory', `${gigabytes(freemem())} of ${gigabytes(totalmem())} free`);
   const computes = tryAddon('compute addon', computeFacts);
   if (computes) {
-    row('processes', processesFacts());
+    row('processes', processesFacts('cpu'));
     cudaRows();
   }
   const works = [computes, tryAddon('decode addon', decodeFacts)].every(Boolean);
@@ -67,10 +67,13 @@ function computeFacts(): string {
   return `${path}; ${addon.kernels().length} kernels`;
 }
 
-function processesFacts(): string {
-  return native().commAvailable('cpu')
-    ? 'several can train together, see launch'
-    : 'each trains alone: built without Gloo. Install it (Debian: libgloo-dev), remove the compute addon, build again';
+/** Whether several processes can train together on devices of this type. */
+function processesFacts(device: DeviceType): string {
+  try {
+    return `several can train together over ${native().commLibrary(device)}, see launch`;
+  } catch (error) {
+    return `each trains alone: ${(error as Error).message}`;
+  }
 }
 
 /** What CUDA there is, and in one line whether it is used and if not why. */
@@ -81,6 +84,7 @@ function cudaRows(): void {
   const { driver, runtime, architectures, ...devices } = facts;
   row('cuda driver', driver === 'none' ? 'not installed' : `supports CUDA ${driver}`);
   row('cuda build', `CUDA ${runtime} for ${architectures}`);
+  row('cuda processes', processesFacts('cuda'));
   for (const [name, description] of Object.entries(devices)) row(`cuda ${name}`, description);
 }
 

@@ -55,9 +55,9 @@ export interface NativeOps {
   broadcast(list: readonly NativeTensor[], root: number): void;
   cast(x: NativeTensor, dtype: DType): NativeTensor;
   commAbort(device: DeviceType, reason: string): void;
-  commAvailable(device: DeviceType): boolean;
   commClose(device: DeviceType): void;
   commConnect(device: DeviceType, addresses: readonly string[]): void;
+  commLibrary(device: DeviceType): string;
   commOpen(
     device: DeviceType,
     rank: number,

@@ -24,7 +24,9 @@ Group& group(DeviceType device) {
 const CommBackend& backend_of(DeviceType device) {
   const Group& own = group(device);
   CHECK(own.backend, "ERR_DISTRIBUTED", "this build has no collectives for ", device_name(device),
-        device == DeviceType::cpu ? ": install Gloo (Debian: libgloo-dev) and build again" : "");
+        device == DeviceType::cpu
+            ? ": install Gloo (Debian: libgloo-dev), remove the compute addon, build again"
+            : "");
   return *own.backend;
 }
 
@@ -51,7 +53,7 @@ void launch_on_all(const Kernel<Args>& kernel, Args args, const std::vector<Tens
 
 void register_comm(DeviceType device, CommBackend backend) { group(device).backend = backend; }
 
-bool comm_available(DeviceType device) { return group(device).backend.has_value(); }
+std::string comm_library(DeviceType device) { return backend_of(device).library(); }
 
 std::vector<std::string> comm_open(DeviceType device, int64_t rank, int64_t world_size,
                                    const std::string& host, double timeout_seconds) {
@@ -82,7 +84,7 @@ void comm_wait(DeviceType device) {
 }
 
 void comm_close(DeviceType device) {
-  if (!comm_available(device) || group(device).world_size == 0) return;
+  if (group(device).world_size == 0) return;
   backend_of(device).close();
   group(device).world_size = 0;
 }

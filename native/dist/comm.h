@@ -36,6 +36,8 @@ DECLARE_KERNEL(broadcast, BroadcastArgs);
 
 // How a backend reaches the other ranks. The two steps have an exchange between them that is the caller's.
 struct CommBackend {
+  // The name of the library that carries collectives out. Throws ERR_DISTRIBUTED when it is not to be had.
+  std::string (*library)();
   // What each rank has to know of this one: open()[i] is meant for rank i.
   std::vector<std::string> (*open)(int rank, int world_size, const std::string& host, double timeout_seconds);
   // addresses[i] is what rank i means for this one. Waits for the others; throws ERR_DISTRIBUTED.
@@ -54,8 +56,9 @@ struct CommBackend {
 };
 void register_comm(DeviceType device, CommBackend backend);
 
-// Whether this build has collectives for the device.
-bool comm_available(DeviceType device);
+// What carries out collectives on the device, such as "NCCL 2.20.5". Throws ERR_DISTRIBUTED saying what is
+// missing.
+std::string comm_library(DeviceType device);
 
 // Makes this process rank `rank` of `world_size`, reached at `host`, an address of this machine. Returns one
 // string of hexadecimal digits for each rank. Waiting for another rank takes at most timeout_seconds. Throws

@@ -184,6 +184,8 @@ void all_reduce_spans(const AllReduceArgs& args) {
   });
 }
 
+std::string library() { return "Gloo"; }
+
 void broadcast_spans(const BroadcastArgs& args) {
   guarded([&] {
     for (const CommSpan& span : args.list) {
@@ -199,7 +201,7 @@ void broadcast_spans(const BroadcastArgs& args) {
 REGISTER_KERNEL(all_reduce, cpu, all_reduce_spans);
 REGISTER_KERNEL(broadcast, cpu, broadcast_spans);
 const bool g_registered =
-    (register_comm(DeviceType::cpu, {open, connect, ready, start, wait, abort, close}), true);
+    (register_comm(DeviceType::cpu, {library, open, connect, ready, start, wait, abort, close}), true);
 
 }  // namespace
 }  // namespace native

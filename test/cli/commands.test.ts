@@ -199,6 +199,7 @@ test('doctor shows what there is, and what to install when an addon is missing',
   expect(healthy).toMatch(/^node +v\d+/m);
   expect(healthy).toMatch(/compute addon.*; \d+ kernels/);
   expect(healthy).toMatch(/^cuda +\S/m);
+  expect(healthy).toMatch(/^processes +several can train together over Gloo, see launch$/m);
   expect(healthy).toMatch(/^libavcodec +\//m);
   const { status, stdout } = await runCli(['doctor'], { env: { VIDEO_ADDON_PATH: '/nowhere.node' } });
   expect(status).toBe(1);

@@ -87,6 +87,15 @@ test('without the library a job is refused with what is missing', async () => {
   }
 });
 
+test('doctor names the library with its version, or what is missing', async () => {
+  const found = await runCli(['doctor'], { env: withLibrary });
+  expect(found.stdout).toMatch(
+    /^cuda processes +several can train together over NCCL 2\.20\.0, see launch$/m,
+  );
+  const missing = await runCli(['doctor'], { env: device });
+  expect(missing.stdout).toMatch(/^cuda processes +each trains alone: .* needs NCCL, which was not found/m);
+});
+
 test('two processes train on the devices as on the CPU', async () => {
   const tiny = await makeTinyRun(4, 1);
   try {
