@@ -146,7 +146,7 @@ export class ProcessGroup {
   async causeOf(error: unknown): Promise<unknown> {
     if ((error as CodedError).code !== 'ERR_DISTRIBUTED') return error;
     // The news may still be on its way.
-    for (let i = 0; i < 20 && !this.control.lost; i++)
+    for (let i = 0; i < 60 && !this.control.lost; i++)
       await new Promise((resolve) => setTimeout(resolve, 50));
     return this.control.lost ?? error;
   }
