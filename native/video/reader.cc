@@ -238,8 +238,8 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
   }
 }
 
-std::vector<int32_t> Reader::visit(const int32_t* frames, size_t count, OnError on_error, const Stop& stop,
-                                   const Use& use) {
+std::vector<int32_t> Reader::go_through(const int32_t* frames, size_t count, OnError on_error,
+                                        const Stop& stop, const Show& show) {
   for (size_t i = 0; i < count; ++i) {
     CHECK(frames[i] >= 0 && frames[i] < info_.frame_count, "ERR_FRAME_RANGE", name(), ": frame ", frames[i],
           " does not exist; the video has frames 0 to ", info_.frame_count - 1);
@@ -255,22 +255,27 @@ std::vector<int32_t> Reader::visit(const int32_t* frames, size_t count, OnError 
   size_t place = 0;
   for (const int32_t target : wanted) {
     const int32_t frame = picture_for(target, wanted, on_error, stop);
-    const ImageView picture = frame < 0 ? ImageView{} : converter_->convert(*frame_);
-    for (; place < count && frames[slots[place]] == target; ++place) {
-      if (frame < 0) continue;
-      shown[slots[place]] = frame;
-      use(slots[place], picture);
-    }
+    const size_t first = place;
+    for (; place < count && frames[slots[place]] == target; ++place) shown[slots[place]] = frame;
+    if (frame >= 0) show(slots.data() + first, place - first);
   }
   return shown;
 }
 
+std::vector<int32_t> Reader::visit(const int32_t* frames, size_t count, OnError on_error, const Stop& stop,
+                                   const Use& use) {
+  return go_through(frames, count, on_error, stop, [&](const size_t* slots, size_t slot_count) {
+    const ImageView picture = converter_->convert(*frame_);
+    for (size_t i = 0; i < slot_count; ++i) use(slots[i], picture);
+  });
+}
+
 std::vector<int32_t> Reader::read(const int32_t* frames, size_t count, uint8_t* out, const Stop& stop) {
-  const size_t row = static_cast<size_t>(info_.width) * 3;
-  const size_t picture_bytes = row * static_cast<size_t>(info_.height);
-  return visit(frames, count, on_error(), stop, [&](size_t slot, const ImageView& picture) {
-    uint8_t* to = out + slot * picture_bytes;
-    for (int y = 0; y < picture.height; ++y) memcpy(to + static_cast<size_t>(y) * row, picture.row(y), row);
+  const size_t bytes = static_cast<size_t>(info_.width) * static_cast<size_t>(info_.height) * 3;
+  return go_through(frames, count, on_error(), stop, [&](const size_t* slots, size_t slot_count) {
+    uint8_t* const first = out + slots[0] * bytes;
+    converter_->convert(*frame_, first);
+    for (size_t i = 1; i < slot_count; ++i) memcpy(out + slots[i] * bytes, first, bytes);
   });
 }
 

@@ -73,6 +73,10 @@ class Reader {
   void plan_drain(int32_t target, const std::vector<int32_t>& wanted);
   void decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop);
 
+  // Calls `show(slots, count)` for each picture that is left in frame_, with the slots it belongs in.
+  using Show = std::function<void(const size_t* slots, size_t count)>;
+  std::vector<int32_t> go_through(const int32_t* frames, size_t count, OnError on_error, const Stop& stop,
+                                  const Show& show);
   int32_t picture_for(int32_t target, const std::vector<int32_t>& wanted, OnError on_error, const Stop& stop);
   void survey(int32_t target, const Stop& stop);
   int32_t nearest_sound(int32_t target) const;

@@ -42,22 +42,45 @@ void turn(const ImageView& from, int rotation, bool flip, uint8_t* to) {
 
 }  // namespace
 
-ImageView RgbConverter::convert(const AVFrame& frame) {
+// True when packed rows get the bytes of padded ones, and nothing is written behind the last: where rows are
+// whole blocks, and where the picture is scaled, since libswscale writes the last rows of that pixel by
+// pixel, and what an earlier row leaves in the next is written over.
+bool RgbConverter::can_pack(const AVFrame& frame) const {
+  return width_ % kBlock == 0 || frame.width != width_ || frame.height != height_;
+}
+
+void RgbConverter::scale(const AVFrame& frame, uint8_t* to, size_t stride) const {
   SwsContext* const scaler = scaler_for({frame.width, frame.height, frame.format, number_of(frame.colorspace),
                                          number_of(frame.color_range), width_, height_});
-  const size_t stride = padded_stride(width_);
-  stored_.resize(stride * static_cast<size_t>(height_) + kBlock);
-  uint8_t* const target[4] = {stored_.data(), nullptr, nullptr, nullptr};
+  uint8_t* const target[4] = {to, nullptr, nullptr, nullptr};
   const int strides[4] = {static_cast<int>(stride), 0, 0, 0};
   const int rows = sws_scale(scaler, frame.data, frame.linesize, 0, frame.height, target, strides);
   CHECK(rows == height_, "ERR_VIDEO_DECODE", "the colour conversion of a picture failed");
-  const ImageView picture{stored_.data(), width_, height_, stride};
-  if (rotation_ == 0 && !flip_) return picture;
+}
+
+ImageView RgbConverter::scale_padded(const AVFrame& frame) {
+  const size_t stride = padded_stride(width_);
+  stored_.resize(stride * static_cast<size_t>(height_) + kBlock);
+  scale(frame, stored_.data(), stride);
+  return {stored_.data(), width_, height_, stride};
+}
+
+ImageView RgbConverter::convert(const AVFrame& frame) {
+  const ImageView picture = scale_padded(frame);
+  if (!turns()) return picture;
   upright_.resize(static_cast<size_t>(width_) * height_ * 3);
   turn(picture, rotation_, flip_, upright_.data());
   const bool sideways = rotation_ % 180 != 0;
   const int w = sideways ? height_ : width_, h = sideways ? width_ : height_;
   return {upright_.data(), w, h, static_cast<size_t>(w) * 3};
+}
+
+void RgbConverter::convert(const AVFrame& frame, uint8_t* to) {
+  const size_t row = static_cast<size_t>(width_) * 3;
+  if (!turns() && can_pack(frame)) return scale(frame, to, row);
+  const ImageView picture = scale_padded(frame);
+  if (turns()) return turn(picture, rotation_, flip_, to);
+  for (int y = 0; y < height_; ++y) memcpy(to + static_cast<size_t>(y) * row, picture.row(y), row);
 }
 
 }  // namespace native::video

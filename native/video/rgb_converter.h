@@ -24,7 +24,16 @@ class RgbConverter {
   // ERR_VIDEO_DECODE for a pixel format that cannot be converted.
   ImageView convert(const AVFrame& frame);
 
+  // The same, written to `to` as packed rows, without a copy where libswscale can write there itself. Nothing
+  // outside them is touched.
+  void convert(const AVFrame& frame, uint8_t* to);
+
  private:
+  bool turns() const { return rotation_ != 0 || flip_; }
+  bool can_pack(const AVFrame& frame) const;
+  void scale(const AVFrame& frame, uint8_t* to, size_t stride) const;
+  ImageView scale_padded(const AVFrame& frame);
+
   int width_, height_, rotation_;
   bool flip_;
   std::vector<uint8_t> upright_, stored_;
