@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import { CodedError } from '../base/error';
 import { readLabels } from '../data/labels';
+import { videoFault } from '../data/video_fault';
 import { type Classification, type ComputeDtype, type TimelineEntry, XCLIP } from '../models';
 import { native } from '../native/load';
 import type { Device } from '../tensor/tensor';
 import { integerFrom, secondsAbove0 } from './arguments';
 import { interruptible } from './interrupt';
-import { print } from './terminal';
+import { print, printError } from './terminal';
 import { trainedClasses } from './trained_classes';
 
 interface ClassifyFlags {
@@ -32,7 +33,10 @@ Examples:
   $ xclip-native classify match.mp4 --checkpoint k400_32_8.pth --labels labels.csv --window 4 --stride 2 --top 1
 
 Names need not be those of the training: the model compares the video with what they say. Only for a class table of
-another length than the checkpoint's is --zero-shot asked for, because that is most often a mistake.`;
+another length than the checkpoint's is --zero-shot asked for, because that is most often a mistake.
+
+A video that cannot be read does not keep the others from being named: its error is told, as { path, error } in JSON
+too, and the exit status is 1.`;
 
 /** Adds `classify`: which of the named classes do videos show? */
 export function addClassify(program: Command): void {
@@ -79,14 +83,23 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
     try {
       const crops = Number(flags.crops) as 1 | 3;
       const options = { topK, clips: clipCount, crops, deadlineMs: 1000 * deadline, signal };
-      const results: Result[] = [];
+      const results: (Result | Failure)[] = [];
       const report = (result: Result) => (flags.json ? results.push(result) : show(result));
       for (const path of clips) {
-        if (window === undefined) report({ path, classes: await model.classify(path, names, options) });
-        else {
-          for await (const part of model.timeline(path, names, { ...options, window, stride })) {
-            report({ path, ...part });
+        try {
+          if (window === undefined) report({ path, classes: await model.classify(path, names, options) });
+          else {
+            for await (const part of model.timeline(path, names, { ...options, window, stride })) {
+              report({ path, ...part });
+            }
           }
+        } catch (error) {
+          // The next clip may be sound; whatever is not the fault of this one would meet it as well.
+          const fault = videoFault(error);
+          if (fault === undefined) throw error;
+          printError(error);
+          process.exitCode = 1;
+          results.push({ path, error: { code: fault.code, message: fault.reason } });
         }
       }
       if (flags.json) print(JSON.stringify(results, null, 2));
@@ -115,6 +128,12 @@ async function checkClassCount(
 interface Result extends Partial<TimelineEntry> {
   path: string;
   classes: Classification[];
+}
+
+/** In the place of results, or after those of the windows before it: why there are none. */
+interface Failure {
+  path: string;
+  error: { code: string; message: string };
 }
 
 function show({ path, from, to, classes }: Result): void {

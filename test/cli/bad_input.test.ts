@@ -74,6 +74,44 @@ describe('classify', () => {
     ['a truncated video', 'cut.mp4', 'ERR_VIDEO_(FORMAT|DECODE)'],
   ])('%s', (_, file, code) => expectError(classify(file), code, file));
 
+  test.each([
+    ['', []],
+    [', window by window', ['--window', '100']],
+  ])('a bad video among good ones%s', async (_, windows) => {
+    const words = [
+      'classify',
+      clip,
+      'text.mp4',
+      clip,
+      '--checkpoint',
+      checkpoint,
+      '--labels',
+      'a,b',
+      ...windows,
+    ];
+    const text = await runCli(words, { cwd: tiny.root });
+    expect(text.status).toBe(1);
+    expect(text.stderr).toMatch(/^error ERR_VIDEO_FORMAT: .*text\.mp4.*\n$/);
+    expect(text.stdout.match(/^ +\d+\.\d\d % {2}[ab]$/gm)).toHaveLength(4);
+
+    const json = await runCli([...words, '--json'], { cwd: tiny.root });
+    expect([json.status, json.stderr]).toEqual([1, text.stderr]);
+    const [first, bad, last] = JSON.parse(json.stdout);
+    expect(bad).toEqual({
+      path: 'text.mp4',
+      error: { code: 'ERR_VIDEO_FORMAT', message: expect.stringContaining('text.mp4') },
+    });
+    expect(first.classes).toHaveLength(2);
+    expect(last).toEqual(first);
+  });
+
+  test('what is not the fault of a video ends the work before the others', async () => {
+    await expectError(
+      ['classify', clip, clip, '--checkpoint', checkpoint, '--labels', 'a,b', '--clips', '1000000000000'],
+      'ERR_OUT_OF_MEMORY',
+    );
+  });
+
   test('more clips than there is memory for', () =>
     expectError(classify(clip).concat('--clips', '1000000000000'), 'ERR_OUT_OF_MEMORY', 'take fewer'));
 
