@@ -19,6 +19,7 @@ using native::video::OnError;
 using native::video::Reader;
 using native::video::Stop;
 
+constexpr int64_t kNoDeadline = Recording::kNoDeadline;
 constexpr napi_type_tag kVideoTag = {0x3c5d1a8f5b0e4a61, 0x9a7e2f4c8d6b1053};
 constexpr napi_type_tag kRecordingTag = {0x5af01d3c9e7b4286, 0xb1c84e06d72f953a};
 constexpr napi_type_tag kCancelTag = {0x71e0b6c24fd84b3a, 0x84c9d05a6e1f7b28};
@@ -80,7 +81,7 @@ Napi::Value open_video(const Napi::CallbackInfo& info, Environment& environment)
   const auto counter = environment.open_videos();
   return environment.run(info.Env(), cancelled, {}, [=]() -> Result {
     auto reader = std::make_unique<Reader>(source, options, Stop(deadline, cancelled));
-    const auto video = std::make_shared<Video>(std::move(reader), counter);
+    const auto video = std::make_shared<Video>(std::move(reader), deadline, counter);
     return [video](Napi::Env env) { return wrap(env, video, kVideoTag); };
   });
 }
@@ -104,12 +105,31 @@ Napi::Value video_info(const Napi::CallbackInfo& info, Environment&) {
   return result;
 }
 
+// Returns the number of the frame shown in each place.
+using Read = std::function<std::vector<int32_t>(Reader&, const Stop&)>;
+
+// Reads into `out` when the calls before on the same video are done. With a deadline of its own, a call waits
+// as long as that at most, and may then take as long; those of the video say how long a call may take alone.
+Napi::Value read_in_turn(Napi::Env env, Environment& environment, const std::shared_ptr<Video>& video,
+                         const Napi::TypedArray& out, const Napi::Value& deadline, const Napi::Value& cancel,
+                         const Read& read) {
+  const Flag cancelled = to_cancel(cancel);
+  const bool own = !deadline.IsUndefined();
+  const int64_t deadline_ms = own ? to_deadline(deadline) : video->deadline_ms();
+  const Stop waiting = video->stop(own ? deadline_ms : kNoDeadline, cancelled);
+  const auto check = [waiting, video] { waiting.check(video->name()); };
+  return environment.run_in_turn(env, video.get(), check, cancelled, {out}, [=]() -> Result {
+    std::vector<int32_t> shown;
+    video->with_reader(deadline_ms, cancelled,
+                       [&](Reader& reader, const Stop& stop) { shown = read(reader, stop); });
+    return [shown](Napi::Env env) { return to_int32_array(env, shown); };
+  });
+}
+
 Napi::Value read_frames(const Napi::CallbackInfo& info, Environment& environment) {
   const auto video = to_video(info[0]);
   const auto indices = to_typed_array(info[1], napi_int32_array, "indices").As<Napi::Int32Array>();
   auto out = to_typed_array(info[2], napi_uint8_array, "out").As<Napi::Uint8Array>();
-  const int64_t deadline = to_deadline(info[3]);
-  const Flag cancelled = to_cancel(info[4]);
   const native::video::Info& facts = video->info();
   const size_t needed =
       indices.ElementLength() * 3 * static_cast<size_t>(facts.width) * static_cast<size_t>(facts.height);
@@ -118,13 +138,10 @@ Napi::Value read_frames(const Napi::CallbackInfo& info, Environment& environment
         out.ElementLength());
   const std::vector<int32_t> frames(indices.Data(), indices.Data() + indices.ElementLength());
   uint8_t* const target = out.Data();
-  return environment.run(info.Env(), cancelled, {out}, [=]() -> Result {
-    std::vector<int32_t> shown;
-    video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
-      shown = reader.read(frames.data(), frames.size(), target, stop);
-    });
-    return [shown](Napi::Env env) { return to_int32_array(env, shown); };
-  });
+  const Read read = [frames, target](Reader& reader, const Stop& stop) {
+    return reader.read(frames.data(), frames.size(), target, stop);
+  };
+  return read_in_turn(info.Env(), environment, video, out, info[3], info[4], read);
 }
 
 Napi::Value video_damage(const Napi::CallbackInfo& info, Environment&) {
@@ -161,20 +178,17 @@ Napi::Value run_plan(const Napi::CallbackInfo& info, Environment& environment) {
   const auto video = to_video(info[0]);
   const auto plan = to_plan(info[1]);
   const PlanOutput out = to_plan_output(plan, info[2], info[3]);
-  const int64_t deadline = to_deadline(info[4]);
-  const Flag cancelled = to_cancel(info[5]);
-  return environment.run(info.Env(), cancelled, {out.array}, [=]() -> Result {
+  const Read read = [plan, out](Reader& reader, const Stop& stop) {
+    // A plan has a place for every frame, so that none can be left out.
+    const auto rule = reader.on_error() == OnError::kSkip ? OnError::kError : reader.on_error();
     std::vector<int32_t> shown;
-    video->with_reader(deadline, cancelled, [&](Reader& reader, const Stop& stop) {
-      // A plan has a place for every frame, so that none can be left out.
-      const auto rule = reader.on_error() == OnError::kSkip ? OnError::kError : reader.on_error();
-      const auto visit = [&](const std::vector<int32_t>& frames, const Reader::Use& use) {
-        shown = reader.visit(frames.data(), frames.size(), rule, stop, use);
-      };
-      out.execute(plan, {reader.name(), reader.info().width, reader.info().height, visit});
-    });
-    return [shown](Napi::Env env) { return to_int32_array(env, shown); };
-  });
+    const auto visit = [&](const std::vector<int32_t>& frames, const Reader::Use& use) {
+      shown = reader.visit(frames.data(), frames.size(), rule, stop, use);
+    };
+    out.execute(plan, {reader.name(), reader.info().width, reader.info().height, visit});
+    return shown;
+  };
+  return read_in_turn(info.Env(), environment, video, out.array, info[4], info[5], read);
 }
 
 Napi::Value run_plan_on_frames(const Napi::CallbackInfo& info, Environment& environment) {
@@ -192,8 +206,9 @@ Napi::Value run_plan_on_frames(const Napi::CallbackInfo& info, Environment& envi
   });
 }
 
-Napi::Value close_video(const Napi::CallbackInfo& info, Environment&) {
+Napi::Value close_video(const Napi::CallbackInfo& info, Environment& environment) {
   to_video(info[0])->close();
+  environment.look_soon();
   return info.Env().Undefined();
 }
 
@@ -212,7 +227,7 @@ Napi::Value encode_video(const Napi::CallbackInfo& info, Environment& environmen
   const int count = to_picture_count(frames, options.width, options.height);
   const uint8_t* const pixels = frames.Data();
   return environment.run(info.Env(), cancelled, {frames}, [=]() -> Result {
-    const Stop stop(Recording::kNoDeadline, cancelled);
+    const Stop stop(kNoDeadline, cancelled);
     stop.check(path);
     native::video::Encoder encoder(path, options);
     encoder.write(pixels, count, stop);
@@ -274,9 +289,10 @@ Napi::Value create_cancel_token(const Napi::CallbackInfo& info, Environment&) {
   return wrap(info.Env(), native::video::make_flag(), kCancelTag);
 }
 
-Napi::Value cancel(const Napi::CallbackInfo& info, Environment&) {
+Napi::Value cancel(const Napi::CallbackInfo& info, Environment& environment) {
   CHECK(!info[0].IsUndefined(), "ERR_ARGUMENT", "cancel needs a token made by createCancelToken");
   to_cancel(info[0])->store(true);
+  environment.look_soon();
   return info.Env().Undefined();
 }
 
@@ -286,13 +302,13 @@ Napi::Value set_worker_count(const Napi::CallbackInfo& info, Environment& enviro
 }
 
 Napi::Value counters(const Napi::CallbackInfo& info, Environment& environment) {
-  const auto counts = environment.pool().counts();
+  const size_t queued = environment.queued();
   Napi::Object result = Napi::Object::New(info.Env());
   result["openVideos"] = environment.open_videos()->load();
-  result["queued"] = static_cast<double>(counts.queued);
+  result["queued"] = static_cast<double>(queued);
   // Until its promise settles: the worker that did it may not have noted its end yet.
-  result["running"] = static_cast<double>(environment.unfinished() - counts.queued);
-  result["workers"] = counts.workers;
+  result["running"] = static_cast<double>(environment.unfinished() - queued);
+  result["workers"] = environment.pool().counts().workers;
   return result;
 }
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "../../native/video/watch.h"
 
@@ -51,6 +53,11 @@ struct Environment::Task {
   native::video::Flag cancelled;
   std::shared_ptr<native::video::Watch> watch = std::make_shared<native::video::Watch>();
   std::vector<Napi::ObjectReference> kept;
+  std::function<Result()> work;
+  // Of a call that runs in turn.
+  const void* owner = nullptr;
+  Line::iterator place;
+  std::function<void()> check;
   Result result;
   std::exception_ptr exception;
 };
@@ -82,18 +89,50 @@ void Environment::shut_down() {
   for (const auto& [address, task] : tasks_) {
     for (Napi::ObjectReference& reference : task->kept) reference.SuppressDestruct();
   }
+  lines_.clear();
+  waiting_ = 0;
   tasks_.clear();
 }
 
 Napi::Promise Environment::run(Napi::Env env, native::video::Flag cancelled,
                                const std::vector<Napi::Object>& kept, std::function<Result()> work) {
+  return run_in_turn(env, nullptr, nullptr, std::move(cancelled), kept, std::move(work));
+}
+
+Napi::Promise Environment::run_in_turn(Napi::Env env, const void* owner, std::function<void()> check,
+                                       native::video::Flag cancelled, const std::vector<Napi::Object>& kept,
+                                       std::function<Result()> work) {
+  const bool waits = owner != nullptr && lines_.count(owner) > 0;
+  if (waits) check();  // also of what was aborted before it was asked for
   auto owned = std::make_unique<Task>(env);
-  Task* task = owned.get();
+  Task* const task = owned.get();
   task->cancelled = cancelled ? std::move(cancelled) : native::video::make_flag();
   for (const Napi::Object& object : kept) task->kept.push_back(Napi::Persistent(object));
-  const Napi::Promise promise = task->deferred.Promise();
-  const auto watch = task->watch;
-  const bool taken = pool_.submit([this, task, watch, work = std::move(work)]() mutable {
+  task->work = std::move(work);
+  task->owner = owner;
+  task->check = std::move(check);
+  // Those that wait here go to the pool later, which must have a place for them then.
+  CHECK(queued() < kQueueCapacity && (waits || hand_over(task)), "ERR_ARGUMENT", "more than ", kQueueCapacity,
+        " requests are waiting; await some of them first");
+  if (owner != nullptr) {
+    Line& line = lines_[owner];
+    task->place = line.insert(line.end(), task);
+    waiting_ += waits ? 1 : 0;
+  }
+  if (tasks_.empty()) {
+    channel_.Ref(env);
+    const std::lock_guard<std::mutex> lock(ticker_mutex_);
+    ticking_ = true;
+    if (!ticker_.joinable()) ticker_ = std::thread(&Environment::tick, this);
+    ticker_changed_.notify_all();
+  }
+  tasks_.emplace(task, std::move(owned));
+  return task->deferred.Promise();
+}
+
+// False when the pool takes nothing any more.
+bool Environment::hand_over(Task* task) {
+  return pool_.submit([this, task, watch = task->watch, work = std::move(task->work)]() mutable {
     const native::video::Watch::Scope scope(*watch);
     Result result;
     std::exception_ptr exception;
@@ -109,17 +148,26 @@ Napi::Promise Environment::run(Napi::Env env, native::video::Flag cancelled,
     channel_.NonBlockingCall(task);
     return true;
   });
-  CHECK(taken, "ERR_ARGUMENT", "more than ", kQueueCapacity,
-        " requests are waiting; await some of them first");
-  if (tasks_.empty()) {
-    channel_.Ref(env);
-    const std::lock_guard<std::mutex> lock(ticker_mutex_);
-    ticking_ = true;
-    if (!ticker_.joinable()) ticker_ = std::thread(&Environment::tick, this);
-    ticker_changed_.notify_all();
+}
+
+// When it was the turn of `task`, it is that of the next in line.
+void Environment::leave_line(Task* task) {
+  const auto found = lines_.find(task->owner);
+  if (found == lines_.end()) return;
+  Line& line = found->second;
+  const bool first = task->place == line.begin();
+  line.erase(task->place);
+  if (line.empty()) {
+    lines_.erase(found);
+    return;
   }
-  tasks_.emplace(task, std::move(owned));
-  return promise;
+  --waiting_;
+  if (first) hand_over(line.front());  // the pool has a place for it, or has stopped
+}
+
+void Environment::look_soon() {
+  if (waiting_ == 0 || looking_) return;
+  looking_ = channel_.NonBlockingCall(nullptr) == napi_ok;
 }
 
 // While there is work, the JavaScript thread looks at it every now and then: all that tasks hold is its own.
@@ -136,6 +184,7 @@ std::unique_ptr<Environment::Task> Environment::take(Napi::Env env, Task* task) 
   if (place == tasks_.end()) return nullptr;
   std::unique_ptr<Task> owned = std::move(place->second);
   tasks_.erase(place);
+  leave_line(task);
   if (tasks_.empty()) {
     channel_.Unref(env);
     const std::lock_guard<std::mutex> lock(ticker_mutex_);
@@ -160,6 +209,25 @@ void Environment::give_up_overdue(Napi::Env env) {
   }
 }
 
+void Environment::reject_waiting(Napi::Env env) {
+  looking_ = false;
+  if (waiting_ == 0) return;
+  std::vector<std::pair<Task*, std::exception_ptr>> rejected;
+  for (const auto& [owner, line] : lines_) {
+    for (auto place = std::next(line.begin()); place != line.end(); ++place) {
+      try {
+        (*place)->check();
+      } catch (...) {
+        rejected.emplace_back(*place, std::current_exception());
+      }
+    }
+  }
+  for (const auto& [address, exception] : rejected) {
+    const std::unique_ptr<Task> task = take(env, address);
+    task->deferred.Reject(error(env, exception));
+  }
+}
+
 // At the end nothing is waited for long: reads that have not returned by then will perhaps never do.
 void Environment::give_up_blocked() {
   const auto blocked = [this] {
@@ -176,7 +244,10 @@ void Environment::give_up_blocked() {
 void Environment::settle(Napi::Env env, Napi::Function, Environment* self, Task* task) {
   if (static_cast<napi_env>(env) == nullptr) return;  // the environment ends, shut_down has released the task
   const Napi::HandleScope scope(env);
-  if (task == nullptr) return self->give_up_overdue(env);
+  if (task == nullptr) {
+    self->give_up_overdue(env);
+    return self->reject_waiting(env);
+  }
   const std::unique_ptr<Task> owned = self->take(env, task);
   if (!owned) return;
   if (task->exception) {

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <exception>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -36,13 +37,23 @@ class Environment {
   Napi::Promise run(Napi::Env env, native::video::Flag cancelled, const std::vector<Napi::Object>& kept,
                     std::function<Result()> work);
 
+  // The same for calls that run one after another, in the order they were made: those with the same `owner`,
+  // which lives as long as the last `work`. A call that has to wait takes no thread. It is rejected with what
+  // `check` throws, should that be before its turn: looked at every now and then and after look_soon().
+  Napi::Promise run_in_turn(Napi::Env env, const void* owner, std::function<void()> check,
+                            native::video::Flag cancelled, const std::vector<Napi::Object>& kept,
+                            std::function<Result()> work);
+  // What calls wait for or are told may have changed: a video was closed, a call aborted.
+  void look_soon();
+
   // The JavaScript error for a C++ exception: an instance of the class given to setErrorClass, with its code.
   Napi::Value error(Napi::Env env, const std::exception_ptr& exception);
   void set_error_class(const Napi::Function& error_class) { error_class_ = Napi::Persistent(error_class); }
 
   native::data::WorkerPool& pool() { return pool_; }
-  // Number of promises that have not settled.
+  // Number of promises that have not settled; of those, that have not begun.
   size_t unfinished() const { return tasks_.size(); }
+  size_t queued() const { return pool_.counts().queued + waiting_; }
   const std::shared_ptr<std::atomic<int>>& open_videos() { return open_videos_; }
 
   // Cancels everything and joins the worker threads; called when the environment or the process ends.
@@ -50,16 +61,24 @@ class Environment {
 
  private:
   struct Task;
+  using Line = std::list<Task*>;
+  bool hand_over(Task* task);
+  void leave_line(Task* task);
   static void settle(Napi::Env env, Napi::Function, Environment* self, Task* task);
   std::unique_ptr<Task> take(Napi::Env env, Task* task);
   void give_up_overdue(Napi::Env env);
+  void reject_waiting(Napi::Env env);
   void give_up_blocked();
   void tick();
   using Channel = Napi::TypedThreadSafeFunction<Environment, Task, &Environment::settle>;
 
   native::data::WorkerPool pool_;
-  std::unordered_map<Task*, std::unique_ptr<Task>> tasks_;  // touched by the JavaScript thread only
-  Channel channel_;                                         // from worker threads to the JavaScript thread
+  // These are touched by the JavaScript thread only.
+  std::unordered_map<Task*, std::unique_ptr<Task>> tasks_;
+  std::unordered_map<const void*, Line> lines_;  // by owner: the call whose turn it is, and those behind it
+  size_t waiting_ = 0;                           // calls that are not the first of their line
+  bool looking_ = false;                         // look_soon() was called, and nobody has looked since
+  Channel channel_;                              // from worker threads to the JavaScript thread
   Napi::FunctionReference error_class_;
   std::thread ticker_;  // asks the JavaScript thread now and then to look for overdue work
   std::mutex ticker_mutex_;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -15,29 +15,46 @@
 
 namespace bindings {
 
-// An open video. Reads run one at a time; closing stops the one that runs.
+// An open video. Calls use it one at a time (Environment::run_in_turn); closing stops the one that runs.
 class Video {
  public:
-  Video(std::unique_ptr<native::video::Reader> reader, std::shared_ptr<std::atomic<int>> counter)
+  // `deadline_ms` is that of calls that have none of their own.
+  Video(std::unique_ptr<native::video::Reader> reader, int64_t deadline_ms,
+        std::shared_ptr<std::atomic<int>> counter)
       : reader_(std::move(reader)),
         info_(reader_->info()),
         name_(reader_->name()),
+        deadline_ms_(deadline_ms),
         counter_(std::move(counter)) {
     ++*counter_;
   }
   ~Video() { close(); }
 
   const native::video::Info& info() const { return info_; }
+  const std::string& name() const { return name_; }
+  int64_t deadline_ms() const { return deadline_ms_; }
 
   void check_open() const { CHECK(!*closed_, "ERR_DISPOSED", name_, ": the video was closed"); }
 
-  // Calls `use` with the reader and what stops it. The deadline starts when its turn has come.
+  // What stops a call, from now on.
+  native::video::Stop stop(int64_t deadline_ms, const native::video::Flag& cancelled) const {
+    return native::video::Stop(deadline_ms, cancelled, closed_);
+  }
+
+  // Calls `use` with the reader and what stops it, when the calls before have ended or were given up. The
+  // deadline starts now.
   template <class Use>
   void with_reader(int64_t deadline_ms, const native::video::Flag& cancelled, const Use& use) {
     const AtEnd release([this] { release_if_closed(); });  // when it was closed meanwhile
-    const std::unique_lock<std::timed_mutex> lock = take_turn(cancelled);
+    check_open();
+    // One that was given up holds the reader, perhaps for ever, and leaves it in the middle of a read.
+    CHECK(!holder_ || !holder_->given_up(), "ERR_VIDEO_TIMEOUT", name_,
+          ": a read of an earlier call has not returned; close the video and open it again");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    check_open();
+    holder_ = native::video::Watch::of_this_thread();
     const AtEnd note([this] { note_damage(); });
-    use(*reader_, native::video::Stop(deadline_ms, cancelled, closed_));
+    use(*reader_, stop(deadline_ms, cancelled));
   }
 
   // Frames that decoding stumbled over so far, ascending.
@@ -60,22 +77,6 @@ class Video {
     Call call;
   };
 
-  // Waits for the calls before, unless it is `cancelled`. One that is stuck in a read may never end.
-  std::unique_lock<std::timed_mutex> take_turn(const native::video::Flag& cancelled) {
-    std::unique_lock<std::timed_mutex> lock(mutex_, std::defer_lock);
-    do {
-      check_open();
-      CHECK(!*cancelled, "ERR_ABORTED", name_, ": reading was aborted");
-      const std::lock_guard<std::mutex> guard(holder_mutex_);
-      CHECK(!holder_ || !holder_->given_up(), "ERR_VIDEO_TIMEOUT", name_,
-            ": a read of an earlier call has not returned; close the video and open it again");
-    } while (!lock.try_lock_for(std::chrono::milliseconds(100)));
-    check_open();
-    const std::lock_guard<std::mutex> guard(holder_mutex_);
-    holder_ = native::video::Watch::of_this_thread();
-    return lock;
-  }
-
   void note_damage() {
     const std::set<int32_t>& passed = reader_->passed_damage();
     if (passed.size() == damage_.size()) return;
@@ -84,20 +85,20 @@ class Video {
   }
 
   void release_if_closed() {
-    const std::unique_lock<std::timed_mutex> lock(mutex_, std::try_to_lock);
+    const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (!lock.owns_lock() || !*closed_ || !reader_) return;
     reader_.reset();
     --*counter_;
   }
 
-  std::timed_mutex mutex_;
-  std::mutex holder_mutex_;
-  std::shared_ptr<const native::video::Watch> holder_;  // of the call that took its turn last
+  std::mutex mutex_;
+  std::shared_ptr<const native::video::Watch> holder_;  // of the call whose turn was last
   mutable std::mutex damage_mutex_;
   std::vector<int32_t> damage_;
   std::unique_ptr<native::video::Reader> reader_;
   native::video::Info info_;
   std::string name_;
+  int64_t deadline_ms_;
   native::video::Flag closed_ = native::video::make_flag();
   std::shared_ptr<std::atomic<int>> counter_;
 };

@@ -12,7 +12,10 @@ import { abortable } from './abortable';
 
 /** Settings of one call: when it must be done, and a signal that stops it. */
 export interface ReadOptions {
-  /** Milliseconds; a call that takes longer rejects with ERR_VIDEO_TIMEOUT (default: as when the video was opened). */
+  /**
+   * Milliseconds; a call that waits longer for those before it on the same reader, or takes longer when its turn has come,
+   * rejects with ERR_VIDEO_TIMEOUT. Default: as when the video was opened, and waiting does not count.
+   */
   deadlineMs?: number;
   /** Rejects the call with ERR_ABORTED. */
   signal?: AbortSignal;
@@ -48,8 +51,8 @@ export interface DamageReport {
 /**
  * Exact frames of a video by number. Frame i is the i-th frame in presentation order, whatever order they are asked in;
  * pictures are RGB bytes, upright, equal to those of `ffmpeg -vf format=rgb24` (with a size, `scale=W:H,format=rgb24`).
- * Decoding runs on worker threads of the addon; calls on one reader run one after another, so open several readers to use
- * several cores.
+ * Decoding runs on worker threads of the addon; calls on one reader run one after another, in the order they were made, and
+ * those that wait take no thread. Open several readers to use several cores.
  *
  * @example
  * using video = await VideoReader.open('clip.mp4', { shortSide: 256 });
@@ -63,7 +66,6 @@ export class VideoReader {
     private readonly handle: VideoHandle,
     /** Every fact about the video. */
     readonly info: Readonly<VideoInfo>,
-    private readonly deadlineMs: number | undefined,
   ) {}
 
   /**
@@ -85,7 +87,7 @@ export class VideoReader {
     const handle = await abortable(signal, (cancel) =>
       videoAddon().openVideo(toSource(source), rest, cancel),
     );
-    return new VideoReader(handle, videoAddon().videoInfo(handle), options.deadlineMs);
+    return new VideoReader(handle, videoAddon().videoInfo(handle));
   }
 
   /** Number of frames. */
@@ -162,7 +164,7 @@ export class VideoReader {
   async getBatch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Uint8Array> {
     const numbers = Int32Array.from(indices, (index) => this.checkIndex(index));
     const size = this.height * this.width * 3;
-    const { signal, deadlineMs = this.deadlineMs, out = allocate(numbers.length * size) } = options;
+    const { signal, deadlineMs, out = allocate(numbers.length * size) } = options;
     const shown = await abortable(signal, (cancel) =>
       videoAddon().readFrames(this.handle, numbers, out, deadlineMs, cancel),
     );
@@ -199,7 +201,7 @@ export class VideoReader {
     elementOffset = 0,
     options: ReadOptions = {},
   ): Promise<void> {
-    const { signal, deadlineMs = this.deadlineMs } = options;
+    const { signal, deadlineMs } = options;
     const shown = await abortable(signal, (cancel) =>
       videoAddon().runPlan(this.handle, plan, out, elementOffset, deadlineMs, cancel),
     );

@@ -15,7 +15,7 @@ export type VideoSource =
 export interface VideoOptions {
   /** Decoder threads of this video (default 1: videos, not frames, are decoded in parallel). */
   threads?: number;
-  /** Milliseconds that opening may take (default 60000). */
+  /** Milliseconds that opening may take, and each call on the video that has no deadline of its own (default 60000). */
   deadlineMs?: number;
   /**
    * Size in pixels of the pictures, after rotation (default: that of the video). One side gives the other in proportion.
@@ -143,7 +143,9 @@ export interface VideoAddon {
   openVideo(source: VideoSource, options?: VideoOptions, cancel?: CancelToken): Promise<VideoHandle>;
   videoInfo(video: VideoHandle): VideoInfo;
   /**
-   * Writes the frames `indices` as RGB bytes [n, height, width, 3] to `out`. Calls on one video run one by one.
+   * Writes the frames `indices` as RGB bytes [n, height, width, 3] to `out`. Calls on one video run one by one, in their
+   * order. With `deadlineMs` a call waits so long for its turn at most and may then take as long; without it, it may take
+   * what `openVideo` was given.
    * @returns the number of the frame in each place: that of `indices`, another one where `onError` is `nearest` and it
    * took the place of a damaged one, or -1 where it is `skip` and nothing was written
    */

@@ -99,6 +99,90 @@ onLinux('a read that does not return', () => {
     ]);
   });
 
+  // More calls on a slow video than there are threads; the other one has to be read before the slow one goes on.
+  const crowd = `
+    addon.setWorkerCount(2);
+    const video = await addon.openVideo({ path: long });
+    await crowded();
+    const slow = (deadline, cancel) =>
+      addon.readFrames(video, Int32Array.of(20), new Uint8Array(96 * 96 * 3), deadline, cancel);
+    const order = [];
+    const calls = Array.from({ length: 6 }, (_, i) => slow().then(() => order.push(i)));
+    const other = addon.openVideo({ path: clip }).then(eight).then(() => order.push('other'));`;
+
+  test('makes calls on the same video wait without a thread, in their order; other videos are read meanwhile', () => {
+    const { lines } = node(`
+      answer();
+      const crowded = async () => require('node:fs').rmSync(answers);
+      ${crowd}
+      console.log(addon.counters().queued >= 5, await Promise.race([other.then(() => 'read'), sleep(5000)]));
+      answer();
+      await Promise.all(calls);
+      console.log(order.join(' '), addon.counters().running, addon.counters().queued);`);
+    expect(lines).toEqual(['true read', 'other 0 1 2 3 4 5 0 0']);
+  });
+
+  test('makes them wait without a thread in worker threads too', () => {
+    const { lines } = node(`
+      answer();
+      const { Worker } = require('node:worker_threads');
+      const { once } = require('node:events');
+      const script = ${JSON.stringify(`const { workerData, parentPort } = require('node:worker_threads');
+        const [addonPath, clip, long] = workerData;
+        const addon = require(addonPath);
+        const crowded = () => new Promise((resolve) => {
+          parentPort.once('message', resolve);
+          parentPort.postMessage('open');
+        });
+        const eight = (video) => addon.readFrames(video, Int32Array.of(20), new Uint8Array(68 * 48 * 3));
+        (async () => { ${crowd}
+          await other;
+          parentPort.postMessage('read');
+          await Promise.all(calls);
+          parentPort.postMessage(order.join(' '));
+        })();`)};
+      const workers = [1, 2].map(() => new Worker(script, { eval: true, workerData: [addonPath, clip, long] }));
+      const all = (act) => Promise.all(workers.map(act));
+      const next = async (worker) => (await once(worker, 'message'))[0];
+      console.log((await all(next)).join(', '));
+      require('node:fs').rmSync(answers);
+      console.log((await Promise.race([all((w) => { w.postMessage(''); return next(w); }), sleep(5000, ['starved'])])).join(', '));
+      answer();
+      console.log((await all(next)).join(', '));`);
+    expect(lines).toEqual(['open, open', 'read, read', 'other 0 1 2 3 4 5, other 0 1 2 3 4 5']);
+  });
+
+  test('leaves calls that wait behind it free to end: aborted, out of time, closed', () => {
+    const { lines } = node(`
+      answer();
+      const crowded = async () => require('node:fs').rmSync(answers);
+      ${crowd}
+      calls.forEach((call) => call.catch(() => {}));
+      const started = performance.now();
+      const [token, before] = [addon.createCancelToken(), addon.createCancelToken()];
+      addon.cancel(before);
+      const ended = [slow(60000, token), slow(200), slow(60000, before)].map(told);
+      addon.cancel(token);
+      console.log(await ended[0]);
+      console.log(await ended[1]);
+      console.log(await ended[2]);
+      addon.closeVideo(video);
+      console.log(await told(calls[5]));
+      console.log(performance.now() - started < 4000, addon.counters().queued);
+      answer();
+      console.log(await told(calls[0]));
+      console.log(addon.counters().openVideos - 1);`); // the other one
+    expect(lines).toEqual([
+      expect.stringMatching(/^ERR_ABORTED .*stalled_long\.mp4: reading was aborted/),
+      expect.stringMatching(/^ERR_VIDEO_TIMEOUT .*stalled_long\.mp4: not done within 200 ms/),
+      expect.stringMatching(/^ERR_ABORTED /),
+      expect.stringMatching(/^ERR_DISPOSED .*stalled_long\.mp4: the video was closed/),
+      'true 0',
+      expect.stringMatching(/^ERR_DISPOSED /),
+      '0',
+    ]);
+  });
+
   test('is given up when the process ends before its deadline', () => {
     const { lines, seconds } = node(`
       addon.openVideo({ path: stalled }).catch(() => {});
