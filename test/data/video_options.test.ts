@@ -223,16 +223,6 @@ test('frames can be written to memory of the caller', async () => {
   await expect(video.getBatch([1], { out: memory })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
 });
 
-test('the deadline given at opening holds for reading', async () => {
-  const slow = await VideoReader.open(clip, { deadlineMs: 40000, width: 4000 });
-  const read = jest.spyOn(videoAddon(), 'readFrames');
-  await slow.get(0);
-  await slow.get(0, { deadlineMs: 30000 });
-  expect(read.mock.calls.map((call) => call[3])).toEqual([40000, 30000]);
-  read.mockRestore();
-  slow.close();
-});
-
 test('facts of the video', async () => {
   using video = await VideoReader.open(clip);
   expect([video.codec, video.rotation, video.fps, video.length]).toEqual(['h264', 0, 25, 40]);

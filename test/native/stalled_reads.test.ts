@@ -183,6 +183,24 @@ onLinux('a read that does not return', () => {
     ]);
   });
 
+  test('hits the deadline given at opening, where the call has none of its own', () => {
+    const { lines } = node(`
+      answer();
+      const video = await addon.openVideo({ path: long }, { deadlineMs: 1000 });
+      require('node:fs').rmSync(answers);
+      const read = (deadline) => told(addon.readFrames(video, Int32Array.of(20), new Uint8Array(96 * 96 * 3), deadline));
+      const started = performance.now();
+      const calls = [read(), read(30000)];
+      console.log(await calls[0]);
+      console.log(await calls[1]);
+      console.log(performance.now() - started < 10000);`);
+    expect(lines).toEqual([
+      expect.stringMatching(/^ERR_VIDEO_TIMEOUT .*a read has not returned/),
+      expect.stringMatching(/^ERR_VIDEO_TIMEOUT .*a read of an earlier call/),
+      'true',
+    ]);
+  });
+
   test('is given up when the process ends before its deadline', () => {
     const { lines, seconds } = node(`
       addon.openVideo({ path: stalled }).catch(() => {});
