@@ -225,6 +225,7 @@ bool Demuxer::read(AVPacket* packet, const Stop& stop) {
 
 bool Demuxer::seek(int64_t timestamp, const Stop& stop) {
   if (first_ != nullptr) av_packet_unref(first_);
+  io_->error = 0;  // of a read that was stopped or failed, of which seeking tells nothing to FFmpeg
   const StopScope scope(bytes_, stop);
   const int result = av_seek_frame(format_, stream_, timestamp, AVSEEK_FLAG_BACKWARD);
   check(stop);

@@ -1,4 +1,4 @@
-import { copyFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { Philox } from '../../lib/base/philox';
@@ -167,6 +167,32 @@ onLinux('a failure of the machine', () => {
       Array(3).fill(
         expect.stringMatching(/^ERR_SYSTEM .*\.mp4: Too many open files; .*raise its limit \(ulimit -n\)/),
       ),
+    );
+  });
+
+  test('a transport stream too, which FFmpeg remembers failures of', () => {
+    const stream = readFileSync(fixturePath('video/h264_transport.m2t'));
+    // Packets that carry nothing, so that it is more than is read ahead.
+    const nothing = Buffer.alloc(10 * 188, 0xff);
+    for (let at = 0; at < nothing.length; at += 188) nothing.set([0x47, 0x1f, 0xff, 0x10], at);
+    const pieces: Buffer[] = [];
+    for (let at = 0; at < stream.length; at += 188) pieces.push(stream.subarray(at, at + 188), nothing);
+    const path = join(folder, 'failing.m2t');
+    writeFileSync(path, Buffer.concat(pieces));
+    const lines = node(`
+      rmSync(broken);
+      const { VideoReader } = load('data/video_reader');
+      const video = await VideoReader.open(${JSON.stringify(path)});
+      const read = async () => Buffer.from(await video.getBatch([5, 39, 2]));
+      const before = await read();
+      for (const frame of [20, 0, 20]) {
+        writeFileSync(broken, '');
+        console.log(await told(video.get(frame)));
+        rmSync(broken);
+        console.log(await read().then((frames) => before.equals(frames), String));
+      }`);
+    expect(lines).toEqual(
+      [0, 1, 2].flatMap(() => [expect.stringMatching(/^ERR_FILE_IO .*failing\.m2t/), 'true']),
     );
   });
 });
