@@ -3,6 +3,7 @@
 # What the compiler says of registers, spills and stack stays beside each object as <name>.o.log, for
 # scripts/check_resources.mjs.
 get_filename_component(SOURCE_ROOT "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
+include("${SOURCE_ROOT}/native/warnings.cmake")
 set(WITH_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (when nvcc is found)")
 set(CUDA_TARGETS sm_80 sm_86 sm_89 sm_90a compute_80 CACHE STRING "Architectures; compute_* is PTX for later ones")
 
@@ -22,9 +23,12 @@ if(CUDAToolkit_FOUND)
     string(REGEX REPLACE "^(sm|compute)_" "compute_" virtual ${target})
     list(APPEND CUDA_CODE -gencode=arch=${virtual},code=${target})
   endforeach()
-  set(CUDA_FLAGS -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v -Werror all-warnings -Wno-deprecated-gpu-targets
-                 -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra,-Werror -I${SOURCE_ROOT}/native
-                 -I${SOURCE_ROOT}/cuda)
+  if(WARNINGS_AS_ERRORS)
+    set(all_warnings -Werror all-warnings)
+  endif()
+  list(JOIN WARNINGS "," host_warnings)
+  set(CUDA_FLAGS -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v ${all_warnings} -Wno-deprecated-gpu-targets
+                 -Xcompiler -fPIC,-fvisibility=hidden,${host_warnings} -I${SOURCE_ROOT}/native -I${SOURCE_ROOT}/cuda)
 
   # Compiles .cu sources for every target; their objects are listed in the variable named `result`.
   function(compile_cuda result)
@@ -54,6 +58,6 @@ if(CUDAToolkit_FOUND)
   target_include_directories(native_cuda PRIVATE ${SOURCE_ROOT}/native ${SOURCE_ROOT}/cuda)
   target_include_directories(native_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_definitions(native_cuda PRIVATE "NATIVE_CUDA_ARCHITECTURES=\"${targets}\"")
-  target_compile_options(native_cuda PRIVATE -Wall -Wextra -Werror)
+  target_compile_options(native_cuda PRIVATE ${WARNINGS})
   message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${targets}")
 endif()

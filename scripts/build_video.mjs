@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installed } from './installed.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -19,6 +20,7 @@ const command = [
   '2',
   '--loglevel=warn',
   ...headers,
+  ...(installed ? ['--', '-Dwarnings_as_errors=0'] : []),
 ];
 const result = spawnSync(process.execPath, [gyp, ...command], { stdio: 'inherit' });
 process.exit(result.status ?? 1);

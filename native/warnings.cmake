@@ -1,0 +1,7 @@
+# WARNINGS: what compilers warn of. Here a warning is an error; below somebody's node_modules (scripts/build_compute.mjs)
+# it is not, where a compiler newer than this package would end an install.
+option(WARNINGS_AS_ERRORS "A warning ends the build" ON)
+set(WARNINGS -Wall -Wextra)
+if(WARNINGS_AS_ERRORS)
+  list(APPEND WARNINGS -Werror)
+endif()
