@@ -11,7 +11,8 @@ import { utf8Text } from './utf8_text';
  *   "NA" are names like any other), or the names themselves, separated by commas. A text without a comma is a file if
  *   one exists there, or if it looks like one (has a folder or the ending `.csv`). Shipped tables are found in any folder as
  *   `labels/kinetics_400_labels.csv`.
- * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_LABELS (not UTF-8, malformed row, duplicate or missing id, no class; with the line)
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_LABELS (not UTF-8, malformed row, duplicate or missing id, a name
+ *   that two classes have, no class; with the line)
  *
  * @example
  * readLabels('labels/kinetics_400_labels.csv')[0]; // 'abseiling'
@@ -60,12 +61,18 @@ function parseNames(source: string): string[] {
   const empty = names.indexOf('');
   if (names.length === 1 && empty === 0) refuse('labels', 'there is no class name');
   if (empty >= 0) refuse('labels', `class name ${empty} of ${names.length} is empty`);
+  const again = names.findIndex((name, i) => names.indexOf(name) < i);
+  if (again >= 0) {
+    const name = names[again]!;
+    refuse('labels', `class names ${names.indexOf(name)} and ${again} are both ${JSON.stringify(name)}`);
+  }
   return names;
 }
 
 function parseTable(content: string, path: string): string[] {
   const names: string[] = [];
   const lineOf = new Map<number, number>();
+  const lineOfName = new Map<string, number>();
   content.split(/\r?\n/).forEach((row, index) => {
     const where = `${path}:${index + 1}`;
     if (index === 0) {
@@ -82,6 +89,9 @@ function parseTable(content: string, path: string): string[] {
     if (lineOf.has(id)) refuse(where, `id ${id} is also on line ${lineOf.get(id)}`);
     lineOf.set(id, index + 1);
     names[id] = name.trim();
+    const before = lineOfName.get(names[id]);
+    if (before) refuse(where, `the name ${JSON.stringify(names[id])} is also on line ${before}`);
+    lineOfName.set(names[id], index + 1);
   });
   if (lineOf.size === 0) refuse(path, 'the class table has no rows');
   for (let id = 0; id < lineOf.size; id++) {

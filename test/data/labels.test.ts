@@ -46,6 +46,7 @@ describe('tables', () => {
     ['no rows', 'id,name\n', 'no rows'],
     ['empty file', '', 'csv:1: expected the header'],
     ['duplicate id', 'id,name\n0,a\n1,b\n0,c\n', 'csv:4: id 0 is also on line 2'],
+    ['duplicate name', 'id,name\n0,a\n1,b\n2, a\n', 'csv:4: the name "a" is also on line 2'],
     ['missing id', 'id,name\n0,a\n2,b\n', 'id 1 is missing'],
     ['too many cells', 'id,name\n0,a,b\n', 'csv:2: expected "id,name"'],
     ['too few cells', 'id,name\n0\n', 'csv:2'],
@@ -74,6 +75,12 @@ describe('names in line', () => {
     ['"jump, roll",None', ['jump, roll', 'None']],
     ['yoga/pilates, tai chi', ['yoga/pilates', 'tai chi']],
   ])('%s', (source, names) => expect(readLabels(source)).toEqual(names));
+
+  test('that two classes have are refused with both places', () => {
+    expect(() => readLabels('a,b, a')).toThrow(
+      expect.objectContaining({ code: 'ERR_LABELS', message: 'labels: class names 0 and 2 are both "a"' }),
+    );
+  });
 
   test.each(['', ' ', 'a,,b', 'a,', '"a,b'])('%j is refused', (source) => {
     expect(() => readLabels(source)).toThrow(expect.objectContaining({ code: 'ERR_LABELS' }));
