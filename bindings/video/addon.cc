@@ -2,6 +2,7 @@
 // convert.cc; the work is native/video and native/data, on the environment's worker threads.
 #include <napi.h>
 
+#include "../../native/video/decoder_pool.h"
 #include "convert.h"
 #include "environment.h"
 #include "open_video.h"
@@ -309,6 +310,10 @@ Napi::Value counters(const Napi::CallbackInfo& info, Environment& environment) {
   // Until its promise settles: the worker that did it may not have noted its end yet.
   result["running"] = static_cast<double>(environment.unfinished() - queued);
   result["workers"] = environment.pool().counts().workers;
+  const native::video::DecoderCounts decoders = native::video::decoder_counts();
+  result["decodersOpened"] = static_cast<double>(decoders.opened);
+  result["decodersReused"] = static_cast<double>(decoders.reused);
+  result["decodersIdle"] = static_cast<double>(decoders.idle);
   return result;
 }
 

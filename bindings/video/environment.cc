@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "../../native/video/decoder_pool.h"
 #include "../../native/video/watch.h"
 
 namespace bindings {
@@ -62,7 +63,8 @@ struct Environment::Task {
   std::exception_ptr exception;
 };
 
-Environment::Environment(Napi::Env env) : pool_(default_workers(), kQueueCapacity) {
+Environment::Environment(Napi::Env env)
+    : pool_(default_workers(), kQueueCapacity, native::video::close_idle_decoders) {
   channel_ = Channel::New(env, "video", 0, 1, this);
   channel_.Unref(env);  // only unfinished work keeps the process alive
   // Added after the channel's own hook, so it runs before it.
@@ -85,6 +87,7 @@ void Environment::shut_down() {
   if (ticker_.joinable()) ticker_.join();
   give_up_blocked();
   pool_.stop();
+  native::video::close_idle_decoders();
   // JavaScript is over: the references are the environment's to release.
   for (const auto& [address, task] : tasks_) {
     for (Napi::ObjectReference& reference : task->kept) reference.SuppressDestruct();

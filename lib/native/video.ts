@@ -204,7 +204,16 @@ export interface VideoAddon {
   cancel(token: CancelToken): void;
   /** Number of worker threads (default: the number of cores). Takes effect for work that has not begun. */
   setWorkerCount(count: number): void;
-  counters(): { openVideos: number; queued: number; running: number; workers: number };
+  /** Decoders are those of the process: opened, taken over from a video before, and waiting for the next one. */
+  counters(): {
+    openVideos: number;
+    queued: number;
+    running: number;
+    workers: number;
+    decodersOpened: number;
+    decodersReused: number;
+    decodersIdle: number;
+  };
 }
 
 /** What the binary exports beside {@link VideoAddon}. */

@@ -91,9 +91,11 @@ void WorkerPool::loop() {
   const auto needed = [this] { return stopped_ || alive_ > wanted_ || !queue_.empty(); };
   for (;;) {
     if (!changed_.wait_for(lock, kPause, needed)) {
-      if (running_ == 0 && std::exchange(worked_, false)) {
+      if (running_ == 0) {
+        const bool worked = std::exchange(worked_, false);
         lock.unlock();
-        return_free_memory();
+        const bool released = release_();
+        if (worked || released) return_free_memory();
         lock.lock();
       }
       changed_.wait(lock, needed);

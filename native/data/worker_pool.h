@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace native::data {
@@ -18,7 +19,9 @@ class WorkerPool {
   using Work = std::function<bool()>;
 
   // `capacity` bounds the work that waits. Threads are started with the first work.
-  WorkerPool(int workers, size_t capacity) : wanted_(workers), capacity_(capacity) {}
+  // In pauses `release` gives up what was kept for further work, and says whether there was any.
+  WorkerPool(int workers, size_t capacity, std::function<bool()> release)
+      : wanted_(workers), capacity_(capacity), release_(std::move(release)) {}
   // Drops what has not begun and waits for what runs.
   ~WorkerPool() { stop(); }
   WorkerPool(const WorkerPool&) = delete;
@@ -49,6 +52,7 @@ class WorkerPool {
   std::vector<std::thread> threads_;  // also those that have ended, until stop()
   int wanted_, alive_ = 0;
   size_t capacity_, running_ = 0;
+  const std::function<bool()> release_;
   bool stopped_ = false;
   bool worked_ = false;  // since memory was given back
 };

@@ -69,9 +69,11 @@ PacketIndex PacketIndex::scan(Demuxer& demuxer, int64_t max_packets, const Stop&
   std::unique_ptr<AVPacket, void (*)(AVPacket*)> packet(av_packet_alloc(),
                                                         [](AVPacket* p) { av_packet_free(&p); });
   CHECK(packet, "ERR_OUT_OF_MEMORY", demuxer.name(), ": no memory for a packet");
+  PlainStream stream(*demuxer.stream()->codecpar);
   FieldPairs fields(*demuxer.stream()->codecpar);
   while (demuxer.read(packet.get(), stop)) {
     const int32_t number = index.packet_count();
+    stream.look(*packet);
     const bool second = fields.is_second(*packet);
     const bool key = (packet->flags & AV_PKT_FLAG_KEY) != 0 && !second;
     const bool shown = (packet->flags & AV_PKT_FLAG_DISCARD) == 0 && !is_hidden(codec, *packet);
@@ -81,6 +83,7 @@ PacketIndex PacketIndex::scan(Demuxer& demuxer, int64_t max_packets, const Stop&
     CHECK(number < max_packets, "ERR_VIDEO_LIMIT", demuxer.name(), ": has more frames than the limit of ",
           max_packets, " (maxFrames)");
   }
+  index.plain_ = stream.plain();
   index.order_by_position();
   index.rank_by_time();
   return index;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "demuxer.h"
+#include "plain_stream.h"
 
 namespace native::video {
 
@@ -22,6 +23,9 @@ class PacketIndex {
   // Reads every packet of the stream once, without decoding. The demuxer is at its end afterwards. Throws
   // ERR_VIDEO_LIMIT for more than `max_packets`, and what Demuxer::read throws.
   static PacketIndex scan(Demuxer& demuxer, int64_t max_packets, const Stop& stop);
+
+  // Whether the stream may share a decoder with others that have the same header.
+  bool plain() const { return plain_; }
 
   int32_t packet_count() const { return static_cast<int32_t>(packets_.size()); }
   int32_t frame_count() const { return static_cast<int32_t>(by_rank_.size()); }
@@ -58,6 +62,7 @@ class PacketIndex {
   std::vector<int32_t> keys_;         // packet numbers, ascending
   std::vector<int32_t> by_position_;  // packet numbers by place in the file; empty where it does not tell
   bool times_tell_order_ = true;
+  bool plain_ = false;
 };
 
 }  // namespace native::video

@@ -43,24 +43,39 @@ Reader::Reader(const Source& source, const Options& options, const Stop& stop)
 Reader::~Reader() { release(); }
 
 void Reader::release() {
-  avcodec_free_context(&codec_);
+  codec_ = nullptr;
+  close_decoder(decoder_, decoder_is_sound());
   av_packet_free(&packet_);
   av_frame_free(&frame_);
 }
 
 void Reader::open_codec() {
-  codec_ = avcodec_alloc_context3(demuxer_.codec());
-  CHECK(codec_ != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
-  int result = avcodec_parameters_to_context(codec_, demuxer_.stream()->codecpar);
-  if (index_.times_tell_order() && codec_->codec_id == AV_CODEC_ID_H264) {
-    codec_->has_b_frames = std::min(std::max(codec_->has_b_frames, index_.reorder_depth()), 16);
+  AVCodecContext* context = avcodec_alloc_context3(nullptr);
+  CHECK(context != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
+  int result = avcodec_parameters_to_context(context, demuxer_.stream()->codecpar);
+  if (index_.times_tell_order() && context->codec_id == AV_CODEC_ID_H264) {
+    context->has_b_frames = std::min(std::max(context->has_b_frames, index_.reorder_depth()), 16);
   }
-  codec_->thread_count = options_.threads;
-  codec_->max_pixels = options_.max_pixels;
-  codec_->pkt_timebase = demuxer_.stream()->time_base;
-  if (result >= 0) result = avcodec_open2(codec_, demuxer_.codec(), nullptr);
+  context->thread_count = options_.threads;
+  context->max_pixels = options_.max_pixels;
+  context->pkt_timebase = demuxer_.stream()->time_base;
+  // Decoders with threads have a copy of their state in each.
+  const bool shared = index_.plain() && index_.times_tell_order() && options_.threads == 1;
+  if (shared) given_ = std::make_unique<PlainStream>(*demuxer_.stream()->codecpar);
+  decoder_.context = context;  // freed with the reader
+  if (result >= 0) result = open_decoder(context, demuxer_.codec(), shared, decoder_);
+  codec_ = decoder_.context;
+  used_ = std::chrono::steady_clock::now();
+  failed_ = result < 0;
   CHECK(result >= 0, "ERR_VIDEO_FORMAT", name(), ": the ", demuxer_.codec()->name,
         " decoder cannot read the stream (", error_text(result), ")");
+}
+
+// A decoder that has rested is not worth keeping: idle ones are closed in pauses, and this may be one.
+bool Reader::decoder_is_sound() const {
+  const auto rested = std::chrono::steady_clock::now() - used_;
+  return given_ && given_->plain() && !failed_ && passed_damage_.empty() &&
+         rested < std::chrono::milliseconds(100);
 }
 
 void Reader::fill_info() {
@@ -167,7 +182,9 @@ void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
   codec_->skip_frame = needed ? AVDISCARD_DEFAULT : AVDISCARD_NONREF;
   // A damaged packet gives no picture, which is noticed where the picture is wanted. An empty one would mean
   // the end.
+  if (given_) given_->look(*packet_);
   const int result = packet_->size > 0 ? avcodec_send_packet(codec_, packet_) : 0;
+  failed_ = failed_ || result < 0;
   if (result == AVERROR_INVALIDDATA) note_damage(number, true);
   av_packet_unref(packet_);
 }
@@ -177,6 +194,8 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
   for (int errors = 0; !ended_;) {
     stop.check(name());
     const int result = avcodec_receive_frame(codec_, frame_);
+    failed_ = failed_ || (result < 0 && result != AVERROR(EAGAIN) && result != AVERROR_EOF) ||
+              (result == 0 && is_damaged());
     if (result == 0) {
       const int64_t number = frame_->pts;
       if (number < 0 || number >= index_.packet_count()) continue;
@@ -259,6 +278,7 @@ std::vector<int32_t> Reader::go_through(const int32_t* frames, size_t count, OnE
     for (; place < count && frames[slots[place]] == target; ++place) shown[slots[place]] = frame;
     if (frame >= 0) show(slots.data() + first, place - first);
   }
+  used_ = std::chrono::steady_clock::now();
   return shown;
 }
 

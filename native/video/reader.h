@@ -1,6 +1,7 @@
 // Exact frames of one video by number, in any order.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "../core/image.h"
+#include "decoder_pool.h"
 #include "geometry.h"
 #include "packet_index.h"
 #include "rgb_converter.h"
@@ -64,6 +66,7 @@ class Reader {
   void find_frames(const Stop& stop);
   void fill_info();
   void release();
+  bool decoder_is_sound() const;
 
   void start_at(int32_t packet, const Stop& stop);
   bool land_at_or_before(int32_t packet, const Stop& stop);
@@ -87,7 +90,8 @@ class Reader {
   Demuxer demuxer_;
   PacketIndex index_;
   Info info_;
-  AVCodecContext* codec_ = nullptr;
+  Decoder decoder_;
+  AVCodecContext* codec_ = nullptr;  // that of decoder_
   AVPacket* packet_ = nullptr;
   AVFrame* frame_ = nullptr;
   std::unique_ptr<RgbConverter> converter_;
@@ -102,6 +106,11 @@ class Reader {
   int32_t resume_at_ = -1;    // and the packet where decoding begins anew then
   bool ended_ = false;        // the decoder has delivered its last frame
   bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
+
+  // Whether the decoder may go to another video: nothing failed in it, and all it was given is plain.
+  std::unique_ptr<PlainStream> given_;
+  bool failed_ = false;
+  std::chrono::steady_clock::time_point used_;  // last
 
   std::set<int32_t> passed_damage_;
   bool decodes_all_ = false;  // nothing is left out any more, since damage was met

@@ -70,6 +70,7 @@ int32_t Reader::picture_for(int32_t target, const std::vector<int32_t>& wanted, 
     decode_until(nearest, {nearest}, stop);
     return nearest;
   } catch (...) {
+    failed_ = true;
     forget();
     throw;
   }
