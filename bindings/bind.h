@@ -148,6 +148,18 @@ struct Convert<std::tuple<T...>> {
   }
 };
 
+// Runs a body and turns what the core throws, or a lack of memory, into a JavaScript error.
+template <class Body>
+Napi::Value guarded(const Napi::CallbackInfo& info, Body&& body) {
+  try {
+    return body();
+  } catch (const native::Error& error) {
+    throw_js(info.Env(), error);
+  } catch (const std::bad_alloc&) {
+    throw_js(info.Env(), native::Error("ERR_OUT_OF_MEMORY", "out of memory"));
+  }
+}
+
 struct Binding {
   std::string name;       // camelCase
   std::string signature;  // "(x: NativeTensor, eps: number) => NativeTensor"
@@ -173,13 +185,7 @@ struct Bound<function> {
   }
 
   static Napi::Value call(const Napi::CallbackInfo& info) {
-    try {
-      return invoke(info, std::index_sequence_for<A...>{});
-    } catch (const native::Error& error) {
-      throw_js(info.Env(), error);
-    } catch (const std::bad_alloc&) {
-      throw_js(info.Env(), native::Error("ERR_OUT_OF_MEMORY", "out of memory"));
-    }
+    return guarded(info, [&] { return invoke(info, std::index_sequence_for<A...>{}); });
   }
 
   static Binding make(const char* name, std::vector<std::string> parameters) {
@@ -202,16 +208,6 @@ std::vector<Binding> tensor_bindings();                         // bindings/tens
 std::vector<Binding> dist_bindings();                           // bindings/dist.cc
 void export_tensor_async(Napi::Env env, Napi::Object exports);  // bindings/tensor.cc
 void export_recording(Napi::Env env, Napi::Object exports);     // bindings/recording.cc
-
-// Runs a body that may throw native::Error and turns that into a JavaScript error.
-template <class Body>
-Napi::Value guarded(const Napi::CallbackInfo& info, Body&& body) {
-  try {
-    return body();
-  } catch (const native::Error& error) {
-    throw_js(info.Env(), error);
-  }
-}
 
 }  // namespace bindings
 

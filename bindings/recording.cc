@@ -25,7 +25,7 @@ Napi::Value begin_recording(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
     const auto device = Convert<native::DeviceType>::from(info[0], "device");
     native::Recording* beside = nullptr;
-    if (info[1].IsExternal()) {
+    if (!info[1].IsUndefined()) {
       beside = handle_of(info[1]).get();
       CHECK(beside, "ERR_DISPOSED", "beside is a recording that was disposed");
     }

@@ -69,8 +69,13 @@ struct Bytes {
 
 Bytes bytes_of(const Napi::Value& value) {
   if (value.IsTypedArray()) {
+    // Not by way of array.ArrayBuffer(), which shared memory has none of.
     const auto array = value.As<Napi::TypedArray>();
-    return {static_cast<const char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+    void* data = nullptr;
+    const napi_status status =
+        napi_get_typedarray_info(value.Env(), value, nullptr, nullptr, &data, nullptr, nullptr);
+    CHECK(status == napi_ok, "ERR_ARGUMENT", "data is a typed array that cannot be read");
+    return {data, array.ByteLength()};
   }
   CHECK(value.IsArrayBuffer(), "ERR_ARGUMENT", "data must be a typed array or an ArrayBuffer");
   auto buffer = value.As<Napi::ArrayBuffer>();

@@ -30,6 +30,7 @@ Tensor l2_normalize_backward(const Tensor& dy, const Tensor& x, const Tensor& no
             norm.dtype() == DType::float32,
         "ERR_SHAPE", "l2_normalize: gradient ", dy.describe(), " and norms ", norm.describe(),
         " do not belong to ", x.describe());
+  check_float("l2_normalize", "the gradient", dy);
   Tensor dx = empty_like(x);
   launch(l2_normalize_backward_kernel,
          L2NormalizeBackwardArgs{dy.raw(), x.raw(), norm.data<float>(), dx.raw(), row_count(x), x.size(-1),

@@ -23,6 +23,7 @@ Rows check_operands(const Tensor& x, const std::optional<Tensor>& append, const 
           "layer_norm: weight and bias must be float32[", dim, "] for x ", x.describe(), ", got ",
           parameter->describe());
   }
+  common_device("layer_norm", {&x, &weight, &bias, append ? &*append : &x});
   if (!append) return {dim ? x.numel() / dim : 0, 1, dim};
   CHECK(x.ndim() == 3 && append->shape() == (Shape{x.size(0), dim}) && append->dtype() == x.dtype(),
         "ERR_SHAPE", "layer_norm: append must be [N, D] for x [N, L, D], got ", append->describe(), " for ",
@@ -56,10 +57,13 @@ std::tuple<Tensor, std::optional<Tensor>, Tensor, Tensor> layer_norm_backward(
   const int64_t count = rows.sequences * (rows.length + (append ? 1 : 0));
   CHECK(dy.dtype() == x.dtype() && dy.numel() == count * rows.dim, "ERR_SHAPE", "layer_norm: gradient ",
         dy.describe(), " does not belong to x ", x.describe());
-  CHECK(mean.numel() == count && rstd.numel() == count, "ERR_SHAPE", "layer_norm: statistics ",
-        mean.describe(), " do not belong to x ", x.describe());
+  for (const Tensor* statistic : {&mean, &rstd}) {
+    CHECK(statistic->numel() == count && statistic->dtype() == DType::float32, "ERR_SHAPE",
+          "layer_norm: statistics ", statistic->describe(), " do not belong to x ", x.describe());
+  }
   CHECK(!residual || (residual->dtype() == x.dtype() && residual->numel() == x.numel()), "ERR_SHAPE",
         "layer_norm: residual gradient must be ", x.describe());
+  if (residual) common_device("layer_norm", {&x, &*residual});
   Tensor dx = empty_like(x);
   std::optional<Tensor> dappend;
   if (append) dappend = empty_like(*append);

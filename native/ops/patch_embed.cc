@@ -8,8 +8,10 @@ DEFINE_KERNEL(patch_embed_images, PatchEmbedArgs);
 namespace {
 
 void check_size(int64_t height, int64_t width, int64_t patch) {
-  CHECK(patch >= 1 && height % patch == 0 && width % patch == 0, "ERR_SHAPE", "patch_embed: images of ",
-        height, " x ", width, " do not divide into patches of ", patch, " x ", patch);
+  // The bound keeps patch * patch from running over to 0.
+  CHECK(patch >= 1 && patch <= (1 << 15) && height % patch == 0 && width % patch == 0, "ERR_SHAPE",
+        "patch_embed: images of ", height, " x ", width, " do not divide into patches of ", patch, " x ",
+        patch);
 }
 
 }  // namespace

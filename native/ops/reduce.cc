@@ -64,6 +64,7 @@ Tensor reduce(const std::string& op, const Tensor& x, const std::vector<int64_t>
 
 Tensor sum_to(const Tensor& x, const Shape& shape, DType dtype) {
   check_float("sum_to", "x", x);
+  check_float("sum_to", "the result", dtype, x.device());
   if (x.shape() == shape && x.dtype() == dtype) return x;
   const int64_t missing = x.ndim() - static_cast<int64_t>(shape.size());
   CHECK(missing >= 0, "ERR_SHAPE", "sum_to: ", x.describe(), " has fewer dimensions than ",

@@ -25,6 +25,7 @@ Tensor softmax_forward(const Tensor& x, bool logarithm) {
 Tensor softmax_backward(const Tensor& dy, const Tensor& y, bool logarithm) {
   CHECK(dy.shape() == y.shape() && dy.dtype() == y.dtype() && y.ndim() >= 1, "ERR_SHAPE",
         "softmax: gradient ", dy.describe(), " does not belong to ", y.describe());
+  check_float("softmax", "the gradient", dy);
   Tensor dx = empty_like(y);
   launch(softmax_backward_kernel,
          SoftmaxBackwardArgs{dy.raw(), y.raw(), dx.raw(), row_count(y), y.size(-1), logarithm, y.dtype()},

@@ -34,6 +34,7 @@ Tensor unary_forward(const std::string& op, const Tensor& x) {
 Tensor unary_backward(const std::string& op, const Tensor& dy, const Tensor& saved) {
   CHECK(dy.dtype() == saved.dtype() && dy.shape() == saved.shape(), "ERR_SHAPE", op, ": gradient ",
         dy.describe(), " does not belong to ", saved.describe());
+  check_float(op.c_str(), "the gradient", dy);
   Tensor dx = empty_like(dy);
   launch(unary_backward_kernel,
          UnaryArgs{saved.raw(), dy.raw(), dx.raw(), dy.numel(), op_named(op), dy.dtype()}, {&dy, &saved});
