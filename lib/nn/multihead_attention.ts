@@ -1,3 +1,4 @@
+import { CodedError } from '../base/error';
 import { linear, selfAttention } from '../ops';
 import { scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
@@ -25,13 +26,19 @@ export class MultiheadAttention extends Module {
   readonly in_proj_bias: Tensor;
   readonly out_proj: Linear;
 
-  /** @param width D, a multiple of `heads` */
+  /** @param width D, a multiple of `heads`. @throws ERR_ARGUMENT */
   constructor(
     width: number,
     readonly heads: number,
     init: Initializer,
   ) {
     super();
+    if (width % heads !== 0 || heads < 1) {
+      throw new CodedError(
+        'ERR_ARGUMENT',
+        `MultiheadAttention: width must be a multiple of heads, got ${width} and ${heads}`,
+      );
+    }
     this.in_proj_weight = init.weight([3 * width, width], xavierUniform);
     this.in_proj_bias = init.vector([3 * width], zeros);
     this.out_proj = new Linear(width, width, init);

@@ -80,8 +80,8 @@ export class AdamW {
     checkRange('eps', this.eps, 0, Number.POSITIVE_INFINITY);
     this.groups = Array.from(groups, (group, i) => {
       const { name = `group ${i}`, params, lr, weightDecay = 0, lrScale = 1, ramp = false } = group;
-      checkRange(`${name}: lr`, lr, 0, Number.POSITIVE_INFINITY);
-      checkRange(`${name}: weightDecay`, weightDecay, 0, Number.POSITIVE_INFINITY);
+      checkRates({ name, lr, weightDecay });
+      checkRange(`${name}: lrScale`, lrScale, 0, Number.POSITIVE_INFINITY);
       const members = Array.from(params, (p) => ('tensor' in p ? p : { name: p[0], tensor: p[1] }));
       return { name, params: members, lr, initialLr: lr, weightDecay, lrScale, ramp };
     });
@@ -107,7 +107,8 @@ export class AdamW {
    * Updates every parameter that has a gradient.
    *
    * @param options.when int32 []: where it is 0 once the update runs, nothing changes, not even the step counts
-   * @throws ERR_SHAPE, ERR_DEVICE
+   * @throws ERR_ARGUMENT for a learning rate or weight decay set out of range since, before anything changes; ERR_SHAPE,
+   *   ERR_DEVICE
    */
   step(options: { when?: Tensor | null } = {}): void {
     this.prepare();
@@ -121,6 +122,7 @@ export class AdamW {
   prepare(): void {
     const stepped = this.parameters().filter((parameter) => parameter.grad);
     if (!stepped[0]) return;
+    for (const group of this.groups) checkRates(group);
     const { device } = stepped[0];
     for (const parameter of stepped) {
       if (this.moments.has(parameter)) continue;
@@ -273,6 +275,11 @@ function makeTables(steps: BigInt64Array, device: DeviceType): Tables {
     steps: keep(tensor(steps, undefined, { device })),
     rates: keep(new Tensor(native().full([steps.length, 2], 0, 'int64', device))),
   };
+}
+
+function checkRates({ name, lr, weightDecay }: Pick<OptimizerGroup, 'name' | 'lr' | 'weightDecay'>): void {
+  checkRange(`${name}: lr`, lr, 0, Number.POSITIVE_INFINITY);
+  checkRange(`${name}: weightDecay`, weightDecay, 0, Number.POSITIVE_INFINITY);
 }
 
 function checkRange(what: string, value: number, low: number, high: number): void {

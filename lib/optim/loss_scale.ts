@@ -40,7 +40,20 @@ export class LossScaler implements Disposable {
   private readonly good: Tensor;
   private readonly growthInterval: number;
 
+  /** @throws ERR_ARGUMENT, ERR_DEVICE */
   constructor({ scale = 65536, growthInterval = 2000, device }: LossScalerOptions = {}) {
+    if (!Number.isInteger(Math.log2(scale)) || scale < SMALLEST || scale > LARGEST) {
+      throw new CodedError(
+        'ERR_ARGUMENT',
+        `LossScaler: scale must be a power of two in ${SMALLEST} .. ${LARGEST}, got ${scale}`,
+      );
+    }
+    if (!Number.isInteger(growthInterval) || growthInterval < 1) {
+      throw new CodedError(
+        'ERR_ARGUMENT',
+        `LossScaler: growthInterval must be a whole number of at least 1, got ${growthInterval}`,
+      );
+    }
     this.growthInterval = growthInterval;
     this.scale = keep(full([], scale, { device: resolveDevice(device) }));
     this.good = keep(full([], 0, { device: this.scale.device }));

@@ -31,11 +31,13 @@ export class CosineSchedule {
     private readonly optimizer: AdamW,
     { totalSteps, warmupSteps = 0, minLr = 0 }: CosineScheduleOptions,
   ) {
-    if (!(totalSteps >= 1) || !(warmupSteps >= 0) || !(minLr >= 0)) {
-      throw new CodedError(
-        'ERR_ARGUMENT',
-        `CosineSchedule: totalSteps ${totalSteps}, warmupSteps ${warmupSteps}, minLr ${minLr} must be positive`,
-      );
+    for (const [what, value, low] of [
+      ['totalSteps', totalSteps, 1],
+      ['warmupSteps', warmupSteps, 0],
+      ['minLr', minLr, 0],
+    ] as const) {
+      if (value >= low && Number.isFinite(value)) continue;
+      throw new CodedError('ERR_ARGUMENT', `CosineSchedule: ${what} must be at least ${low}, got ${value}`);
     }
     this.totalSteps = totalSteps;
     this.warmupSteps = warmupSteps;

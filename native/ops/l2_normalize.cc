@@ -16,6 +16,7 @@ int64_t row_count(const Tensor& x) { return x.size(-1) ? x.numel() / x.size(-1) 
 std::tuple<Tensor, Tensor> l2_normalize_forward(const Tensor& x, double eps) {
   CHECK(x.ndim() >= 1, "ERR_SHAPE", "l2_normalize: x needs at least one dimension, got ", x.describe());
   check_float("l2_normalize", "x", x);
+  CHECK(eps >= 0, "ERR_ARGUMENT", "l2_normalize: eps must not be negative, got ", eps);
   Tensor y = empty_like(x);
   Tensor norm = empty({row_count(x)}, DType::float32, x.device());
   launch(l2_normalize_forward_kernel,

@@ -36,6 +36,7 @@ Rows check_operands(const Tensor& x, const std::optional<Tensor>& append, const 
 std::tuple<Tensor, Tensor, Tensor> layer_norm_forward(const Tensor& x, const std::optional<Tensor>& append,
                                                       const Tensor& weight, const Tensor& bias, double eps) {
   const Rows rows = check_operands(x, append, weight, bias);
+  CHECK(eps >= 0, "ERR_ARGUMENT", "layer_norm: eps must not be negative, got ", eps);
   Shape shape = x.shape();
   if (append) shape[1] += 1;
   Tensor y = empty(shape, x.dtype(), x.device());
