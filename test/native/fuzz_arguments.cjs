@@ -10,6 +10,7 @@ const addon = require(addonFile);
 const compute = 'signatures' in addon;
 const folder = mkdtempSync(join(tmpdir(), 'fuzz-arguments-'));
 const last = openSync(lastFile, 'w');
+process.chdir(folder); // some of the texts are names of files to write
 
 class Coded extends Error {
   constructor(code, message) {
