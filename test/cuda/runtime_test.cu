@@ -1,18 +1,11 @@
 // The CUDA device as a queue: order, errors, faults, memory, uploads, time.
-#include <primitives/launch.h>
-
 #include <atomic>
 #include <chrono>
-#include <cstring>
 #include <future>
-#include <numeric>
-#include <primitives/device.cuh>
 #include <thread>
 
-#include "common/fault.cuh"
-#include "core/tensor.h"
+#include "device_work.cuh"
 #include "ops/copy.h"
-#include "runtime/backend.h"
 #include "runtime/probe.h"
 #ifdef CUDA_EMULATION
 #include "emulation.h"
@@ -23,67 +16,6 @@
 
 using namespace native;
 using namespace native::cuda;
-
-namespace {
-
-DeviceBackend& device() { return backend(DeviceType::cuda); }
-
-std::optional<Error> fence() {
-  std::promise<std::optional<Error>> promise;
-  device().fence([&promise](std::optional<Error> error) { promise.set_value(std::move(error)); });
-  return promise.get_future().get();
-}
-
-// A tensor with a block that the host fills, as the binding makes it.
-Tensor uploaded(const std::vector<float>& values) {
-  const size_t bytes = values.size() * sizeof(float);
-  Tensor x(std::make_shared<Storage>(DeviceType::cuda, bytes, true), {static_cast<int64_t>(values.size())},
-           DType::float32);
-  device().copy_from_host(x.raw(), values.data(), bytes);
-  return x;
-}
-
-std::vector<float> read(const Tensor& x) {
-  std::vector<float> values(static_cast<size_t>(x.numel()), -1);
-  device().copy_to_host(values.data(), x.raw(), x.nbytes());
-  const auto error = fence();
-  REQUIRE_MESSAGE(!error, (error ? error->what() : ""));
-  return values;
-}
-
-std::vector<float> ramp(size_t count, float first) {
-  std::vector<float> values(count);
-  std::iota(values.begin(), values.end(), first);
-  return values;
-}
-
-// y[i] += 1, `rounds` times over: work that takes a while.
-__global__ void increment_kernel(float* y, int count, int rounds) {
-  wait_for_previous_grid();
-  for (int round = 0; round < rounds; ++round) {
-    for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) y[i] += 1;
-  }
-}
-
-void increment(const Tensor& y, int rounds) {
-  device().submit({"increment", {y.describe()}}, [&] {
-    launch_kernel(increment_kernel, LaunchShape{dim3(1), 32}, y.data<float>(), static_cast<int>(y.numel()),
-                  rounds);
-  });
-}
-
-__global__ void fault_kernel(FaultReport report, int value) {
-  wait_for_previous_grid();
-  report.index_range(value, 10);
-}
-
-void find_fault(int value) {
-  device().submit({"look_up", {"float32[10, 4]", "int32[3]"}}, [value] {
-    launch_kernel(fault_kernel, LaunchShape{dim3(3), 32}, fault_report(), value);
-  });
-}
-
-}  // namespace
 
 TEST_CASE("what the host fills is copied before the call returns, and read back in order") {
   std::vector<float> values = ramp(1000, 1);
@@ -345,173 +277,7 @@ TEST_CASE("work goes to its device whichever one other code of the process has c
   CHECK_EQ(read(x)[10], 10 + 1 + kConstants + 1);
 }
 
-TEST_CASE("recorded work runs at each replay, on the values that its inputs have then") {
-  const Tensor x = uploaded(ramp(300, 0));
-  REQUIRE(!fence());
-  const MemoryStats before = device().memory();
-  {
-    device().begin_recording(nullptr);
-    Tensor y = cast(x, DType::float32);
-    increment(y, 3);
-    const Tensor constant = uploaded(ramp(300, 1000));
-    accumulate(y, constant);
-    {
-      const Tensor passing = cast(y, DType::bfloat16);
-      copy_into(passing, y);
-    }
-    const std::unique_ptr<Recording> recording = device().end_recording();
-    for (int i = 0; i < 4; ++i) {
-      copy_into(x, uploaded(ramp(300, static_cast<float>(10 * i))));
-      recording->replay();
-      // Other work takes and leaves memory between replays.
-      const Tensor other = full({300}, -5, DType::float32, DeviceType::cuda);
-      std::vector<float> expected = ramp(300, static_cast<float>(10 * i + 3 + 1000));
-      for (size_t k = 0; k < expected.size(); ++k) expected[k] += static_cast<float>(k);
-      CHECK(read(y) == expected);
-      CHECK(read(other) == std::vector<float>(300, -5));
-    }
-  }
-  CHECK_EQ(device().memory().live_tensors, before.live_tensors);
-}
-
-TEST_CASE("recordings beside each other share memory, and what one leaves for the other is kept") {
-  const int64_t large = 40 << 20;  // bytes
-  const Tensor x = uploaded(ramp(8, 0)), sum = uploaded(ramp(8, 0));
-  REQUIRE(!fence());
-  device().empty_cache();
-  const uint64_t before = device().memory().reserved_bytes;
-  const auto overwrite_free_memory = [&] { full({large}, 255, DType::uint8, DeviceType::cuda); };
-  device().begin_recording(nullptr);
-  Tensor left = cast(x, DType::float32);
-  overwrite_free_memory();
-  std::unique_ptr<Recording> first = device().end_recording();
-  device().begin_recording(first.get());
-  overwrite_free_memory();
-  accumulate(sum, left);
-  std::unique_ptr<Recording> second = device().end_recording();
-  // One large block and one small segment: the second recording took nothing.
-  CHECK_EQ(device().memory().reserved_bytes - before, large + (2 << 20));
-  first->replay();
-  second->replay();
-  second->replay();
-  std::vector<float> expected = ramp(8, 0);
-  for (float& value : expected) value *= 3;
-  CHECK(read(sum) == expected);
-  // The memory is given up with the last of the two.
-  first.reset();
-  second->replay();
-  for (float& value : expected) value *= 4.0f / 3.0f;
-  CHECK(read(sum) == expected);
-  second.reset();
-  left = Tensor();
-  device().empty_cache();
-  CHECK_EQ(device().memory().reserved_bytes, before);
-}
-
-TEST_CASE("a recording may go while another is made: what it staged is taken back afterwards") {
-  const Tensor x = uploaded(ramp(8, 0)), y = uploaded(ramp(8, 0));
-  REQUIRE(!fence());
-  const auto record_constant = [&](const Tensor& target, float first) {
-    device().begin_recording(nullptr);
-    accumulate(target, uploaded(ramp(8, first)));
-    return device().end_recording();
-  };
-  std::unique_ptr<Recording> first = record_constant(x, 100);
-  first->replay();
-  device().begin_recording(nullptr);
-  first.reset();  // its constant is still to be read by the replay that is queued
-  accumulate(y, uploaded(ramp(8, 200)));
-  const std::unique_ptr<Recording> second = device().end_recording();
-  // Uploads look whether what was staged before has been copied.
-  for (int i = 0; i < 3; ++i) CHECK_EQ(read(uploaded(ramp(1000, 5))), ramp(1000, 5));
-  second->replay();
-  second->replay();
-  std::vector<float> expected(8);
-  for (size_t i = 0; i < 8; ++i) expected[i] = static_cast<float>(100 + 2 * i);
-  CHECK_EQ(read(x), expected);
-  for (size_t i = 0; i < 8; ++i) expected[i] = static_cast<float>(400 + 3 * i);
-  CHECK_EQ(read(y), expected);
-}
-
-TEST_CASE("while work is recorded nothing runs, and nothing can be read") {
-  const Tensor x = uploaded(ramp(8, 0));
-  REQUIRE(!fence());
-  device().begin_recording(nullptr);
-  increment(x, 1);
-  const auto refused = fence();
-  const std::unique_ptr<Recording> recording = device().end_recording();
-  REQUIRE(refused);
-  CHECK_EQ(refused->code(), "ERR_DEVICE");
-  CHECK_EQ(read(x), ramp(8, 0));
-  recording->replay();
-  recording->replay();
-  CHECK_EQ(read(x), ramp(8, 2));
-}
-
-TEST_CASE("an operation that fails while it is recorded fails the recording, and the device goes on") {
-  const Tensor x = uploaded(ramp(8, 0));
-  device().begin_recording(nullptr);
-  device().submit({"broken", {}}, [] { fail("ERR_SHAPE", "does not fit"); });
-  std::string code;
-  try {
-    device().end_recording();
-  } catch (const Error& error) {
-    code = error.code();
-  }
-  CHECK_EQ(code, "ERR_SHAPE");
-  increment(x, 1);
-  CHECK_EQ(read(x), ramp(8, 1));
-}
-
-TEST_CASE("a fault in recorded work names its operation at every replay") {
-  device().begin_recording(nullptr);
-  find_fault(42);
-  const std::unique_ptr<Recording> recording = device().end_recording();
-  CHECK_FALSE(fence());
-  for (int i = 0; i < 2; ++i) {
-    recording->replay();
-    const auto error = fence();
-    REQUIRE(error);
-    CHECK_NE(std::string(error->what()).find("look_up: index 42"), std::string::npos);
-  }
-}
-
 #ifdef CUDA_EMULATION
-TEST_CASE("a lost device is told of at each wait, and what it holds can still be let go of") {
-  REQUIRE(!fence());
-  const MemoryStats before = device().memory();
-  {
-    Tensor filled = uploaded(ramp(300, 1)), computed = full({300}, 2, DType::float32, DeviceType::cuda);
-    device().begin_recording(nullptr);
-    increment(computed, 1);
-    accumulate(computed, uploaded(ramp(300, 7)));
-    std::unique_ptr<Recording> recording = device().end_recording();
-    REQUIRE(!fence());
-    emulation::lose_device(true);
-    for (int i = 0; i < 2; ++i) {
-      increment(computed, 1);
-      recording->replay();
-      const auto error = fence();
-      REQUIRE(error);
-      CHECK_EQ(error->code(), "ERR_DEVICE");
-      CHECK_NE(std::string(error->what()).find("cudaErrorIllegalAddress"), std::string::npos);
-    }
-    std::string code;
-    try {
-      device().begin_recording(nullptr);
-    } catch (const Error& error) {
-      code = error.code();
-    }
-    CHECK_EQ(code, "ERR_DEVICE");
-    recording.reset();
-  }
-  device().drain();
-  emulation::lose_device(false);
-  fence();
-  CHECK_EQ(device().memory().live_tensors, before.live_tensors);
-  CHECK_EQ(read(uploaded(ramp(8, 0))), ramp(8, 0));
-}
-
 TEST_CASE("page-locked memory that lies idle in other sizes is given back when there is no other") {
   PinnedMemory pinned;
   pinned.give(pinned.take(size_t{1} << 20));
