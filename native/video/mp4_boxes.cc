@@ -49,6 +49,10 @@ class Boxes {
         count(contents + 8);
       } else if (type == type_of("trun")) {
         count(contents + 4);
+      } else if (type == type_of("cmov") && depth > 0) {
+        // A few bytes may unfold to any count.
+        fail("ERR_VIDEO_FORMAT", name_, ": its headers are compressed (cmov), which is not read; ",
+             "ffmpeg -i FILE -c copy PLAIN.mov makes them plain without touching the pictures");
       }
     }
   }

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import { Philox } from '../../lib/base/philox';
 import { VideoReader } from '../../lib/data/video_reader';
 import { videoAddon } from '../../lib/native/video';
@@ -183,18 +184,38 @@ describe('limits', () => {
       expect(await codeOf(VideoReader.open(Buffer.concat([bytes, track])))).toBe('ERR_VIDEO_LIMIT');
     });
 
+    const box = (type: string, ...contents: Uint8Array[]) => {
+      const head = Buffer.alloc(8);
+      head.writeUInt32BE(8 + contents.reduce((sum, { length }) => sum + length, 0));
+      head.write(type, 4);
+      return Buffer.concat([head, ...contents]);
+    };
+
     test('in a fragment', async () => {
-      const box = (type: string, ...contents: Uint8Array[]) => {
-        const head = Buffer.alloc(8);
-        head.writeUInt32BE(8 + contents.reduce((sum, { length }) => sum + length, 0));
-        head.write(type, 4);
-        return Buffer.concat([head, ...contents]);
-      };
       const run = Buffer.alloc(8); // no flags: all of the default size
       run.writeUInt32BE(many, 4);
       const fragment = box('moof', box('mfhd', Buffer.alloc(8)), box('traf', box('trun', run)));
       const bytes = Buffer.concat([readFileSync(clip('h264_b_frames.mp4')), fragment]);
       expect(await codeOf(VideoReader.open(bytes))).toBe('ERR_VIDEO_LIMIT');
+    });
+
+    test('in compressed headers, which are read by nobody', async () => {
+      const plain = readFileSync(clip('mjpeg.mov'));
+      const at = plain.indexOf('moov') - 4;
+      const headers = plain.subarray(at, at + plain.readUInt32BE(at));
+      const size = Buffer.alloc(4);
+      size.writeUInt32BE(headers.length);
+      const packed = box('cmvd', size, deflateSync(headers));
+      const folded = box('moov', box('cmov', box('dcom', Buffer.from('zlib')), packed));
+      const bytes = Buffer.concat([plain.subarray(0, at), folded, plain.subarray(at + headers.length)]);
+      const path = write('old.mov', bytes);
+      // FFmpeg unfolds them: this is such a file.
+      const entries = ['-v', 'error', '-show_entries', 'stream=nb_frames'];
+      expect(execFileSync('ffprobe', [...entries, path], { encoding: 'utf8' })).toMatch(/nb_frames=[1-9]/);
+      await expect(VideoReader.open(path)).rejects.toMatchObject({
+        code: 'ERR_VIDEO_FORMAT',
+        message: expect.stringMatching(/old\.mov: its headers are compressed \(cmov\)/),
+      });
     });
   });
 
