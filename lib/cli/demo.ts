@@ -8,7 +8,7 @@ import { VideoDataset } from '../data/video_dataset';
 import { readMetrics, writeReport } from '../engine/report';
 import { REPORT_FILE, type RunResult, run } from '../engine/run';
 import { METRICS_FILE } from '../engine/run_log';
-import { writeAtomically } from '../io';
+import { writeText } from '../io/text_file';
 import { interruptible } from './interrupt';
 import { progressListener } from './progress';
 import { note, print } from './terminal';
@@ -126,8 +126,7 @@ async function dataset(root: string, signal: AbortSignal): Promise<SyntheticData
   const started = performance.now();
   const written = await writeSyntheticDataset(root, { ...dataSettings, signal });
   note(`wrote ${written.videoCount} videos in ${minutes(performance.now() - started)}`);
-  const bytes = Buffer.from(JSON.stringify({ key, dataset: written }));
-  await writeAtomically(record, bytes.length, (file) => file.append(bytes));
+  await writeText(record, JSON.stringify({ key, dataset: written }));
   return written;
 }
 

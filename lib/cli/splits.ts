@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { CodedError } from '../base/error';
 import type { ConfigFlags } from '../config/load';
-import { makeFolder, writeText } from '../data/prepare/prepared';
 import type { RunResult } from '../engine/run';
+import { makeFolder, writeText } from '../io/text_file';
 import { print } from './terminal';
 
 /** What stands for the number of the split in arguments. */

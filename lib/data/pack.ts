@@ -1,14 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { basename, dirname, join, posix } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { CodedError } from '../base/error';
 import { writeAtomically } from '../io';
 import { readError } from '../io/file_bytes';
-import { makeFolder } from './prepare/prepared';
+import { makeFolder } from '../io/text_file';
 import { sampleKey } from './sources/labelled_shards';
 import type { Source } from './sources/store';
 import { TarWriter } from './sources/tar_writer';
-import type { VideoDataset, VideoSample } from './video_dataset';
+import { requirePlainName, type VideoDataset, type VideoSample } from './video_dataset';
 
 export interface PackOptions {
   /**
@@ -97,15 +97,6 @@ function checkedSamples(dataset: VideoDataset): VideoSample[] {
     byLabelFile.set(labelName(name), sample);
   }
   return [...dataset.samples];
-}
-
-/** Refuses names that would not be below another root. @throws ERR_LIST_FORMAT */
-export function requirePlainName({ name, where }: VideoSample): void {
-  if (!name.startsWith('/') && !name.startsWith('../') && posix.normalize(name) === name) return;
-  throw new CodedError(
-    'ERR_LIST_FORMAT',
-    `${where}: "${name}" must be a plain path below the root, so that it can be the same elsewhere`,
-  );
 }
 
 function labelName(name: string): string {

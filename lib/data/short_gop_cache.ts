@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CodedError } from '../base/error';
+import { makeFolder, writeText } from '../io/text_file';
 import {
   type CancelToken,
   type EncoderHandle,
@@ -12,10 +13,8 @@ import {
 import { DiskFailures } from './disk_failures';
 import { forEachVideo } from './for_each_video';
 import { formatList, type ListEntry } from './list_file';
-import { requirePlainName } from './pack';
-import { makeFolder, writeText } from './prepare/prepared';
 import { resizeShortSide } from './transforms/resize_short_side';
-import type { VideoDataset, VideoSample } from './video_dataset';
+import { requirePlainName, type VideoDataset, type VideoSample } from './video_dataset';
 import { videoFault } from './video_fault';
 
 /** How the copies are made. */

@@ -1,5 +1,5 @@
 import { appendFile, readFile, rm } from 'node:fs/promises';
-import { CodedError } from '../base/error';
+import { writeError } from '../io/atomic_file';
 import { readError } from '../io/file_bytes';
 
 /** A video that cannot be decoded from beginning to end. */
@@ -50,7 +50,7 @@ function parseLine(line: string): unknown {
 export async function writeJournal(path: string, record: object, anew = false): Promise<void> {
   try {
     await appendFile(path, `${JSON.stringify(record)}\n`, { flag: anew ? 'w' : 'a' });
-  } catch (cause) {
-    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(cause as Error).message}`, { cause });
+  } catch (error) {
+    throw writeError(path, error);
   }
 }

@@ -1,3 +1,4 @@
+import { posix } from 'node:path';
 import { CodedError } from '../base/error';
 import { parseLabels, readList } from './list_file';
 import { isArchiveName } from './sources/archive_index';
@@ -33,6 +34,15 @@ export class VideoSample {
   get location(): string {
     return this.store.describe(this.name);
   }
+}
+
+/** Refuses names that would not be below another root. @throws ERR_LIST_FORMAT */
+export function requirePlainName({ name, where }: VideoSample): void {
+  if (!name.startsWith('/') && !name.startsWith('../') && posix.normalize(name) === name) return;
+  throw new CodedError(
+    'ERR_LIST_FORMAT',
+    `${where}: "${name}" must be a plain path below the root, so that it can be the same elsewhere`,
+  );
 }
 
 /** How a list is read. */

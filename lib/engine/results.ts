@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { Config } from '../config/schema';
 import type { SampleFailure } from '../data/batch';
-import { writeText } from '../data/prepare/prepared';
 import type { VideoDataset } from '../data/video_dataset';
+import { writeText } from '../io/text_file';
 import type { ViewEvaluation } from './context';
 import type { Prediction } from './evaluate';
 

@@ -4,7 +4,8 @@ import { configToYaml } from '../config/load';
 import type { Config } from '../config/schema';
 import type { ListingOptions } from '../data/sources/listing';
 import type { ProcessGroup } from '../distributed/process_group';
-import { readCheckpoint, writeAtomically } from '../io';
+import { readCheckpoint } from '../io';
+import { makeFolder, writeText } from '../io/text_file';
 import { createTask, type Task } from '../models';
 import { type Device, resolveDevice } from '../native/device';
 import { native } from '../native/load';
@@ -98,9 +99,9 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
   // Called when the checkpoint has been found to fit: from here on files are written.
   async function begin(): Promise<void> {
     if (config.OUTPUT === '') return;
+    await makeFolder(config.OUTPUT);
     log = runLog(config.OUTPUT, checkpoint !== null);
-    const text = Buffer.from(configToYaml(config));
-    await writeAtomically(join(config.OUTPUT, CONFIG_FILE), text.length, (file) => file.append(text));
+    await writeText(join(config.OUTPUT, CONFIG_FILE), configToYaml(config));
   }
 }
 

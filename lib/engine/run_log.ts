@@ -1,6 +1,6 @@
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { CodedError } from '../base/error';
+import { writeError } from '../io/atomic_file';
 import { type EngineEvent, type Listener, logLines } from './events';
 
 /** Names of the files in a run's output folder. */
@@ -11,7 +11,7 @@ export const METRICS_FILE = 'metrics.jsonl';
 export const RUN_BEGINS = 'begin';
 
 /**
- * A listener that appends to two files in `folder` (made when missing): `log_rank0.txt`, lines as a person reads them
+ * A listener that appends to two files in `folder`, which must be there: `log_rank0.txt`, lines as a person reads them
  * with the time in front, and `metrics.jsonl`, one JSON object per logged step, epoch, accuracy, checkpoint and
  * bad video, numbers unrounded. A resumed run appends; a run that begins anew says so in a record, and a report then
  * leaves out what stands before it.
@@ -23,15 +23,10 @@ export function runLog(folder: string, resumed: boolean): Listener {
     if (lines.length === 0) return;
     try {
       appendFileSync(join(folder, file), lines.map((line) => `${line}\n`).join(''));
-    } catch (cause) {
-      throw new CodedError('ERR_FILE_WRITE', `${join(folder, file)}: ${(cause as Error).message}`, { cause });
+    } catch (error) {
+      throw writeError(join(folder, file), error);
     }
   };
-  try {
-    mkdirSync(folder, { recursive: true });
-  } catch (cause) {
-    throw new CodedError('ERR_FILE_WRITE', `OUTPUT ${folder}: ${(cause as Error).message}`, { cause });
-  }
   if (!resumed) append(METRICS_FILE, [JSON.stringify({ kind: RUN_BEGINS })]);
   return (event) => {
     const time = new Date().toISOString().slice(0, 19).replace('T', ' ');

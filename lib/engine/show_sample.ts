@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { Config } from '../config/schema';
-import { makeFolder, writeText } from '../data/prepare/prepared';
 import { sampleRandom } from '../data/random';
 import { writeAtomically } from '../io';
+import { makeFolder, writeText } from '../io/text_file';
 import { videoAddon } from '../native/video';
 import { encodePng } from './png';
 import { datasetOf, testPlannerOf, trainPlannerOf } from './setup';

@@ -111,7 +111,8 @@ async function flushDirectory(path: string): Promise<void> {
   }
 }
 
-function writeError(path: string, error: unknown): unknown {
+/** The {@link CodedError} for a failed file system call that was to make or change `path`; other errors come back as they are. */
+export function writeError(path: string, error: unknown): unknown {
   const { code, message, syscall } = error as NodeJS.ErrnoException;
   if (syscall === undefined || code?.startsWith('ERR_')) return error;
   return new CodedError('ERR_FILE_WRITE', `${path} cannot be written: ${message}`, { cause: error });

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeTorch } from '../../lib/io';
@@ -165,6 +166,20 @@ describe('train', () => {
   ])('%s %s', async (key, value, code, part) => {
     await expectError(train(key, value), code, part);
     expect(readdirSync(tiny.root)).not.toContain('out');
+  });
+
+  // Node's own recursive mkdir never returns there.
+  (process.platform === 'linux' ? test : test.skip)('--output where no folder can be made', () => {
+    const words = [buildCli(), 'train', '-cfg', tiny.cfg, '--output', '/proc/xclip'];
+    const { signal, status, stderr } = spawnSync(process.execPath, words, {
+      encoding: 'utf8',
+      timeout: 60_000,
+      killSignal: 'SIGKILL',
+    });
+    expect([signal, status]).toEqual([null, 1]);
+    expect(stderr).toMatch(
+      /^error ERR_FILE_WRITE: \/proc\/xclip cannot be made: .* no new folder in \/proc\n$/m,
+    );
   });
 
   test('a checkpoint for another number of frames', async () => {

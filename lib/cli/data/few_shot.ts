@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { formatList, readList } from '../../data/list_file';
 import { fewShot } from '../../data/prepare/few_shot';
-import { writeText } from '../../data/prepare/prepared';
+import { writeText } from '../../io/text_file';
 import { integerFrom } from '../arguments';
 import { print } from '../terminal';
 

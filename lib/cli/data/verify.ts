@@ -1,8 +1,8 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { writeText } from '../../data/prepare/prepared';
 import { forgetProgress, verifyDataset } from '../../data/verify';
 import { VideoDataset } from '../../data/video_dataset';
+import { writeText } from '../../io/text_file';
 import { integerFrom } from '../arguments';
 import { interruptible } from '../interrupt';
 import { listingReports, ProgressBar } from '../progress';

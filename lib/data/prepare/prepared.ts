@@ -1,7 +1,6 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../../base/error';
-import { writeAtomically } from '../../io';
+import { makeFolder, writeText } from '../../io/text_file';
 import { formatList } from '../list_file';
 import { formatLabels } from './classes';
 
@@ -71,19 +70,4 @@ export async function writePrepared(
   for (const [file, names] of tables) await writeText(join(folder, file), formatLabels(names));
   await writeText(join(folder, 'missing.txt'), [...missing].map((name) => `${name}\n`).join(''));
   return summaries;
-}
-
-/** Writes a text file, whole or not at all. @throws ERR_FILE_WRITE */
-export async function writeText(path: string, text: string): Promise<void> {
-  const bytes = Buffer.from(text);
-  await writeAtomically(path, bytes.length, (file) => file.append(bytes));
-}
-
-/** Makes a folder and those above it. @throws ERR_FILE_WRITE */
-export async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true });
-  } catch (cause) {
-    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(cause as Error).message}`, { cause });
-  }
 }

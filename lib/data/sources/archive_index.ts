@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { hasCode } from '../../base/error';
-import { writeAtomically } from '../../io';
 import { type DamageCodes, FileBytes } from '../../io/file_bytes';
+import { writeText } from '../../io/text_file';
 import type { ListingOptions } from './listing';
 import type { Member } from './member';
 import { indexTar } from './tar_index';
@@ -88,9 +88,8 @@ function toMember(entry: unknown, size: number): Member | undefined {
 }
 
 async function writeCache(path: string, index: CachedIndex): Promise<void> {
-  const bytes = Buffer.from(JSON.stringify(index));
   try {
-    await writeAtomically(indexPath(path), bytes.length, (file) => file.append(bytes));
+    await writeText(indexPath(path), JSON.stringify(index));
   } catch (error) {
     // The index is in memory; only the next start has to make it again.
     if (!hasCode(error, 'ERR_FILE_WRITE')) throw error;

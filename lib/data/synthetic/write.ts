@@ -1,8 +1,8 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { CodedError } from '../../base/error';
 import { Philox, streamOf } from '../../base/philox';
+import { makeFolder, writeText } from '../../io/text_file';
 import { videoAddon } from '../../native/video';
 import { Limiter } from '../limiter';
 import { type Specification, type SyntheticClass, syntheticClasses } from './classes';
@@ -99,11 +99,11 @@ export async function writeSyntheticDataset(
     unseenLabels: join(root, 'labels_unseen.csv'),
   };
   const names = (classes: SyntheticClass[]) => classes.map(({ name }) => name);
-  await writeWhole(paths.seenLabels, toCsv(names(seen)));
-  await writeWhole(paths.unseenLabels, toCsv(names(unseen)));
-  await writeWhole(paths.unseenList, lists.unseen);
-  await writeWhole(paths.valList, lists.val);
-  await writeWhole(paths.trainList, lists.train);
+  await writeText(paths.seenLabels, toCsv(names(seen)));
+  await writeText(paths.unseenLabels, toCsv(names(unseen)));
+  await writeText(paths.unseenList, lists.unseen);
+  await writeText(paths.valList, lists.val);
+  await writeText(paths.trainList, lists.train);
   return { seen: names(seen), unseen: names(unseen), videoFolder, ...paths, videoCount: jobs.length, codec };
 }
 
@@ -161,23 +161,6 @@ function hashOf(name: string): number {
 
 function toCsv(names: string[]): string {
   return `id,name\n${names.map((name, id) => `${id},${name}\n`).join('')}`;
-}
-
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path, { recursive: true });
-  } catch (error) {
-    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-async function writeWhole(path: string, text: string): Promise<void> {
-  try {
-    await writeFile(`${path}.partial`, text);
-    await rename(`${path}.partial`, path);
-  } catch (error) {
-    throw new CodedError('ERR_FILE_WRITE', `${path}: ${(error as Error).message}`, { cause: error });
-  }
 }
 
 function checkOptions(trainPerClass: number, valPerClass: number, side: number, frameCount: number): void {
