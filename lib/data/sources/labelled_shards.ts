@@ -1,8 +1,9 @@
 import { posix, resolve } from 'node:path';
 import { CodedError } from '../../base/error';
 import { FileBytes } from '../../io/file_bytes';
-import { readArchiveIndex } from './archive_index';
+import { archiveCodes, readArchiveIndex } from './archive_index';
 import { expandBraces } from './brace_pattern';
+import { readKept, stampOf, writeKept } from './kept_file';
 import type { ListingOptions } from './listing';
 import type { Member } from './member';
 
@@ -23,6 +24,12 @@ export interface LabelledMember {
 const videoName = /\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|ts|ogv|flv|3gp|wmv)$/i;
 /** Most bytes of a label file. */
 const maxLabel = 1 << 20;
+const version = 1;
+
+/** Where the labels of a shard are kept. */
+export function labelsPath(shard: string): string {
+  return `${shard}.labels.json`;
+}
 
 /** True for names of files that are taken for videos. */
 export function isVideoName(name: string): boolean {
@@ -31,10 +38,11 @@ export function isVideoName(name: string): boolean {
 
 /**
  * The videos of one archive or of a range of shards in the layout of WebDataset: the files of a sample share their path
- * up to the first dot of the last part; the label is in `.cls` (digits) or else in `.json` (`label` or `cls`).
+ * up to the first dot of the last part; the label is in `.cls` (digits) or else in `.json` (`label` or `cls`). Labels are
+ * read once and kept in a JSON file beside the shard, as its index is: one read for each of them takes long on a slow disk.
  *
- * @throws ERR_LIST_FORMAT for a video without a label file; ERR_ARCHIVE_FORMAT, ERR_FILE_NOT_FOUND, ERR_ARGUMENT,
- *   ERR_ABORTED
+ * @throws ERR_LIST_FORMAT for a video without a label file; ERR_ARCHIVE_FORMAT, ERR_FILE_NOT_FOUND, ERR_FILE_READ,
+ *   ERR_ARGUMENT, ERR_ABORTED
  */
 export async function readLabelledShards(
   pattern: string,
@@ -42,29 +50,61 @@ export async function readLabelledShards(
 ): Promise<LabelledMember[]> {
   const samples: LabelledMember[] = [];
   for (const shard of expandBraces(pattern)) {
+    const stamp = await stampOf(shard, version);
     const members = await readArchiveIndex(shard, options);
-    const labels = new Map<string, Member>();
-    // Where a sample has both, .json holds what else is known of it.
-    for (const ending of [/\.json$/i, /\.cls$/i]) {
-      for (const member of members) if (ending.test(member.name)) labels.set(sampleKey(member.name), member);
+    const videos = members.filter(({ name }) => isVideoName(name));
+    const known = toLabels(await readKept(labelsPath(shard), stamp), videos);
+    const labels = known ?? (await readLabels(shard, videos, members, options.signal));
+    if (!known) {
+      const pairs = videos.map(({ name }, i) => [name, labels[i]]);
+      await writeKept(labelsPath(shard), stamp, { labels: pairs });
     }
-    const file = await FileBytes.open(shard);
-    try {
-      for (const { name, offset, length } of members.filter((member) => isVideoName(member.name))) {
-        if (options.signal?.aborted)
-          throw new CodedError('ERR_ABORTED', `${shard}: reading labels was aborted`);
-        const where = `${shard}: ${name}`;
-        const beside = labels.get(sampleKey(name));
-        if (!beside)
-          throw new CodedError('ERR_LIST_FORMAT', `${where}: there is no .cls or .json with its label`);
-        const label = await readLabel(file, beside, where);
-        samples.push({ name, archive: resolve(shard), offset, length, label, where });
-      }
-    } finally {
-      await file.close();
+    for (const [i, { name, offset, length }] of videos.entries()) {
+      const where = `${shard}: ${name}`;
+      samples.push({ name, archive: resolve(shard), offset, length, label: labels[i], where });
     }
   }
   return samples;
+}
+
+/** The kept labels, if they are those of these videos. */
+function toLabels(
+  kept: Record<string, unknown> | undefined,
+  videos: readonly Member[],
+): unknown[] | undefined {
+  if (!Array.isArray(kept?.labels) || kept.labels.length !== videos.length) return undefined;
+  const pairs = kept.labels as unknown[];
+  const isSound = pairs.every((pair, i) => Array.isArray(pair) && pair[0] === videos[i]!.name);
+  return isSound ? pairs.map((pair) => (pair as unknown[])[1]) : undefined;
+}
+
+/** What the files beside the videos of a shard say, in the order of the videos. */
+async function readLabels(
+  shard: string,
+  videos: readonly Member[],
+  members: readonly Member[],
+  signal: AbortSignal | undefined,
+): Promise<unknown[]> {
+  const besides = new Map<string, Member>();
+  // Where a sample has both, .json holds what else is known of it.
+  for (const ending of [/\.json$/i, /\.cls$/i]) {
+    for (const member of members) if (ending.test(member.name)) besides.set(sampleKey(member.name), member);
+  }
+  const labels: unknown[] = [];
+  const file = await FileBytes.open(shard, archiveCodes);
+  try {
+    for (const { name } of videos) {
+      if (signal?.aborted) throw new CodedError('ERR_ABORTED', `${shard}: reading labels was aborted`);
+      const where = `${shard}: ${name}`;
+      const beside = besides.get(sampleKey(name));
+      if (!beside)
+        throw new CodedError('ERR_LIST_FORMAT', `${where}: there is no .cls or .json with its label`);
+      labels.push(await readLabel(file, beside, where));
+    }
+  } finally {
+    await file.close();
+  }
+  return labels;
 }
 
 /** What the files of a sample have in common: the path up to the first dot of its last part. */
@@ -84,7 +124,7 @@ async function readLabel(file: FileBytes, { name, offset, length }: Member, wher
   if (!/\.json$/i.test(name)) return text;
   try {
     const record = JSON.parse(text) as { label?: unknown; cls?: unknown } | number | null;
-    return typeof record === 'object' ? (record?.label ?? record?.cls) : record;
+    return typeof record === 'object' ? (record?.label ?? record?.cls ?? null) : record;
   } catch (error) {
     throw new CodedError(
       'ERR_LIST_FORMAT',

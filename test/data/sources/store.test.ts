@@ -222,6 +222,45 @@ test('labelled shards need no list', async () => {
   await expect(open()).rejects.toEqual(coded('ERR_LIST_FORMAT', /"03\.cls" has 2097152 bytes/));
 });
 
+test('labels of shards are read once and kept beside them', async () => {
+  const path = put(
+    'k.tar',
+    makeTar({ '1.mp4': 'one', '1.cls': '3', '2.mp4': 'two', '2.json': '{"label": [0, 2]}' }),
+  );
+  const kept = `${path}.labels.json`;
+  const labels = async () => (await VideoDataset.fromList(path, { root: '' })).samples.map((s) => s.labels);
+  expect(await labels()).toEqual([[3], [0, 2]]);
+  const text = readFileSync(kept, 'utf8');
+  expect(JSON.parse(text).labels).toEqual([
+    ['1.mp4', '3'],
+    ['2.mp4', [0, 2]],
+  ]);
+  // They are read from there, and not when they are of other videos or no labels at all.
+  writeFileSync(kept, text.replace('"3"', '"5"'));
+  expect(await labels()).toEqual([[5], [0, 2]]);
+  const others = [
+    text.replace('1.mp4', '4.mp4'),
+    text.replace(',["2.mp4",[0,2]]', ''),
+    '{"labels":[]}',
+    'null',
+    '{',
+  ];
+  for (const other of others) {
+    expect(other).not.toBe(text);
+    writeFileSync(kept, other);
+    expect(await labels()).toEqual([[3], [0, 2]]);
+    expect(readFileSync(kept, 'utf8')).toBe(text);
+  }
+  // Another archive in its place has labels of its own.
+  put('k.tar', makeTar({ '1.mp4': 'one', '1.cls': '7', '2.mp4': 'two', '2.json': '{"label": [0, 2]}' }));
+  utimesSync(path, 1e9, 1e9);
+  expect(await labels()).toEqual([[7], [0, 2]]);
+  // What cannot be kept is read each time.
+  rmSync(kept);
+  mkdirSync(kept);
+  expect(await labels()).toEqual([[7], [0, 2]]);
+});
+
 test('a list over an archive, and a folder whose name ends like one', async () => {
   const archive = put('v.tar', makeTar({ 'c/a b.mp4': 'A', 'd.mp4': 'D' }));
   const list = put('list.txt', 'a b.mp4 1\nmissing.mp4 0\nd.mp4 0\n');
