@@ -8,7 +8,7 @@ import {
 } from '../native/video';
 import { DiskFailures } from './disk_failures';
 import { forEachVideo } from './for_each_video';
-import { type BadVideo, type Outcome, readJournal, writeJournal } from './verify_journal';
+import { type BadVideo, endCutLine, type Outcome, readJournal, writeJournal } from './verify_journal';
 import type { VideoDataset, VideoSample } from './video_dataset';
 
 export { type BadVideo, forgetProgress } from './verify_journal';
@@ -48,6 +48,7 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   const outcomes = await readJournal(journal, subject);
   for (const name of outcomes.keys()) if (!samples.has(name)) outcomes.delete(name);
   if (outcomes.size === 0) await writeJournal(journal, { subject }, true);
+  else await endCutLine(journal);
 
   const addon = videoAddon();
   let bad = [...outcomes.values()].filter((outcome) => 'bad' in outcome).length;

@@ -46,6 +46,15 @@ function parseLine(line: string): unknown {
   }
 }
 
+/** Ends a line that a crash may have cut short, so that it takes no other with it. @throws ERR_FILE_WRITE */
+export async function endCutLine(path: string): Promise<void> {
+  try {
+    await appendFile(path, '\n');
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
 /** Appends a record, or begins a journal. @throws ERR_FILE_WRITE */
 export async function writeJournal(path: string, record: object, anew = false): Promise<void> {
   try {

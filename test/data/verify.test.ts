@@ -52,6 +52,9 @@ test('goes on where it was interrupted, and only for the same subject', async ()
   const report = await verify(undefined, 'all', (done) => seen.push(done));
   expect(seen).toEqual(Array.from({ length: 6 - recorded }, (_, i) => recorded + i)); // only what was left
   expect(report.bad).toHaveLength(3);
+  // The line that was cut short took none of those that came after it with it.
+  await verify(undefined, 'all', (done) => seen.push(done));
+  expect(seen.slice(6 - recorded)).toEqual([5]);
   await verify(undefined, 'another list', (done) => seen.push(-done));
   expect(seen).toContain(-0);
 });
