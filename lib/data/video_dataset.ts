@@ -50,9 +50,9 @@ export interface ListOptions extends ListingOptions {
   /**
    * Where the videos are: the folder that relative names start from, a `.tar`, a `.zip` without compression, or a range
    * of archives as `train-{000000..000146}.tar`. Members of archives are found by their path or, where it is unique, by
-   * its last part.
+   * its last part. Not needed in place of a list: archives with labels hold the videos themselves.
    */
-  root: string;
+  root?: string;
   /** When given, labels must be below it. */
   numClasses?: number;
 }
@@ -97,11 +97,17 @@ export class VideoDataset {
    * Reads a list: lines `name label`, split at the last white space so that names may contain spaces, or, in a file
    * that ends in `.json`, an array of `{ "filename": string, "label": number }`. A video of several classes has `3,17` or `[3, 17]`. In place of a
    * list there may be archives with a label beside each video, as WebDataset writes them; `root` is not used then.
-   * @throws ERR_FILE_NOT_FOUND (list or root), ERR_FILE_READ, ERR_LIST_FORMAT, ERR_LABEL_RANGE: each names file and
+   * @throws ERR_ARGUMENT without `root`, ERR_FILE_NOT_FOUND (list or root), ERR_FILE_READ, ERR_LIST_FORMAT, ERR_LABEL_RANGE: each names file and
    *   line; ERR_ARCHIVE_FORMAT for a damaged archive
    */
   static async fromList(listPath: string, options: ListOptions): Promise<VideoDataset> {
     if (isArchiveName(listPath)) return VideoDataset.fromShards(listPath, options);
+    if (options.root === undefined) {
+      throw new CodedError(
+        'ERR_ARGUMENT',
+        `${listPath}: name the folder or archive of its videos as root; only archives with labels need none`,
+      );
+    }
     const store = await openStore(options.root, options);
     const entries = await readList(listPath);
     return new VideoDataset(

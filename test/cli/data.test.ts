@@ -68,6 +68,15 @@ test('verify: status 0 for sound videos, 1 for bad ones, which the report names'
 test('pack, cache and show', async () => {
   const packed = await runCli(['data', 'pack', train, '--root', videos, '--output', at('train.tar')]);
   expect(packed.stdout).toMatch(/train\.tar: 9 videos, 0\.\d MB\n$/);
+  // It stands for the list as well, and then there is no root to name.
+  const alone = await runCli(['data', 'verify', at('train.tar'), '--report', at('tar.json')]);
+  expect(alone).toMatchObject({ status: 0, stderr: '' });
+  expect(JSON.parse(readFileSync(at('tar.json'), 'utf8'))).toMatchObject({ root: null, videos: 9, bad: [] });
+  const rootless = await runCli(['data', 'verify', train, '--report', at('no.json')]);
+  expect(rootless.status).toBe(1);
+  expect(rootless.stderr).toMatch(
+    /^error ERR_ARGUMENT: .*train\.txt: name the folder or archive of its videos as root/,
+  );
   const cached = await runCli(['data', 'cache', train, '--root', at('train.tar'), '--output', at('cached')]);
   expect(cached).toMatchObject({ status: 0, stderr: '' });
   expect(cached.stdout).toMatch(

@@ -9,7 +9,7 @@ import { listingReports, ProgressBar } from '../progress';
 import { note, print } from '../terminal';
 
 interface CacheFlags {
-  root: string;
+  root?: string;
   output: string;
   shortSide: number;
   gop: number;
@@ -28,8 +28,8 @@ export function addCache(data: Command): void {
   data
     .command('cache')
     .description('write small copies with many key frames, and measure how much faster they decode')
-    .argument('<list>', 'list of videos')
-    .requiredOption('--root <path>', 'where the videos are')
+    .argument('<list>', 'list of videos, or archives with labels')
+    .option('--root <path>', 'where the videos are; archives with labels hold them')
     .requiredOption('--output <folder>', 'where the copies go')
     .option('--short-side <pixels>', 'of the copies; smaller videos keep their size', integerFrom(16), 256)
     .option('--gop <frames>', 'distance of key frames', integerFrom(1), 12)

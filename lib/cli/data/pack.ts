@@ -7,7 +7,7 @@ import { listingReports, ProgressBar } from '../progress';
 import { print } from '../terminal';
 
 interface PackFlags {
-  root: string;
+  root?: string;
   output: string;
   shardMegabytes?: number;
 }
@@ -21,8 +21,8 @@ export function addPack(data: Command): void {
   data
     .command('pack')
     .description('copy the videos of a list into one tar archive or into shards')
-    .argument('<list>', 'list of videos')
-    .requiredOption('--root <path>', 'where the videos are')
+    .argument('<list>', 'list of videos, or archives with labels')
+    .option('--root <path>', 'where the videos are; archives with labels hold them')
     .requiredOption('--output <file>', 'archive to write')
     .option('--shard-megabytes <n>', 'begin a new archive when one is this large', integerFrom(1))
     .addHelpText('after', help)

@@ -9,7 +9,7 @@ import { listingReports, ProgressBar } from '../progress';
 import { note, print } from '../terminal';
 
 interface VerifyFlags {
-  root: string;
+  root?: string;
   report: string;
   deadline: number;
 }
@@ -24,7 +24,7 @@ export function addVerify(data: Command): void {
     .command('verify')
     .description('decode every frame of every video of a list and report what is bad')
     .argument('<list>', 'list of videos, or archives with labels')
-    .requiredOption('--root <path>', 'where the videos are')
+    .option('--root <path>', 'where the videos are; archives with labels hold them')
     .option('--report <file>', 'where the report goes', 'verify.json')
     .option('--deadline <seconds>', 'time that a piece of a video may take', integerFrom(1), 60)
     .addHelpText('after', help)
@@ -45,7 +45,7 @@ async function verify(
     const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
     const { videos, frames, bad } = await verifyDataset(dataset, {
       journal,
-      subject: JSON.stringify([resolve(list), resolve(root)]),
+      subject: JSON.stringify([resolve(list), root === undefined ? null : resolve(root)]),
       deadlineMs: 1000 * deadline,
       signal,
       onProgress: (done, total, count) => {
@@ -53,7 +53,10 @@ async function verify(
       },
     });
     bar?.stop();
-    await writeText(report, `${JSON.stringify({ list, root, videos, frames, bad }, null, 2)}\n`);
+    await writeText(
+      report,
+      `${JSON.stringify({ list, root: root ?? null, videos, frames, bad }, null, 2)}\n`,
+    );
     await forgetProgress(journal);
     for (const { location, code, reason } of bad)
       note(`${code}: ${reason.includes(location) ? '' : `${location}: `}${reason}`);

@@ -228,7 +228,7 @@ test('labels of shards are read once and kept beside them', async () => {
     makeTar({ '1.mp4': 'one', '1.cls': '3', '2.mp4': 'two', '2.json': '{"label": [0, 2]}' }),
   );
   const kept = `${path}.labels.json`;
-  const labels = async () => (await VideoDataset.fromList(path, { root: '' })).samples.map((s) => s.labels);
+  const labels = async () => (await VideoDataset.fromList(path, {})).samples.map((s) => s.labels);
   expect(await labels()).toEqual([[3], [0, 2]]);
   const text = readFileSync(kept, 'utf8');
   expect(JSON.parse(text).labels).toEqual([
@@ -264,6 +264,9 @@ test('labels of shards are read once and kept beside them', async () => {
 test('a list over an archive, and a folder whose name ends like one', async () => {
   const archive = put('v.tar', makeTar({ 'c/a b.mp4': 'A', 'd.mp4': 'D' }));
   const list = put('list.txt', 'a b.mp4 1\nmissing.mp4 0\nd.mp4 0\n');
+  await expect(VideoDataset.fromList(list, {})).rejects.toEqual(
+    coded('ERR_ARGUMENT', /list\.txt: name the folder/),
+  );
   const dataset = await VideoDataset.fromList(list, { root: archive });
   expect(contentsOf(dataset.at(0).source)).toBe('A');
   expect(dataset.at(0).location).toBe(`${archive}: a b.mp4`);
