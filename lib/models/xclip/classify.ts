@@ -35,6 +35,19 @@ export function tokensFor(model: XCLIP, texts: readonly string[]): Tokens {
   return tokens;
 }
 
+// Of two equal names each would get half of what both deserve.
+function requireDistinct(names: readonly string[]): void {
+  const places = new Map<string, number>();
+  for (const [place, name] of names.entries()) {
+    const before = places.get(name);
+    if (before !== undefined) {
+      const both = `names ${before} and ${place} are both ${JSON.stringify(name)}`;
+      throw new CodedError('ERR_LABELS', `classify: ${both}; give each class once`);
+    }
+    places.set(name, place);
+  }
+}
+
 /** Ranked classes of each video: XCLIP.classify. */
 export async function classify(
   model: XCLIP,
@@ -46,6 +59,7 @@ export async function classify(
   if (topK !== undefined && (!Number.isInteger(topK) || topK < 1)) {
     throw new CodedError('ERR_ARGUMENT', `topK must be at least 1, got ${topK}`);
   }
+  requireDistinct(names);
   const tokens = tokensFor(model, names);
   let text: Tensor | undefined;
   try {

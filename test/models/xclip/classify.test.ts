@@ -174,6 +174,7 @@ test('what is asked wrongly is refused with a code', async () => {
   await expect(model.classify(join(folder, 'none.mp4'), names)).rejects.toEqual(code('ERR_FILE_NOT_FOUND'));
   await expect(model.classify(__filename, names)).rejects.toEqual(code('ERR_VIDEO_FORMAT'));
   await expect(model.classify(clip, names, { topK: 0 })).rejects.toEqual(code('ERR_ARGUMENT'));
+  await expect(model.classify(clip, ['dancing', ...names, 'dancing'])).rejects.toEqual(code('ERR_LABELS'));
   await expect(model.classify(clip, names, { clips: 0 })).rejects.toEqual(code('ERR_ARGUMENT'));
   const seconds = (from: number, to: number) => model.classify(clip, names, { seconds: [from, to] });
   await expect(seconds(1, 1)).rejects.toEqual(code('ERR_ARGUMENT'));
