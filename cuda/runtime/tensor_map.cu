@@ -56,7 +56,7 @@ bool tensor_map_supports(const void* data, DType dtype, const TensorMapShape& sh
   const auto extent = [](int64_t count) { return count >= 1 && count < int64_t{1} << 31; };
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && extent(shape.columns) && extent(shape.rows) &&
          extent(shape.matrices) && distance(shape.pitch, shape.rows) &&
-         distance(shape.matrix_stride, shape.matrices);
+         (shape.rows == 1 || shape.pitch >= shape.columns) && distance(shape.matrix_stride, shape.matrices);
 }
 
 TensorMap encode_tensor_map(const void* data, DType dtype, const TensorMapShape& shape, Swizzle swizzle) {
@@ -64,9 +64,14 @@ TensorMap encode_tensor_map(const void* data, DType dtype, const TensorMapShape&
   const uint64_t size = dtype_size(dtype);
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(shape.columns), static_cast<cuuint64_t>(shape.rows),
                               static_cast<cuuint64_t>(shape.matrices)};
-  // The distance between rows, or matrices, of which there is one is never used, but must be valid.
-  const cuuint64_t strides[] = {shape.rows > 1 ? shape.pitch * size : 16,
-                                shape.matrices > 1 ? shape.matrix_stride * size : 16};
+  // The distance between rows, or matrices, of which there is one is never used, but must be valid: no
+  // shorter than what it steps over, and that between matrices a multiple of that between rows.
+  const cuuint64_t row_bytes = (shape.columns * size + 15) / 16 * 16;
+  const cuuint64_t matrix_bytes = shape.matrix_stride * size;
+  const cuuint64_t pitch_bytes = shape.rows > 1       ? shape.pitch * size
+                                 : shape.matrices > 1 ? matrix_bytes
+                                                      : row_bytes;
+  const cuuint64_t strides[] = {pitch_bytes, shape.matrices > 1 ? matrix_bytes : pitch_bytes * shape.rows};
   const cuuint32_t box[] = {static_cast<cuuint32_t>(shape.box_columns),
                             static_cast<cuuint32_t>(shape.box_rows), 1};
   const cuuint32_t every[] = {1, 1, 1};

@@ -399,6 +399,15 @@ TEST_CASE("tensor maps: what the engine cannot address is known before the drive
   CHECK(check::error_of([&] {
           encode_tensor_map(x.raw(), DType::bfloat16, odd, Swizzle::bytes_128);
         }).find("ERR_DEVICE") == 0);
+  TensorMapShape overlapping = good;
+  overlapping.pitch = 56;
+  CHECK(!tensor_map_supports(x.raw(), DType::bfloat16, overlapping));
+  CHECK(check::error_of([&] {
+          encode_tensor_map(x.raw(), DType::bfloat16, overlapping, Swizzle::bytes_128);
+        }).find("ERR_DEVICE") == 0);
+  // Of what there is one, the distance may be anything: the driver is told one that it takes.
+  CHECK_NOTHROW(encode_tensor_map(x.raw(), DType::bfloat16, {64, 1, 1, 0, 0, 64, 64}, Swizzle::bytes_128));
+  CHECK_NOTHROW(encode_tensor_map(x.raw(), DType::bfloat16, {64, 1, 8, 0, 64, 64, 64}, Swizzle::bytes_128));
   TensorMapShape wide = good;
   wide.box_columns = 128;  // more than a row of the swizzle
   CHECK(check::error_of([&] {

@@ -51,6 +51,7 @@ CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, voi
             (d == 0 ||
              (fields.strides[d] % 16 == 0 && fields.strides[d] > 0 && fields.strides[d] < uint64_t{1} << 40));
   }
+  valid = valid && fields.strides[1] >= fields.sizes[0] * fields.strides[0];  // of one row as well
   const uint64_t row = fields.box[0] * fields.strides[0];
   valid = valid && row % 16 == 0 && (fields.span == 0 || row <= fields.span);
   if (!valid) return CUDA_ERROR_INVALID_VALUE;
