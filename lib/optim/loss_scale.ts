@@ -8,11 +8,13 @@ import { type Device, resolveDevice, type Tensor, tensor } from '../tensor/tenso
 
 /** A loss scale below this means that the gradients are not finite for another reason. */
 const SMALLEST = 2 ** -14;
-/** The scale does not grow beyond this. */
+/** The scale does not grow beyond this; it may start there, and fall. */
 const LARGEST = 2 ** 24;
+/** The largest power of two that float32 holds. */
+const LARGEST_FLOAT = 2 ** 127;
 
 export interface LossScalerOptions {
-  /** At the start; a power of two (default 65536). */
+  /** At the start; a power of two from 2^-14 to 2^127 (default 65536). */
   scale?: number;
   /** Good updates in a row after which the scale doubles (default 2000). */
   growthInterval?: number;
@@ -42,10 +44,10 @@ export class LossScaler implements Disposable {
 
   /** @throws ERR_ARGUMENT, ERR_DEVICE */
   constructor({ scale = 65536, growthInterval = 2000, device }: LossScalerOptions = {}) {
-    if (!Number.isInteger(Math.log2(scale)) || scale < SMALLEST || scale > LARGEST) {
+    if (!Number.isInteger(Math.log2(scale)) || scale < SMALLEST || scale > LARGEST_FLOAT) {
       throw new CodedError(
         'ERR_ARGUMENT',
-        `LossScaler: scale must be a power of two in ${SMALLEST} .. ${LARGEST}, got ${scale}`,
+        `LossScaler: scale must be a power of two from 2^-14 to 2^127, got ${scale}`,
       );
     }
     if (!Number.isInteger(growthInterval) || growthInterval < 1) {

@@ -28,7 +28,7 @@ const refused: [string, (value: number) => unknown, RegExp, number[]?][] = [
   ['warmupSteps', (warmupSteps) => cosine({ warmupSteps }), /warmupSteps/, [Number.POSITIVE_INFINITY]],
   ['minLr', (minLr) => cosine({ minLr }), /minLr/, [Number.POSITIVE_INFINITY]],
   ['maxNorm', (maxNorm) => clipGradNorm([p], maxNorm), /maxNorm/, [0]],
-  ['scale', (scale) => new LossScaler({ scale }), /scale/, [0, 3, 2 ** 25, Number.POSITIVE_INFINITY]],
+  ['scale', (scale) => new LossScaler({ scale }), /scale/, [0, 3, 2 ** 128, Number.POSITIVE_INFINITY]],
   ['growthInterval', (growthInterval) => new LossScaler({ growthInterval }), /growthInterval/, [0, 0.5]],
   ['heads', (heads) => new MultiheadAttention(8, heads, init), /heads/, [0, 3]],
   ['seed', (seed) => new Linear(2, 2, new Initializer({ seed })), /seed/, [0.5]],
