@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CodedError } from '../base/error';
+import { readError } from '../io/file_bytes';
 import { makeFolder, writeText } from '../io/text_file';
 import {
   type CancelToken,
@@ -41,6 +42,8 @@ export interface CacheOptions {
 /** A video that could not be copied. */
 export interface CacheFailure {
   name: string;
+  /** Line of the list, and path or archive and member. */
+  where: string;
   location: string;
   code: string;
   reason: string;
@@ -64,7 +67,7 @@ const deadlineMs = 600_000;
  *
  * @throws ERR_ARGUMENT when the folder has the originals, or copies with other settings; ERR_LIST_FORMAT for names that are
  *   no plain paths, and for two whose copies would be one;
- *   ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED; ERR_SYSTEM, also when the disk refuses to read one video after the other.
+ *   ERR_FILE_READ when nobody can tell what copies there are; ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED; ERR_SYSTEM, also when the disk refuses to read one video after the other.
  *   Videos that cannot be read are reported and left out of the list.
  */
 export async function cacheDataset(dataset: VideoDataset, options: CacheOptions): Promise<CacheResult> {
@@ -84,7 +87,8 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
     const fault = existsSync(target)
       ? undefined
       : await copyVideo(addon, sample, target, settings, cancel).catch(faultOrThrow);
-    if (fault) failed.set(sample.name, { name: sample.name, location: sample.location, ...fault });
+    const { name, where, location } = sample;
+    if (fault) failed.set(name, { name, where, location, ...fault });
     if (fault?.code === 'ERR_FILE_IO') refused.add(sample.name, fault.reason);
     else refused.release(begun);
     done++;
@@ -137,11 +141,14 @@ function checkNames({ samples, root }: VideoDataset, { output, listName }: Cache
   );
 }
 
-/** Notes the settings in the folder, or compares them with those that are there. */
+/** Notes the settings in the folder, or compares them with those that are there. @throws ERR_ARGUMENT, ERR_FILE_READ */
 async function claim(output: string, settings: CacheSettings): Promise<void> {
   const path = join(output, 'cache.json');
   const text = `${JSON.stringify(settings)}\n`;
-  const found = await readFile(path, 'utf8').catch(() => undefined);
+  const found = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw readError(path, error);
+  });
   if (found === undefined) return writeText(path, text);
   if (found !== text) {
     throw new CodedError(
@@ -184,7 +191,7 @@ async function copyVideo(
         mean: [0, 0, 0],
         std: [1, 1, 1],
       };
-      await addon.runPlan(video, plan, piece, 0, deadlineMs, cancel);
+      await addon.runPlan(video, plan, piece, 0, undefined, cancel);
       await addon.writeFrames(copy, piece.subarray(0, count * pictureBytes), cancel);
     }
     await addon.finishEncoder(copy);

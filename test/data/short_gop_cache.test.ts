@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { compareDecoding } from '../../lib/data/decode_speed';
 import { type CacheSettings, cacheDataset } from '../../lib/data/short_gop_cache';
@@ -39,7 +39,7 @@ test('copies have the wanted size, all frames in order and a key frame every few
   const { list, entries, failed } = await cache();
   expect(readFileSync(list, 'utf8')).toBe('x/a.mp4 3\nb.mov.mp4 1\n');
   expect(entries).toHaveLength(2);
-  expect(failed).toMatchObject([{ name: 'broken.mp4', code: 'ERR_VIDEO_FORMAT' }]);
+  expect(failed).toMatchObject([{ name: 'broken.mp4', code: 'ERR_VIDEO_FORMAT', where: `${folder.list}:3` }]);
   using large = await VideoReader.open(join(output(), 'x/a.mp4'));
   expect([large.width, large.height, large.length, large.fps]).toEqual([80, 60, 30, 20]);
   expect([...large.info.keyFrames]).toEqual([0, 8, 16, 24]);
@@ -77,6 +77,16 @@ test('copies that are there stay; other settings are refused; an abort stops', a
   });
   await expect(cache({}, AbortSignal.abort())).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   expect(readdirSync(output()).sort()).toEqual(['b.mov.mp4', 'cache.json', 'list.txt', 'x']);
+});
+
+test('settings that cannot be read are not taken for none: copies could be of others', async () => {
+  const place = join(folder.root, 'unreadable');
+  mkdirSync(join(place, 'cache.json'), { recursive: true });
+  await expect(cache({}, undefined, place)).rejects.toMatchObject({
+    code: 'ERR_FILE_READ',
+    message: expect.stringMatching(/unreadable\/cache\.json cannot be read: EISDIR/),
+  });
+  expect(readdirSync(place)).toEqual(['cache.json']);
 });
 
 test('the comparison counts clips of both sides', async () => {

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { posix, resolve } from 'node:path';
 import { CodedError } from '../../base/error';
+import { readError } from '../../io/file_bytes';
 import { isArchiveName, readArchiveIndex } from './archive_index';
 import { expandBraces, isBracePattern } from './brace_pattern';
 import { filesBelow } from './folder_files';
@@ -34,7 +35,10 @@ export interface VideoStore {
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_ARCHIVE_FORMAT, ERR_ARGUMENT (a bad range), ERR_ABORTED
  */
 export async function openStore(root: string, options: ListingOptions = {}): Promise<VideoStore> {
-  const found = await stat(root).catch(() => undefined);
+  const found = await stat(root).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+    throw readError(root, error);
+  });
   if (found?.isDirectory()) return new FolderStore(resolve(root));
   if (!isArchiveName(root)) {
     throw new CodedError('ERR_FILE_NOT_FOUND', `${root}: the folder of the videos does not exist`);
