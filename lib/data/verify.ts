@@ -8,7 +8,15 @@ import {
 } from '../native/video';
 import { DiskFailures } from './disk_failures';
 import { forEachVideo } from './for_each_video';
-import { type BadVideo, endCutLine, type Outcome, readJournal, writeJournal } from './verify_journal';
+import {
+  type BadVideo,
+  endCutLine,
+  fileStateOf,
+  forgetChanged,
+  type Outcome,
+  readJournal,
+  writeJournal,
+} from './verify_journal';
 import type { VideoDataset, VideoSample } from './video_dataset';
 
 export { type BadVideo, forgetProgress } from './verify_journal';
@@ -37,7 +45,8 @@ export interface VerifyOptions {
 const piece = 64;
 
 /**
- * Decodes every frame of every video. Each name is checked once, however many lines it has.
+ * Decodes every frame of every video. Each name is checked once, however many lines it has; after an interruption only those
+ * are checked again whose files have another size or modification time than then.
  *
  * @throws ERR_ABORTED, ERR_SYSTEM (also: the disk refuses to read one video after the other), ERR_OUT_OF_MEMORY: what is
  *   done stays in the journal; ERR_FILE_WRITE
@@ -46,7 +55,7 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   const { journal, subject, signal, onProgress } = options;
   const samples = new Map(dataset.samples.map((sample) => [sample.name, sample]));
   const outcomes = await readJournal(journal, subject);
-  for (const name of outcomes.keys()) if (!samples.has(name)) outcomes.delete(name);
+  await forgetChanged(outcomes, samples);
   if (outcomes.size === 0) await writeJournal(journal, { subject }, true);
   else await endCutLine(journal);
 
@@ -65,7 +74,9 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
   const aborted = 'checking was aborted; the same command goes on';
   await forEachVideo(left, { signal, aborted }, async (sample, cancel) => {
     const begun = refused.now();
-    const outcome = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
+    const file = await fileStateOf(sample);
+    const found = await decodeWhole(addon, sample, options.deadlineMs ?? 60000, cancel);
+    const outcome: Outcome = { name: sample.name, file, ...found };
     if ('bad' in outcome && outcome.bad.code === 'ERR_FILE_IO') {
       return refused.add(outcome, outcome.bad.reason);
     }
@@ -73,11 +84,14 @@ export async function verifyDataset(dataset: VideoDataset, options: VerifyOption
     await note(outcome);
   });
   for (const held of refused.release()) await note(held);
-  const inOrder = [...samples.keys()].map((name) => outcomes.get(name)!);
+  const inOrder = [...samples.values()].map((sample) => ({ sample, outcome: outcomes.get(sample.name)! }));
   return {
     videos: inOrder.length,
-    frames: inOrder.reduce((sum, outcome) => sum + ('frames' in outcome ? outcome.frames : 0), 0),
-    bad: inOrder.flatMap((outcome) => ('bad' in outcome ? [outcome.bad] : [])),
+    frames: inOrder.reduce((sum, { outcome }) => sum + ('frames' in outcome ? outcome.frames : 0), 0),
+    // The line may be another one now.
+    bad: inOrder.flatMap(({ sample, outcome }) =>
+      'bad' in outcome ? [{ ...outcome.bad, where: sample.where }] : [],
+    ),
   };
 }
 
@@ -86,7 +100,7 @@ async function decodeWhole(
   sample: VideoSample,
   deadlineMs: number,
   cancel: CancelToken,
-): Promise<Outcome> {
+): Promise<{ frames: number } | { bad: BadVideo }> {
   const { name, where, location } = sample;
   let at = { frame: null as number | null, seconds: null as number | null };
   try {
@@ -95,21 +109,21 @@ async function decodeWhole(
       const { frameCount, timestamps } = addon.videoInfo(video);
       for (let first = 0; first < frameCount; first += piece) {
         const frames = Array.from({ length: Math.min(piece, frameCount - first) }, (_, i) => first + i);
-        await decode(addon, video, frames, deadlineMs, cancel).catch(async (error) => {
+        await decode(addon, video, frames, cancel).catch(async (error) => {
           if (endsCheck(error)) throw error;
-          const frame = await firstBad(addon, video, frames, deadlineMs, cancel);
+          const frame = await firstBad(addon, video, frames, cancel);
           at = { frame, seconds: timestamps[frame] ?? null };
           throw error;
         });
       }
-      return { name, frames: frameCount };
+      return { frames: frameCount };
     } finally {
       addon.closeVideo(video);
     }
   } catch (error) {
     const { code = 'ERR_INTERNAL', message } = error as CodedError;
     if (endsCheck(error)) throw error;
-    return { name, bad: { name, where, location, code, reason: message, ...at } };
+    return { bad: { name, where, location, code, reason: message, ...at } };
   }
 }
 
@@ -123,7 +137,6 @@ async function decode(
   addon: VideoAddon,
   video: VideoHandle,
   frames: number[],
-  deadlineMs: number,
   cancel: CancelToken,
 ): Promise<void> {
   const plan: VideoPlan = {
@@ -137,7 +150,7 @@ async function decode(
     mean: [0, 0, 0],
     std: [1, 1, 1],
   };
-  await addon.runPlan(video, plan, new Uint8Array(3 * frames.length), 0, deadlineMs, cancel);
+  await addon.runPlan(video, plan, new Uint8Array(3 * frames.length), 0, undefined, cancel);
 }
 
 /** The first of `frames` that cannot be decoded alone; the first of all when each of them can (a deadline, say). */
@@ -145,12 +158,11 @@ async function firstBad(
   addon: VideoAddon,
   video: VideoHandle,
   frames: number[],
-  deadlineMs: number,
   cancel: CancelToken,
 ): Promise<number> {
   for (const frame of frames) {
     try {
-      await decode(addon, video, [frame], deadlineMs, cancel);
+      await decode(addon, video, [frame], cancel);
     } catch (error) {
       if (endsCheck(error)) throw error;
       return frame;

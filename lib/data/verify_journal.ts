@@ -1,6 +1,8 @@
-import { appendFile, readFile, rm } from 'node:fs/promises';
+import { appendFile, readFile, rm, stat } from 'node:fs/promises';
 import { writeError } from '../io/atomic_file';
 import { readError } from '../io/file_bytes';
+import { Limiter } from './limiter';
+import type { VideoSample } from './video_dataset';
 
 /** A video that cannot be decoded from beginning to end. */
 export interface BadVideo {
@@ -17,7 +19,37 @@ export interface BadVideo {
 }
 
 /** A line of the journal. */
-export type Outcome = { name: string; frames: number } | { name: string; bad: BadVideo };
+export type Outcome = { name: string; file: FileState } & ({ frames: number } | { bad: BadVideo });
+
+/** Size and modification time of the file that a video is, or lies in; null when there is none. */
+export type FileState = [size: number, mtimeMs: number] | null;
+
+/** To be taken before the video is opened: an outcome counts as long as its file is as it was. */
+export async function fileStateOf(sample: VideoSample): Promise<FileState> {
+  try {
+    const { size, mtimeMs } = await stat(sample.source.path);
+    return [size, mtimeMs];
+  } catch {
+    return null; // opening it says why
+  }
+}
+
+/** Takes away the outcomes of videos that are gone from the list, and of those whose files were changed or replaced. */
+export async function forgetChanged(
+  outcomes: Map<string, Outcome>,
+  samples: ReadonlyMap<string, VideoSample>,
+): Promise<void> {
+  const limiter = new Limiter(64);
+  await Promise.all(
+    [...outcomes.values()].map(({ name, file }) =>
+      limiter.run(async () => {
+        const sample = samples.get(name);
+        const now = sample && (await fileStateOf(sample));
+        if (now === undefined || String(now) !== String(file)) outcomes.delete(name);
+      }),
+    ),
+  );
+}
 
 /** Removes the journal, once its contents are in a report. */
 export function forgetProgress(journal: string): Promise<void> {

@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { forgetProgress, verifyDataset } from '../../lib/data/verify';
 import { VideoDataset } from '../../lib/data/video_dataset';
@@ -57,4 +57,29 @@ test('goes on where it was interrupted, and only for the same subject', async ()
   expect(seen.slice(6 - recorded)).toEqual([5]);
   await verify(undefined, 'another list', (done) => seen.push(-done));
   expect(seen).toContain(-0);
+});
+
+test('what was found of a file counts until it is changed or replaced, and names the line of now', async () => {
+  await forgetProgress(journal());
+  const first = await verify();
+  const text = join(folder.videos, 'text.mp4');
+  const good = readFileSync(join(folder.videos, 'good.mp4'));
+  writeFileSync(text, good); // another size
+  writeFileSync(join(folder.videos, 'gone.mp4'), good); // it is there now
+  const damaged = join(folder.videos, 'damaged one.mp4');
+  utimesSync(damaged, new Date(), new Date(Date.now() + 5000)); // of the same size
+  writeFileSync(folder.list, `new.mp4 0\n${readFileSync(folder.list, 'utf8')}`);
+  const seen: number[] = [];
+  const second = await verify(undefined, 'all', (done) => seen.push(done));
+  expect(seen).toEqual([2, 3, 4, 5, 6]); // good.mp4 and last.mp4 are as they were
+  expect(first.bad.map(({ name }) => name)).toEqual(['damaged one.mp4', 'text.mp4', 'gone.mp4']);
+  expect(second.bad.map(({ name }) => name)).toEqual(['new.mp4', 'damaged one.mp4']);
+  expect(second.frames).toBe(48);
+  writeFileSync(folder.list, `other.mp4 0\n${readFileSync(folder.list, 'utf8')}`);
+  const third = await verify();
+  expect(third.bad.map(({ name, where }) => [name, where])).toEqual([
+    ['other.mp4', `${folder.list}:1`],
+    ['new.mp4', `${folder.list}:2`],
+    ['damaged one.mp4', `${folder.list}:4`],
+  ]);
 });
