@@ -18,8 +18,13 @@ export interface SampleFailure {
 }
 
 /** A failure in words: the line of the list, the video (which most reasons name) and the reason. */
-export function failureText({ where, path, reason }: SampleFailure): string {
-  return reason.includes(path) ? `${where}: ${reason}` : `${where}: ${path}: ${reason}`;
+export function failureText({
+  where,
+  path,
+  reason,
+}: Pick<SampleFailure, 'where' | 'path' | 'reason'>): string {
+  // Archives with labels have no list: there the place is the video.
+  return where === path || reason.includes(path) ? `${where}: ${reason}` : `${where}: ${path}: ${reason}`;
 }
 
 /** Labelled videos, ready for a model. */

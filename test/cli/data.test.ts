@@ -58,7 +58,9 @@ test('verify: status 0 for sound videos, 1 for bad ones, which the report names'
   writeFileSync(at('bad.txt'), `text.mp4 0\n`);
   const bad = await runCli(['data', 'verify', at('bad.txt'), '--root', videos, '--report', at('bad.json')]);
   expect(bad.status).toBe(1);
-  expect(bad.stderr).toMatch(/^ERR_VIDEO_FORMAT: .*text\.mp4/);
+  expect(bad.stderr).toMatch(/^ERR_VIDEO_FORMAT: \S*bad\.txt:1: \S*text\.mp4: not a video file/);
+  const copies = ['--root', videos, '--output', at('none')];
+  expect((await runCli(['data', 'cache', at('bad.txt'), ...copies])).stderr).toBe(bad.stderr);
   expect(JSON.parse(readFileSync(at('bad.json'), 'utf8')).bad).toMatchObject([
     { name: 'text.mp4', frame: null },
   ]);

@@ -1,5 +1,6 @@
 import { basename, join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { failureText } from '../../data/batch';
 import { compareDecoding } from '../../data/decode_speed';
 import { cacheDataset, cachedName } from '../../data/short_gop_cache';
 import { VideoDataset } from '../../data/video_dataset';
@@ -54,8 +55,8 @@ async function cache(list: string, flags: CacheFlags, signal: AbortSignal): Prom
       onProgress: (done, total) => bar?.show('cache', { step: done - 1, steps: total }, ''),
     });
     bar?.stop();
-    for (const { code, location, reason } of failed)
-      note(`${code}: ${reason.includes(location) ? '' : `${location}: `}${reason}`);
+    for (const { code, where, location, reason } of failed)
+      note(`${code}: ${failureText({ where, path: location, reason })}`);
     print(`${written.list}: ${entries.length} videos, ${failed.length} could not be copied`);
     if (failed.length > 0) process.exitCode = 1;
     const copied = new Set(entries.map(({ name }) => name));

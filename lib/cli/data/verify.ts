@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { failureText } from '../../data/batch';
 import { forgetProgress, verifyDataset } from '../../data/verify';
 import { VideoDataset } from '../../data/video_dataset';
 import { writeText } from '../../io/text_file';
@@ -58,8 +59,8 @@ async function verify(
       `${JSON.stringify({ list, root: root ?? null, videos, frames, bad }, null, 2)}\n`,
     );
     await forgetProgress(journal);
-    for (const { location, code, reason } of bad)
-      note(`${code}: ${reason.includes(location) ? '' : `${location}: `}${reason}`);
+    for (const { code, where, location, reason } of bad)
+      note(`${code}: ${failureText({ where, path: location, reason })}`);
     print(`${report}: ${videos} videos, ${frames} frames decoded, ${bad.length} bad`);
     if (bad.length > 0) process.exitCode = 1;
   } finally {
