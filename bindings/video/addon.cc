@@ -109,20 +109,22 @@ Napi::Value video_info(const Napi::CallbackInfo& info, Environment&) {
 // Returns the number of the frame shown in each place.
 using Read = std::function<std::vector<int32_t>(Reader&, const Stop&)>;
 
-// Reads into `out` when the calls before on the same video are done. With a deadline of its own, a call waits
-// as long as that at most, and may then take as long; those of the video say how long a call may take alone.
+// Reads into `out` when the calls before on the same video are done. A deadline of its own says when a call
+// must be done, waiting included; that of the video, how long a call may take alone.
 Napi::Value read_in_turn(Napi::Env env, Environment& environment, const std::shared_ptr<Video>& video,
                          const Napi::TypedArray& out, const Napi::Value& deadline, const Napi::Value& cancel,
                          const Read& read) {
   const Flag cancelled = to_cancel(cancel);
   const bool own = !deadline.IsUndefined();
-  const int64_t deadline_ms = own ? to_deadline(deadline) : video->deadline_ms();
-  const Stop waiting = video->stop(own ? deadline_ms : kNoDeadline, cancelled);
-  const auto check = [waiting, video] { waiting.check(video->name()); };
+  const Stop since_asked = video->stop(own ? to_deadline(deadline) : kNoDeadline, cancelled);
+  const auto check = [since_asked, video] { since_asked.check(video->name()); };
   return environment.run_in_turn(env, video.get(), check, cancelled, {out}, [=]() -> Result {
     std::vector<int32_t> shown;
-    video->with_reader(deadline_ms, cancelled,
-                       [&](Reader& reader, const Stop& stop) { shown = read(reader, stop); });
+    video->with_reader([&](Reader& reader) {
+      const Stop stop = own ? since_asked : video->stop(video->deadline_ms(), cancelled);
+      stop.check(video->name());
+      shown = read(reader, stop);
+    });
     return [shown](Napi::Env env) { return to_int32_array(env, shown); };
   });
 }

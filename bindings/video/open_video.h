@@ -36,15 +36,14 @@ class Video {
 
   void check_open() const { CHECK(!*closed_, "ERR_DISPOSED", name_, ": the video was closed"); }
 
-  // What stops a call, from now on.
+  // What stops a call; its deadline counts from now on.
   native::video::Stop stop(int64_t deadline_ms, const native::video::Flag& cancelled) const {
     return native::video::Stop(deadline_ms, cancelled, closed_);
   }
 
-  // Calls `use` with the reader and what stops it, when the calls before have ended or were given up. The
-  // deadline starts now.
+  // Calls `use` with the reader, when the calls before have ended or were given up.
   template <class Use>
-  void with_reader(int64_t deadline_ms, const native::video::Flag& cancelled, const Use& use) {
+  void with_reader(const Use& use) {
     const AtEnd release([this] { release_if_closed(); });  // when it was closed meanwhile
     check_open();
     // One that was given up holds the reader, perhaps for ever, and leaves it in the middle of a read.
@@ -54,7 +53,7 @@ class Video {
     check_open();
     holder_ = native::video::Watch::of_this_thread();
     const AtEnd note([this] { note_damage(); });
-    use(*reader_, stop(deadline_ms, cancelled));
+    use(*reader_);
   }
 
   // Frames that decoding stumbled over so far, ascending.

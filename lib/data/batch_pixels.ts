@@ -9,12 +9,11 @@ import { scope } from '../tensor/scope';
 import { type Tensor, tensor } from '../tensor/tensor';
 import { type Mix, mixFrames } from './mixup';
 
-/** How a sample's pixels are read: from which video, by which plan, within which limits. */
+/** How a sample's pixels are read: from which video, by which plan. The deadline is the video's. */
 export interface SampleRead {
   addon: VideoAddon;
   video: VideoHandle;
   plan: VideoPlan;
-  deadlineMs: number;
   cancel: CancelToken;
 }
 
@@ -56,8 +55,8 @@ export class NormalizedPixels implements BatchPixels {
     return this.buffer.subarray(0, this.rows * this.size);
   }
 
-  async read(row: number, { addon, video, plan, deadlineMs, cancel }: SampleRead): Promise<void> {
-    await addon.runPlan(video, plan, this.buffer, row * this.size, deadlineMs, cancel);
+  async read(row: number, { addon, video, plan, cancel }: SampleRead): Promise<void> {
+    await addon.runPlan(video, plan, this.buffer, row * this.size, undefined, cancel);
   }
 
   keep(rows: readonly number[]): void {
@@ -110,7 +109,7 @@ export class DecodedFrames implements BatchPixels {
   /** @param shape of a sample */
   constructor(private readonly shape: readonly number[]) {}
 
-  async read(row: number, { addon, video, plan, deadlineMs, cancel }: SampleRead): Promise<void> {
+  async read(row: number, { addon, video, plan, cancel }: SampleRead): Promise<void> {
     const { width, height } = addon.videoInfo(video);
     const shrunk = plan.resize && plan.resize[0] * plan.resize[1] < width * height ? plan.resize : undefined;
     const [shippedWidth, shippedHeight] = shrunk ?? [width, height];
@@ -118,9 +117,9 @@ export class DecodedFrames implements BatchPixels {
     if (shrunk) {
       const whole: VideoPlan['crops'] = [[0, 0, ...shrunk]];
       const resize = { ...plan, crops: whole, size: shrunk, flip: false, jitter: null, gray: false };
-      await addon.runPlan(video, resize, bytes, 0, deadlineMs, cancel);
+      await addon.runPlan(video, resize, bytes, 0, undefined, cancel);
     } else {
-      await addon.readFrames(video, Int32Array.from(plan.frames), bytes, deadlineMs, cancel);
+      await addon.readFrames(video, Int32Array.from(plan.frames), bytes, undefined, cancel);
     }
     this.samples[row] = {
       bytes,

@@ -85,7 +85,7 @@ export class SampleLoader {
     try {
       const info = addon.videoInfo(video);
       const plan = planner.plan(info, sampleRandom(seed, epoch, index));
-      await read({ addon, video, plan, deadlineMs, cancel });
+      await read({ addon, video, plan, cancel });
       return describeDamage(addon.videoDamage(video), info.frameCount);
     } finally {
       addon.closeVideo(video);

@@ -13,8 +13,9 @@ import { abortable } from './abortable';
 /** Settings of one call: when it must be done, and a signal that stops it. */
 export interface ReadOptions {
   /**
-   * Milliseconds; a call that waits longer for those before it on the same reader, or takes longer when its turn has come,
-   * rejects with ERR_VIDEO_TIMEOUT. Default: as when the video was opened, and waiting does not count.
+   * Milliseconds from the call on, the wait for calls before it on the same reader included; later it rejects with
+   * ERR_VIDEO_TIMEOUT. Default: as when the video was opened, and there waiting does not count, so that many calls may be
+   * made at once.
    */
   deadlineMs?: number;
   /** Rejects the call with ERR_ABORTED. */

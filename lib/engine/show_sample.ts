@@ -48,12 +48,11 @@ export async function showSample(config: Config, options: ShowOptions): Promise<
   const frameBytes = side * side * 3;
   const pixels = new Uint8Array(viewCount * frames * frameBytes);
   const addon = videoAddon();
-  const deadlineMs = 1000 * config.DATA.DEADLINE;
-  const video = await addon.openVideo(sample.source, { deadlineMs });
+  const video = await addon.openVideo(sample.source, { deadlineMs: 1000 * config.DATA.DEADLINE });
   const plan = await (async () => {
     try {
       const made = planner.plan(addon.videoInfo(video), sampleRandom(config.SEED, epoch, index));
-      await addon.runPlan(video, made, pixels, 0, deadlineMs);
+      await addon.runPlan(video, made, pixels);
       return made;
     } finally {
       addon.closeVideo(video);

@@ -144,8 +144,8 @@ export interface VideoAddon {
   videoInfo(video: VideoHandle): VideoInfo;
   /**
    * Writes the frames `indices` as RGB bytes [n, height, width, 3] to `out`. Calls on one video run one by one, in their
-   * order. With `deadlineMs` a call waits so long for its turn at most and may then take as long; without it, it may take
-   * what `openVideo` was given.
+   * order. With `deadlineMs` a call must be done so long after it was made, the wait for its turn included; without it, it may
+   * take what `openVideo` was given once it is its turn.
    * @returns the number of the frame in each place: that of `indices`, another one where `onError` is `nearest` and it
    * took the place of a damaged one, or -1 where it is `skip` and nothing was written
    */

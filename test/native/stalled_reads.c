@@ -1,5 +1,6 @@
 // Loaded before the C library by test/native/stalled_reads.test.ts: reads from a file called "stalled…" do not return
-// before the file STALL_UNTIL is there, as when a file server is gone.
+// before the file STALL_UNTIL is there, as when a file server is gone, and take READ_MS milliseconds then, as when it is
+// far away.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <limits.h>
@@ -17,6 +18,7 @@ static void stall(int fd) {
   path[length] = '\0';
   if (strstr(path, "/stalled") == NULL) return;
   while (access(getenv("STALL_UNTIL"), F_OK) != 0) usleep(10000);
+  if (getenv("READ_MS") != NULL) usleep(1000 * atoi(getenv("READ_MS")));
 }
 
 ssize_t pread(int fd, void* buffer, size_t count, off_t offset) {

@@ -28,7 +28,7 @@ onLinux('a read that does not return', () => {
   });
 
   /** Runs a script in a fresh node; `answer()` in it lets the reads return. */
-  function node(script: string) {
+  function node(script: string, readMs = 0) {
     const prelude = `const [, addonPath, clip, stalled, long, answers] = process.argv;
       const addon = require(addonPath);
       const answer = () => require('node:fs').writeFileSync(answers, '');
@@ -42,7 +42,7 @@ onLinux('a read that does not return', () => {
       ['-e', `${prelude} (async () => { ${script} })();`, addonPath, clip, stalled, long, answers],
       {
         encoding: 'utf8',
-        env: { ...process.env, LD_PRELOAD: library, STALL_UNTIL: answers },
+        env: { ...process.env, LD_PRELOAD: library, STALL_UNTIL: answers, READ_MS: `${readMs}` },
         timeout: 40000,
       },
     );
@@ -198,6 +198,40 @@ onLinux('a read that does not return', () => {
       expect.stringMatching(/^ERR_VIDEO_TIMEOUT .*a read has not returned/),
       expect.stringMatching(/^ERR_VIDEO_TIMEOUT .*a read of an earlier call/),
       'true',
+    ]);
+  });
+
+  test('the deadline of a call counts from the call on, once; the one given at opening from its turn on', () => {
+    const { lines } = node(
+      `
+      answer();
+      const video = await addon.openVideo({ path: long }, { deadlineMs: 20000 });
+      const read = (frame, deadline) => addon.readFrames(video, Int32Array.of(frame), new Uint8Array(96 * 96 * 3), deadline);
+      await read(0);
+      let started = performance.now();
+      await read(20);
+      await read(0);
+      const both = performance.now() - started; // two calls, of which neither takes more than three quarters of this
+      started = performance.now();
+      const calls = [read(20), told(read(0, Math.round(0.75 * both)))];
+      await calls[0];
+      const first = performance.now() - started;
+      console.log(await calls[1]);
+      console.log(first < 0.75 * both);
+      addon.closeVideo(video);
+      const brief = await addon.openVideo({ path: long }, { deadlineMs: 3000 });
+      const many = Array.from({ length: 18 }, (_, i) =>
+        told(addon.readFrames(brief, Int32Array.of(i % 2 ? 0 : 20), new Uint8Array(96 * 96 * 3))));
+      started = performance.now();
+      console.log((await Promise.all(many)).join(' '), performance.now() - started > 3000);`,
+      200,
+    );
+    expect(lines).toEqual([
+      expect.stringMatching(
+        /^ERR_VIDEO_TIMEOUT .*stalled_long\.mp4: (not done within|a read has not returned)/,
+      ),
+      'true',
+      `${Array(18).fill('done').join(' ')} true`,
     ]);
   });
 
