@@ -10,7 +10,7 @@ import { addDemo } from './demo';
 import { addDoctor } from './doctor';
 import { addInfo } from './info';
 import { addLaunch } from './launch';
-import { exitOnClosedPipe, printError } from './terminal';
+import { exitOnClosedPipe, printError, printOwnWarnings } from './terminal';
 import { addTest, addTrain } from './train';
 import { packageVersion } from './version';
 
@@ -52,6 +52,7 @@ export function createProgram(): Command {
 
 async function main(): Promise<void> {
   exitOnClosedPipe();
+  printOwnWarnings();
   try {
     await createProgram().parseAsync(normalizeArguments(process.argv.slice(2)), { from: 'user' });
   } catch (error) {

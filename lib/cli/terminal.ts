@@ -1,4 +1,5 @@
-/** What the commands print goes through here: results to standard output, everything else to standard error. */
+// What the commands print goes through here: results to standard output, everything else to standard error.
+import { isOwnWarning } from '../base/warning';
 
 /** Prints a line of the result. */
 export function print(line = ''): void {
@@ -19,6 +20,20 @@ export function printError(error: unknown): void {
   const known = name === 'CodedError' && code ? code : 'ERR_INTERNAL';
   note(`error ${known}: ${message ?? String(error)}`);
   if (process.env.DEBUG && stack) note(stack);
+}
+
+/**
+ * Prints the warnings of this package as one line, `warning CODE: message`, without what Node adds for programmers. Other
+ * warnings are printed by Node as ever, and with --no-warnings there are none.
+ */
+export function printOwnWarnings(): void {
+  const nodes = process.listeners('warning');
+  if (nodes.length === 0) return;
+  process.removeAllListeners('warning');
+  process.on('warning', (warning: Error & { code?: string }) => {
+    if (isOwnWarning(warning)) note(`warning ${warning.code}: ${warning.message}`);
+    else for (const listener of nodes) listener.call(process, warning);
+  });
 }
 
 /**

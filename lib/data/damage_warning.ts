@@ -1,3 +1,5 @@
+import { warn } from '../base/warning';
+
 /** The code of the warning. */
 export const VIDEO_DAMAGED = 'VIDEO_DAMAGED';
 
@@ -29,5 +31,5 @@ export function describeDamage(damaged: ArrayLike<number>, frameCount: number): 
  */
 export function warnOfDamage(name: string, damaged: ArrayLike<number>, frameCount: number): void {
   const damage = describeDamage(damaged, frameCount);
-  if (damage !== undefined) process.emitWarning(`${name}: ${damage}`, { code: VIDEO_DAMAGED });
+  if (damage !== undefined) warn(VIDEO_DAMAGED, `${name}: ${damage}`);
 }

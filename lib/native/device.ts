@@ -1,4 +1,5 @@
 import { CodedError } from '../base/error';
+import { warn } from '../base/warning';
 import { type DeviceType, type MemoryStats, native } from './load';
 
 /**
@@ -50,7 +51,7 @@ export function resolveDevice(device: Device = chosen): DeviceType {
     throw new CodedError('ERR_DEVICE', `device '${device}' cannot be used: ${unavailable}`);
   if (built && !warned) {
     warned = true;
-    process.emitWarning(`computing on the CPU: ${unavailable}`, { code: 'DEVICE_FALLBACK' });
+    warn('DEVICE_FALLBACK', `computing on the CPU: ${unavailable}`);
   }
   return 'cpu';
 }

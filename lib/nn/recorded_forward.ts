@@ -1,4 +1,5 @@
 import { type CodedError, hasCode } from '../base/error';
+import { warn } from '../base/warning';
 import { emptyCache } from '../native/device';
 import { native } from '../native/load';
 import { isRecording, noGrad } from '../tensor/autograd';
@@ -87,9 +88,9 @@ export class RecordedForward<R extends Readonly<Record<string, Tensor>>> impleme
       this.dispose();
       emptyCache(input.device);
       this.refused = true;
-      process.emitWarning(
+      warn(
+        'CUDA_GRAPH_REFUSED',
         `forward passes go on without CUDA graphs, because one could not be recorded: ${(error as CodedError).message}`,
-        { code: 'CUDA_GRAPH_REFUSED' },
       );
       return null;
     }
