@@ -166,7 +166,7 @@ async function clip(prediction: Prediction, { dataset, classNames }: ReportData)
     (png) => `<img alt="${escapeHtml(name)}" src="data:image/png;base64,${png.toString('base64')}">`,
     (error) => noPicture(error),
   );
-  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const percent = (value: number) => `${(100 * value).toFixed(1)}\u00a0%`; // the sign stays on the line of its number
   const said = `${classNames[prediction.predicted]} ${percent(prediction.probability)}`;
   const truth =
     prediction.rank === 0
