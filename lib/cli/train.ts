@@ -45,7 +45,7 @@ export function addTrain(program: Command): void {
     .option('--only-test', 'test the model of --resume and stop')
     .option('--accumulation-steps <n>', 'micro-batches per update', integerFrom(1))
     .option('--pretrained <file>', 'image-text weights to start from, such as ViT-B-32.pt');
-  addRunOptions(command)
+  addRunOptions(command, `where checkpoints, logs and the report go (default: ${DEFAULT_OUTPUT})`)
     .addHelpText('after', trainExamples)
     .action(async (flags: RunFlags) => {
       await execute(flags);
@@ -62,7 +62,7 @@ export function addTest(program: Command): void {
       'test with {split} in the arguments as 1 to n, then give the mean',
       integerFrom(1),
     );
-  addRunOptions(command)
+  addRunOptions(command, 'where the log, the results and the report go (default: nothing is written)')
     .addHelpText('after', testExamples)
     .action(async ({ splits, ...flags }: RunFlags & { splits?: number }) => {
       const test = (own: RunFlags) => execute({ ...own, onlyTest: true });
@@ -70,13 +70,13 @@ export function addTest(program: Command): void {
     });
 }
 
-function addRunOptions(command: Command): Command {
+function addRunOptions(command: Command, output: string): Command {
   return command
     .requiredOption(
       '--cfg <file>',
       'configuration file, also -cfg; shipped ones are found as configs/k400/32_8.yaml',
     )
-    .option('--output <folder>', 'where checkpoints, logs and the report go (train: exp)')
+    .option('--output <folder>', output)
     .option('--resume <file>', 'checkpoint to continue, or to test')
     .option('--batch-size <n>', 'videos per step', integerFrom(1))
     .option('--device <name>', 'auto, cpu, cuda or cuda:N')
