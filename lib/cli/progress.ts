@@ -48,19 +48,30 @@ export function listingReports(bar?: ProgressBar): (archive: string, done: numbe
   };
 }
 
+/** Characters of a bar: what the words and figures beside it leave of a line, which the terminal cuts off. */
+function barSize(columns: number): number {
+  const beside = 44;
+  return Math.max(0, Math.min(40, columns - beside));
+}
+
 /** One bar that starts anew whenever a count begins again. */
 export class ProgressBar {
-  private readonly bar = new SingleBar(
-    {
-      format: '{what} {bar} {value}/{total} {eta_formatted} {figure}',
-      stream: process.stderr,
-      hideCursor: true,
-      clearOnComplete: true,
-      etaBuffer: 20,
-    },
-    Presets.shades_classic,
-  );
+  private readonly bar: SingleBar;
   private what = '';
+
+  constructor(private readonly stream: NodeJS.WriteStream = process.stderr) {
+    this.bar = new SingleBar(
+      {
+        format: '{what} {bar} {value}/{total} {eta_formatted} {figure}',
+        stream,
+        hideCursor: true,
+        clearOnComplete: true,
+        etaBuffer: 20,
+        barsize: barSize(stream.columns || 80),
+      },
+      Presets.shades_classic,
+    );
+  }
 
   show(what: string, { step, steps }: { step: number; steps: number }, figure: string): void {
     if (this.what !== what) {
@@ -81,7 +92,7 @@ export class ProgressBar {
 
   /** Makes room for a line. The bar comes back at its next update. */
   clear(): void {
-    if (this.what) process.stderr.write('\r\x1b[K');
+    if (this.what) this.stream.write('\r\x1b[K');
   }
 
   stop(): void {
