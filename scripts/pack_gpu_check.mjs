@@ -40,7 +40,8 @@ cpSync(join(root, 'node_modules'), into('node_modules'), {
   filter: (path) => dirname(path) !== join(root, 'node_modules') || !unused.test(basename(path)),
 });
 const header = '/usr/include/doctest/doctest.h';
-if (existsSync(header)) cpSync(header, into('include/doctest/doctest.h'));
+if (!existsSync(header)) fail(`${header} is missing, without which cuda_test cannot be built: install doctest`);
+cpSync(header, into('include/doctest/doctest.h'));
 
 // Of the libraries, those that a bare system does not have anyway.
 const standard = /^(linux-vdso|libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s|ld-linux)/;
