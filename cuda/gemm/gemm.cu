@@ -14,9 +14,11 @@ namespace native::cuda {
 namespace {
 
 void check(const GemmArgs& args) {
+  // Kernels count rows, columns and k in 32 bits, up to the end of the last tile.
+  constexpr int64_t kLargest = INT32_MAX - 511;
   const GemmEpilogue& e = args.epilogue;
-  CHECK(args.m <= INT32_MAX && args.n <= INT32_MAX && args.k <= INT32_MAX, "ERR_SHAPE", "matrix product [",
-        args.m, ", ", args.n, ", ", args.k, "]: sizes are at most 2^31 - 1");
+  CHECK(args.m <= kLargest && args.n <= kLargest && args.k <= kLargest, "ERR_SHAPE", "matrix product [",
+        args.m, ", ", args.n, ", ", args.k, "]: sizes are at most 2^31 - 512");
   CHECK(args.c_dtype == args.dtype || args.c_dtype == DType::float32, "ERR_DTYPE", "matrix product of ",
         dtype_name(args.dtype), " into ", dtype_name(args.c_dtype), ": use that dtype or float32");
   CHECK(!e.accumulate || args.c_dtype == DType::float32, "ERR_DTYPE",
