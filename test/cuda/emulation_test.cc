@@ -128,6 +128,13 @@ __global__ void background_copy_kernel(const float4* x, float4* y, bool early) {
   y[threadIdx.x] = shared[threadIdx.x];
 }
 
+__global__ void move_vector_kernel(const char* x, char* y, int bytes) {
+  if (threadIdx.x > 0) return;
+  if (bytes == 4) *reinterpret_cast<uint32_t*>(y) = *reinterpret_cast<const uint32_t*>(x);
+  if (bytes == 8) *reinterpret_cast<uint2*>(y) = *reinterpret_cast<const uint2*>(x);
+  if (bytes == 16) store_vector(reinterpret_cast<uint4*>(y), *reinterpret_cast<const uint4*>(x));
+}
+
 // Block b adds b to the sum when all blocks before it have.
 __global__ void in_order_kernel(int* turn, int* order) {
   if (threadIdx.x == 0) {
@@ -294,6 +301,20 @@ TEST_CASE("emulation: accesses outside of memory are errors") {
   CHECK(to_host(y)[0] == 3);
 }
 
+TEST_CASE("emulation: vectors lie at multiples of their size") {
+  const Tensor x = ints(64), y = ints(64);
+  for (const int step : {4, 8, 16}) {
+    const auto move = [&](int from, int to) {
+      const auto* source = reinterpret_cast<const char*>(x.data<int>()) + from;
+      return run(move_vector_kernel, {dim3(1), 32}, source, reinterpret_cast<char*>(y.data<int>()) + to,
+                 step);
+    };
+    CHECK(move(0, step) == "");
+    check_says(move(step / 2, 0), {"move_vector_kernel", "no multiple of the size", "thread"});
+    check_says(move(0, step / 2), {"move_vector_kernel", "no multiple of the size", "thread"});
+  }
+}
+
 TEST_CASE("emulation: writing beside a tensor is found when it is read") {
   const Tensor y = ints(4);
   CHECK(run(store_global_kernel, {dim3(1), 32}, y.data<int>(), int64_t{4}) == "");
@@ -396,50 +417,6 @@ TEST_CASE("emulation: lanes exchange values") {
 TEST_CASE("emulation: a tensor-core product") {
   check_product<native::bfloat16>(DType::bfloat16);
   check_product<native::float16>(DType::float16);
-}
-
-TEST_CASE("emulation: work captured in a graph runs when the graph is launched, each time") {
-  const Tensor counter = ints(1), order = ints(64);
-  cudaStream_t stream = nullptr, side = nullptr;
-  cudaEvent_t fork = nullptr, join = nullptr;
-  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking);
-  cudaEventCreateWithFlags(&fork, cudaEventDisableTiming);
-  cudaEventCreateWithFlags(&join, cudaEventDisableTiming);
-  fence();  // what the tensors hold is there
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t exec = nullptr;
-  const auto launch_on = [&](cudaStream_t on) {
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(4);
-    config.blockDim = dim3(32);
-    config.stream = on;
-    CHECK(cudaLaunchKernelEx(&config, count_kernel, counter.data<int>(), order.data<int>()) == cudaSuccess);
-  };
-  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-  launch_on(stream);
-  cudaEventRecord(fork, stream);
-  cudaStreamWaitEvent(side, fork);
-  launch_on(side);
-  cudaEventRecord(join, side);
-  cudaStreamWaitEvent(stream, join);
-  REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
-  REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
-  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
-  CHECK(to_host(counter)[0] == 0);
-  for (int i = 0; i < 3; ++i) CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
-  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
-  CHECK(to_host(counter)[0] == 24);
-  // Waiting inside a capture is an error and spoils it.
-  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-  CHECK(cudaStreamSynchronize(stream) == cudaErrorStreamCaptureUnsupported);
-  CHECK(cudaStreamEndCapture(stream, &graph) == cudaErrorStreamCaptureInvalidated);
-  cudaGetLastError();
-  cudaGraphExecDestroy(exec);
-  cudaEventDestroy(fork);
-  cudaEventDestroy(join);
-  cudaStreamDestroy(side);
-  cudaStreamDestroy(stream);
 }
 
 TEST_CASE("emulation: launches that the device would refuse are refused") {

@@ -25,7 +25,7 @@ std::map<std::string, void*>& driver_functions() {
   return *functions;
 }
 size_t g_limit = size_t{4} << 30, g_used = 0;
-auto& g_pinned = *new std::map<void*, size_t>;
+auto& g_pinned = *new std::map<uintptr_t, size_t>;
 size_t g_pinned_limit = SIZE_MAX;
 std::atomic<bool> g_lost{false};
 
@@ -85,14 +85,21 @@ size_t memory_in_use() {
   return g_used;
 }
 
-bool is_device_memory(const void* pointer, size_t bytes) {
+namespace {
+
+bool within(const std::map<uintptr_t, size_t>& blocks, const void* pointer, size_t bytes) {
   std::lock_guard<std::mutex> lock(g_mutex);
   const auto address = reinterpret_cast<uintptr_t>(pointer);
-  auto after = g_allocations.upper_bound(address);
-  if (after == g_allocations.begin()) return false;
+  auto after = blocks.upper_bound(address);
+  if (after == blocks.begin()) return false;
   --after;
   return address + bytes <= after->first + after->second;
 }
+
+}  // namespace
+
+bool is_device_memory(const void* pointer, size_t bytes) { return within(g_allocations, pointer, bytes); }
+bool is_page_locked(const void* pointer, size_t bytes) { return within(g_pinned, pointer, bytes); }
 
 namespace {
 
@@ -263,6 +270,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   *pointer = nullptr;
   if (const cudaError_t status = lost()) return status;
+  if (const cudaError_t status = unsafe_call()) return status;
   if (bytes == 0) return cudaSuccess;
   std::lock_guard<std::mutex> lock(g_mutex);
   if (bytes > g_limit || g_used > g_limit - bytes) return remember(cudaErrorMemoryAllocation);
@@ -283,6 +291,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 
 cudaError_t cudaFree(void* pointer) {
   if (!pointer) return cudaSuccess;
+  if (const cudaError_t status = unsafe_call()) return status;
   wait_for_streams();  // like the device
   std::lock_guard<std::mutex> lock(g_mutex);
   const auto found = g_allocations.find(reinterpret_cast<uintptr_t>(pointer));
@@ -297,21 +306,23 @@ cudaError_t cudaFree(void* pointer) {
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
   *pointer = nullptr;
   if (const cudaError_t status = lost()) return status;
+  if (const cudaError_t status = unsafe_call()) return status;
   const size_t used = pinned_in_use();
   std::lock_guard<std::mutex> lock(g_mutex);
   if (bytes > g_pinned_limit || used > g_pinned_limit - bytes) return remember(cudaErrorMemoryAllocation);
   *pointer = std::malloc(bytes ? bytes : 1);
   if (!*pointer) return remember(cudaErrorMemoryAllocation);
-  g_pinned[*pointer] = bytes;
+  g_pinned[reinterpret_cast<uintptr_t>(*pointer)] = bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
 
 cudaError_t cudaFreeHost(void* pointer) {
+  if (const cudaError_t status = unsafe_call()) return status;
   {
     std::lock_guard<std::mutex> lock(g_mutex);
-    g_pinned.erase(pointer);
+    g_pinned.erase(reinterpret_cast<uintptr_t>(pointer));
   }
   std::free(pointer);
   return cudaSuccess;

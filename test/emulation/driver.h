@@ -11,5 +11,7 @@ void provide_driver_function(const char* symbol, void* function);
 
 // Whether these bytes lie in one allocation of device memory.
 bool is_device_memory(const void* pointer, size_t bytes);
+// The same of the host's page-locked memory.
+bool is_page_locked(const void* pointer, size_t bytes);
 
 }  // namespace emulation

@@ -1,6 +1,6 @@
-// A fault of the processor (an address that is not mapped, a division by zero) in a fiber becomes an error of
-// its grid: the signal's handler lets the fiber go on in a function that reports, on the far end of its
-// stack.
+// A fault of the processor (an address that is not mapped, a division by zero, the trap of a check that the
+// compiler made for alignment) in a fiber becomes an error of its grid: the signal's handler lets the fiber
+// go on in a function that reports, on the far end of its stack.
 #include <pthread.h>
 #include <signal.h>
 #include <ucontext.h>
@@ -13,7 +13,7 @@
 namespace emulation {
 namespace {
 
-constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE};
+constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 struct sigaction g_previous[sizeof kSignals / sizeof kSignals[0]];
 pthread_t g_thread;  // that runs grids now
 int g_signal;
@@ -23,6 +23,7 @@ const unsigned char* g_address;
   const Fiber& fiber = current();
   const Block& block = current_block();
   if (g_signal == SIGFPE) fail("integer division by zero or overflow");
+  if (g_signal == SIGILL) fail("access to an address that is no multiple of the size of what lies there");
   const auto near = [](const unsigned char* start, size_t bytes) {
     return g_address >= start - 4096 && g_address < start + bytes + 4096;
   };

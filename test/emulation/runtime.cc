@@ -82,6 +82,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
+  if (const cudaError_t status = waiting_for_all()) return status;
   cudaError_t first = cudaSuccess;
   for (const auto& failure : wait_for_streams()) {
     const cudaError_t status = tell(failure);
@@ -90,8 +91,20 @@ cudaError_t cudaDeviceSynchronize() {
   return first;
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  return queue(stream, [=] { copy_memory(to, from, bytes); });
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  if (const cudaError_t status = lost()) return status;
+  if (!copies_as_told(to, from, bytes, kind)) return remember(cudaErrorInvalidValue);
+  EmulatedGraph* capture = stream_of(stream).capture;
+  if (!capture) return queue(stream, [=] { copy_memory(to, from, bytes); });
+  if (!stays_in_place(to, bytes) || !stays_in_place(from, bytes)) {
+    capture->spoilt = true;
+    return remember(cudaErrorStreamCaptureUnsupported);
+  }
+  return queue(stream, [=] {
+    check_copy_of_graph(to, from, bytes);
+    copy_memory(to, from, bytes);
+  });
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
@@ -134,6 +147,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (const cudaError_t status = lost()) return status;
   if (event->capture) return remember(cudaErrorCapturedEvent);
+  if (const cudaError_t status = unsafe_call()) return status;
   if (!event->recording) return cudaSuccess;
   std::lock_guard<std::mutex> lock(event->recording->mutex);
   return event->recording->done ? tell(event->recording->failure) : cudaErrorNotReady;
@@ -172,11 +186,12 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
   if (const cudaError_t status = lost()) return status;
   if (!stream || stream->capture) return remember(cudaErrorStreamCaptureUnsupported);
   stream->capture = new EmulatedGraph;
   stream->captures = true;
+  begin_capture(stream->capture, mode);
   return cudaSuccess;
 }
 
@@ -191,6 +206,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     }
   }
   stream->captures = false;
+  end_capture(captured);
   if (captured->spoilt) {
     delete captured;
     return remember(cudaErrorStreamCaptureInvalidated);
@@ -204,12 +220,6 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   *status = !capture          ? cudaStreamCaptureStatusNone
             : capture->spoilt ? cudaStreamCaptureStatusInvalidated
                               : cudaStreamCaptureStatusActive;
-  return cudaSuccess;
-}
-
-cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
-  static thread_local cudaStreamCaptureMode current = cudaStreamCaptureModeGlobal;
-  std::swap(*mode, current);
   return cudaSuccess;
 }
 

@@ -12,6 +12,8 @@
 #include "cuda_runtime.h"
 #include "grid.h"
 
+struct EmulatedGraph;
+
 namespace emulation {
 
 // What went wrong on a stream; told once, by the next wait for it.
@@ -46,6 +48,19 @@ void copy_memory(void* to, const void* from, size_t bytes);
 void set_memory(void* to, int value, size_t bytes);
 // Waits for all that is queued; what failed on the streams is not told by that.
 std::vector<std::shared_ptr<Failure>> wait_for_streams();
+
+// Captures under way (capture.cc).
+void begin_capture(EmulatedGraph* graph, cudaStreamCaptureMode mode);
+void end_capture(EmulatedGraph* graph);
+// For calls that take or give memory or ask for events: refused, and the capture spoilt, unless the capture
+// allows them. cudaSuccess or the error, remembered; the same for a call that waits for the whole device.
+cudaError_t unsafe_call();
+cudaError_t waiting_for_all();
+// Whether each end of a copy is where its kind says.
+bool copies_as_told(const void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
+// Whether a graph may copy there: device memory, or the host's while it is page-locked.
+bool stays_in_place(const void* pointer, size_t bytes);
+void check_copy_of_graph(const void* to, const void* from, size_t bytes);  // throws when it may not any more
 
 }  // namespace emulation
 

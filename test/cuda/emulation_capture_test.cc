@@ -1,0 +1,175 @@
+// Captures of the emulated runtime: what a graph runs, and what the device refuses while one is captured.
+#ifdef CUDA_EMULATION
+#include <primitives/launch.h>
+
+#include <primitives/device.cuh>
+#include <thread>
+
+#include "check.h"
+
+using namespace check;
+using namespace native::cuda;
+
+namespace {
+
+__global__ void add_one_kernel(int* counter) {
+  if (threadIdx.x == 0) atomic_add(counter, 1);
+}
+
+struct Stream {
+  cudaStream_t stream = nullptr;
+  Stream() { cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); }
+  ~Stream() { cudaStreamDestroy(stream); }
+  operator cudaStream_t() const { return stream; }
+};
+struct Event {
+  cudaEvent_t event = nullptr;
+  Event() { cudaEventCreateWithFlags(&event, cudaEventDisableTiming); }
+  ~Event() { cudaEventDestroy(event); }
+  operator cudaEvent_t() const { return event; }
+};
+
+// Ends the capture; whether it was spoilt. Forgets the errors so far.
+bool spoilt(cudaStream_t stream) {
+  cudaGraph_t graph = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(stream, &graph);
+  cudaGetLastError();
+  if (graph) cudaGraphDestroy(graph);
+  REQUIRE((status == cudaSuccess || status == cudaErrorStreamCaptureInvalidated));
+  return status != cudaSuccess;
+}
+
+// What `call` answers on a thread of its own.
+template <class Call>
+cudaError_t elsewhere(Call call) {
+  cudaError_t status = cudaSuccess;
+  std::thread([&] { status = call(); }).join();
+  return status;
+}
+
+}  // namespace
+
+TEST_CASE("emulation: work captured in a graph runs when the graph is launched, each time") {
+  const Tensor counter = to_device({0}, {1}, DType::int32);
+  const Stream stream, side;
+  const Event fork, join;
+  fence();  // what the tensor holds is there
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  const auto launch_on = [&](cudaStream_t on) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(4);
+    config.blockDim = dim3(32);
+    config.stream = on;
+    CHECK(cudaLaunchKernelEx(&config, add_one_kernel, counter.data<int>()) == cudaSuccess);
+  };
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  launch_on(stream);
+  cudaEventRecord(fork, stream);
+  cudaStreamWaitEvent(side, fork);
+  launch_on(side);
+  cudaEventRecord(join, side);
+  cudaStreamWaitEvent(stream, join);
+  REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+  REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
+  CHECK(to_host(counter)[0] == 0);
+  for (int i = 0; i < 3; ++i) CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
+  CHECK(to_host(counter)[0] == 24);
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+}
+
+TEST_CASE("emulation: waiting for a stream that is captured, or for the device, spoils the capture") {
+  const Stream stream;
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(stream) == cudaErrorStreamCaptureUnsupported);
+  CHECK(spoilt(stream));
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaDeviceSynchronize() == cudaErrorStreamCaptureUnsupported);
+  CHECK(spoilt(stream));
+  CHECK(cudaDeviceSynchronize() == cudaSuccess);
+}
+
+TEST_CASE("emulation: memory and events outside are for captures that allow it, by thread and mode") {
+  const Stream stream, other;
+  const Event before;
+  void *block = nullptr, *pinned = nullptr;
+  REQUIRE(cudaMalloc(&block, 512) == cudaSuccess);
+  REQUIRE(cudaMallocHost(&pinned, 512) == cudaSuccess);
+  REQUIRE(cudaEventRecord(before, other) == cudaSuccess);
+  REQUIRE(cudaStreamSynchronize(other) == cudaSuccess);
+  void *more = nullptr, *more_pinned = nullptr;
+  const std::function<cudaError_t()> calls[] = {
+      [&] { return cudaMalloc(&more, 512); }, [&] { return cudaMallocHost(&more_pinned, 512); },
+      [&] { return cudaEventQuery(before); }, [&] { return cudaFree(std::exchange(more, nullptr)); },
+      [&] { return cudaFreeHost(std::exchange(more_pinned, nullptr)); }};
+  for (const auto& call : calls) {
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+    CHECK(call() == cudaSuccess);
+    CHECK(elsewhere([&] { return cudaEventQuery(before); }) == cudaSuccess);
+    CHECK_FALSE(spoilt(stream));
+  }
+  more = block, more_pinned = pinned;
+  const auto refused = [&](const std::function<cudaError_t()>& call, cudaStreamCaptureMode mode, bool own) {
+    void *const had = more, *const had_pinned = more_pinned;
+    REQUIRE(cudaStreamBeginCapture(stream, mode) == cudaSuccess);
+    const cudaError_t status = own ? call() : elsewhere(call);
+    const bool lost = spoilt(stream);
+    CHECK(lost == (status == cudaErrorStreamCaptureUnsupported));
+    if (status != cudaSuccess) more = had, more_pinned = had_pinned;
+    return lost;
+  };
+  for (const auto& call : calls) {
+    CHECK(refused(call, cudaStreamCaptureModeGlobal, true));
+    CHECK(refused(call, cudaStreamCaptureModeGlobal, false));
+    CHECK(refused(call, cudaStreamCaptureModeThreadLocal, true));
+  }
+  CHECK_FALSE(refused(calls[2], cudaStreamCaptureModeThreadLocal, false));
+  CHECK(cudaFree(more) == cudaSuccess);
+  CHECK(cudaFreeHost(more_pinned) == cudaSuccess);
+}
+
+TEST_CASE("emulation: a graph copies page-locked memory only, which must still be there when it runs") {
+  const Tensor x = to_device({1, 2}, {2}, DType::float32);
+  const Stream stream;
+  fence();
+  float pageable[2] = {};
+  void* pinned = nullptr;
+  REQUIRE(cudaMallocHost(&pinned, 8) == cudaSuccess);
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaMemcpyAsync(pageable, x.raw(), 8, cudaMemcpyDeviceToHost, stream) ==
+        cudaErrorStreamCaptureUnsupported);
+  CHECK(spoilt(stream));
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaMemcpyAsync(pinned, x.raw(), 8, cudaMemcpyDeviceToHost, stream) == cudaSuccess);
+  REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+  REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
+  CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
+  CHECK(static_cast<float*>(pinned)[1] == 2);
+  cudaFreeHost(pinned);
+  CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(stream) == cudaErrorLaunchFailure);
+  CHECK(std::string(cudaGetErrorString(cudaErrorLaunchFailure)).find("given back after its capture") !=
+        std::string::npos);
+  cudaGetLastError();
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+}
+
+TEST_CASE("emulation: a copy goes where its kind says") {
+  const Tensor x = to_device({1, 2}, {2}, DType::float32);
+  float host[2] = {};
+  CHECK(cudaMemcpy(host, x.raw(), 8, cudaMemcpyDeviceToHost) == cudaSuccess);
+  CHECK(host[1] == 2);
+  const Stream stream;
+  for (const cudaMemcpyKind kind : {cudaMemcpyHostToDevice, cudaMemcpyDeviceToDevice, cudaMemcpyHostToHost}) {
+    CHECK(cudaMemcpyAsync(host, x.raw(), 8, kind, stream) == cudaErrorInvalidValue);
+  }
+  cudaGetLastError();
+}
+#endif
