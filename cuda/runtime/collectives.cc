@@ -59,6 +59,7 @@ class Communicator {
     comm();
     {
       std::lock_guard<std::mutex> lock(mutex_);
+      CHECK(!closed_, "ERR_DISTRIBUTED", "this process has left its job");  // by another thread
       launching_ = true;
       if (running_.empty()) since_ = Clock::now();
     }
@@ -70,7 +71,9 @@ class Communicator {
       check_cuda(cudaEventRecord(end, stream_), "event");
       launched(end, {});
     } catch (const Error& error) {
-      launched(nullptr, error.what());  // after an error the communicator is good for nothing but its abort
+      // After an error the communicator is good for nothing but its abort, which may be what caused this one.
+      const std::string cause = launched(nullptr, error.what());
+      if (cause != error.what()) throw Error("ERR_DISTRIBUTED", cause);
       throw;
     }
   }
@@ -90,13 +93,15 @@ class Communicator {
     wake_.notify_all();
   }
 
-  // Waits for what is queued unless it has failed.
-  void close() {
+  // Waits for what is queued, or being launched by another thread, unless it has failed. Whether it has
+  // ended.
+  bool close() {
     std::unique_lock<std::mutex> lock(mutex_);
-    wake_.wait(lock, [this] { return !failure_.empty() || running_.empty(); });
+    wake_.wait(lock, [this] { return !failure_.empty() || (running_.empty() && !launching_); });
     closed_ = true;
     wake_.notify_all();
-    wake_.wait_for(lock, std::chrono::seconds(5), [this] { return ended_; });
+    if (!comm_) return true;  // nothing has begun; the thread may be in NCCL, waiting for the others
+    return wake_.wait_for(lock, 2 * kLaunch, [this] { return ended_; });
   }
 
  private:
@@ -105,12 +110,14 @@ class Communicator {
   }
   bool overdue() const { return std::chrono::duration<double>(Clock::now() - since_).count() > timeout_; }
 
-  void launched(cudaEvent_t end, const std::string& failure) {
+  // Returns the first failure, if there is one.
+  std::string launched(cudaEvent_t end, const std::string& failure) {
     std::lock_guard<std::mutex> lock(mutex_);
     launching_ = false;
     if (end) running_.push_back(end);
     if (failure_.empty()) failure_ = failure;
     wake_.notify_all();
+    return failure_;
   }
 
   void watch(const nccl::UniqueId& id, int device) {
@@ -253,9 +260,10 @@ void abort(const std::string& reason) {
   if (g_communicator) g_communicator->abort(reason);
 }
 
-void close() {
-  current().close();
+bool close() {
+  const bool ended = current().close();
   g_communicator = nullptr;
+  return ended;
 }
 
 // One launch of all spans. A group that has begun is ended in any case: it is a state of the thread.

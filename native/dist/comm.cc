@@ -84,9 +84,10 @@ void comm_wait(DeviceType device) {
 }
 
 void comm_close(DeviceType device) {
-  if (group(device).world_size == 0) return;
-  backend_of(device).close();
-  group(device).world_size = 0;
+  Group& own = group(device);
+  if (own.world_size == 0) return;
+  own.world_size = 0;
+  if (backend_of(device).close()) own.in_flight.clear();
 }
 
 void all_reduce(const std::vector<Tensor>& list, double scale) {

@@ -52,7 +52,9 @@ struct CommBackend {
   void (*wait)();
   // Another rank has left: collectives that wait for it end, with `reason`.
   void (*abort)(const std::string& reason);
-  void (*close)();
+  // Leaves the others. Whether all collectives have ended: what one uses that does not end, within seconds,
+  // is never to be used for anything else.
+  bool (*close)();
 };
 void register_comm(DeviceType device, CommBackend backend);
 

@@ -9,6 +9,8 @@
 #include <gloo/transport/tcp/device.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <future>
 #include <mutex>
@@ -49,6 +51,8 @@ Current& current() {
   static auto* const own = new Current;
   return *own;
 }
+
+std::atomic<bool> g_aborted{false};  // another rank has left, since the job was joined
 
 std::shared_ptr<Mesh> mesh() {
   std::lock_guard<std::mutex> lock(current().mutex);
@@ -110,6 +114,7 @@ std::vector<std::string> open(int rank, int world_size, const std::string& host,
     for (int i = 0; i < world_size; ++i) {
       if (i != rank) addresses[static_cast<size_t>(i)] = to_hex(own->getPair(i)->address().bytes());
     }
+    g_aborted = false;
     exchange_mesh(std::move(own));
     return addresses;
   });
@@ -138,11 +143,17 @@ void wait() {
   });
 }
 
-// Connections break with the process at their other end.
-void abort(const std::string&) {}
+// Connections break with the process at their other end: nothing has to be ended, but is not waited for.
+void abort(const std::string&) { g_aborted = true; }
 
-void close() {
+bool close() {
+  const auto ended = std::make_shared<std::promise<void>>();
+  const std::future<void> end = ended->get_future();
+  cpu_queue().submit({"collectives", {}},
+                     [ended] { collectives().fence([ended](std::optional<Error>) { ended->set_value(); }); });
+  if (!g_aborted) end.wait();
   guarded([] { exchange_mesh(nullptr)->closeConnections(); });
+  return end.wait_for(std::chrono::seconds(1)) == std::future_status::ready;
 }
 
 void sum_over_ranks(float* data, int64_t count) {

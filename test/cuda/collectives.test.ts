@@ -71,6 +71,27 @@ test.each([
   expect((results[1] as string[])[1]).toMatch(/^rank 0 has left the job: /);
 });
 
+const limit = { COLLECTIVE_TIMEOUT_MS: '1500' };
+
+test.each([
+  ['never returns from its launch', { EMULATION_NCCL_BLOCK: '1', ...limit }, /in vain for 1.5 s/],
+  ['is refused within its group', { EMULATION_NCCL_REFUSE: '2' }, /all_reduce: emulated failure \(NCCL error 5\)/],
+  ['breaks the device', { EMULATION_NCCL_CRASH: '1', ...limit }, /the CUDA device stopped: emulated crash/],
+])('a collective that %s ends with its cause, and the others are told', async (_, env, cause) => {
+  const { results, failed } = await runJob('late', 2, { ...withLibrary, ...env });
+  expect(failed).toEqual({ rank: expect.any(Number), status: 1, signal: null });
+  expect(results[0]).toEqual(['ERR_DISTRIBUTED', expect.stringMatching(cause), 6]);
+  expect((results[1] as string[])[1]).toMatch(/^rank 0 has left the job: /);
+  expect((results[1] as string[])[1]).toMatch(cause);
+});
+
+test('what a collective holds is free when it has ended, and never when it does not end', async () => {
+  const left = async (env: Record<string, string>) =>
+    (await runJob('leaveBeside', 2, { ...withLibrary, ...env })).results;
+  expect(await left({})).toEqual(Array(2).fill([0, -1]));
+  expect(await left({ EMULATION_NCCL_STUCK: '1' })).toEqual(Array(2).fill([0, 0]));
+});
+
 test('a process that does not come for the communicator is waited for no longer than a collective', async () => {
   const { results } = await runJob('absent', 2, { ...withLibrary, COLLECTIVE_TIMEOUT_MS: '1500' });
   const late = expect.stringMatching(/did not come for its communicator, in 1.5 s$/);

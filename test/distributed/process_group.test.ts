@@ -60,6 +60,11 @@ test('values are agreed on', async () => {
   ]);
 });
 
+test('what a collective holds is free when its group is left', async () => {
+  const { results } = await runJob('leaveBeside', 2);
+  expect(results).toEqual(Array(2).fill([0, -1]));
+});
+
 test('wrong arguments are refused before anything is sent', async () => {
   const { results } = await runJob('misuse', 2);
   expect(results).toEqual([

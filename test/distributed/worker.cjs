@@ -1,8 +1,17 @@
 // A process of the jobs in process_group.test.ts: joins, does what its first argument names, prints a line of JSON.
 const { join } = require('node:path');
-const { add, backward, captureGraph, distributed, mul, resolveDevice, sum, synchronize, tensor } = require(
-  join(__dirname, '../../dist'),
-);
+const {
+  add,
+  backward,
+  captureGraph,
+  distributed,
+  memory,
+  mul,
+  resolveDevice,
+  sum,
+  synchronize,
+  tensor,
+} = require(join(__dirname, '../../dist'));
 
 const values = async (x) => Array.from(await x.data());
 const fill = (count, value) => tensor(Float32Array.from({ length: count }, (_, i) => value(i)));
@@ -146,6 +155,22 @@ const tasks = {
     const after = await mul(tensor([2]), 3).item();
     console.log(JSON.stringify({ rank: group.rank, result: [...result, after] }));
     process.exit(1);
+  },
+
+  // Leaves a collective that nobody has waited for. What it held must be free when it has ended, and must not when it
+  // has not.
+  async leaveBeside(group) {
+    const x = fill(1000, () => 1);
+    await synchronize();
+    const before = memory(x.device).liveTensors;
+    group.startAllReduce([x]);
+    x.dispose();
+    const held = memory(x.device).liveTensors;
+    const reason = process.env.EMULATION_NCCL_STUCK ? 'it has had enough' : null;
+    await group.leave(reason);
+    const left = memory(resolveDevice()).liveTensors;
+    console.log(JSON.stringify({ rank: group.rank, result: [held - before, left - before] }));
+    process.exit(0);
   },
 
   // Rank 1 goes without a word while the others are in a collective.

@@ -1,7 +1,15 @@
 // libnccl.so.2 of the emulated device, for tests: the entry points that cuda/runtime/nccl.h declares, between
 // processes of one machine. Rank 0 hears everyone over TCP, adds in the order of the ranks and answers. Like
 // a kernel on a card, a collective waits on its stream for ever when a rank is gone, until the communicator
-// is aborted.
+// is aborted. Calls between GroupStart and GroupEnd begin at its end, or none of them when one was refused; a
+// thread must not end within a group.
+//
+// Environment variables plant faults, each in the N-th collective that this process calls:
+//   EMULATION_NCCL_ERROR=N    on its way (ncclCommGetAsyncError)
+//   EMULATION_NCCL_REFUSE=N   the call fails
+//   EMULATION_NCCL_BLOCK=N    the call returns when the communicator is aborted, with an error
+//   EMULATION_NCCL_CRASH=N    on its stream, as a kernel does that accesses what is no memory
+//   EMULATION_NCCL_STUCK=N    it never ends, and neither does the abort
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <link.h>
@@ -15,7 +23,9 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -29,6 +39,7 @@ struct Comm {
   std::vector<int> sockets;  // rank 0: of each other rank, at its number; else of rank 0, at 0
   std::atomic<bool> aborted{false};
   std::atomic<int> queued{0};  // collectives
+  std::atomic<bool> stuck{false};
   std::map<int, float> factors;
 };
 
@@ -102,8 +113,22 @@ void gather_and_share(Comm& comm, Bytes& own,
   }
 }
 
-void on_stream(Comm* comm, void* stream, std::function<void()> work) {
-  comm->queued += 1;
+bool planted(const char* fault, int number) {
+  const char* at = std::getenv(fault);
+  return at && std::atoi(at) == number;
+}
+
+struct Group {
+  bool open = false;
+  int refused = 0;  // the first error of its calls
+  std::vector<std::function<void()>> begins;
+  ~Group() {
+    if (open) std::abort();
+  }
+};
+thread_local Group g_group;
+
+void begin(Comm* comm, void* stream, std::function<void()> work) {
   device().launch_host(
       stream,
       [](void* data) {
@@ -117,6 +142,33 @@ void on_stream(Comm* comm, void* stream, std::function<void()> work) {
       new std::function<void()>([comm, work = std::move(work)] {
         if (!comm->aborted) work();
       }));
+}
+
+// A collective: `work` on the stream, from now or from the end of the group on. Returns the call's result.
+int on_stream(Comm* comm, void* stream, std::function<void()> work) {
+  const int number = comm->queued += 1;
+  const auto refuse = [](int error) {
+    if (g_group.open) g_group.refused = error;
+    return error;
+  };
+  if (planted("EMULATION_NCCL_REFUSE", number)) return refuse(5);
+  if (planted("EMULATION_NCCL_BLOCK", number)) {
+    while (!comm->aborted) usleep(1000);
+    return refuse(6);
+  }
+  if (planted("EMULATION_NCCL_CRASH", number)) work = [] { throw std::runtime_error("emulated crash"); };
+  if (planted("EMULATION_NCCL_STUCK", number)) {
+    comm->stuck = true;
+    work = [] {
+      for (;;) pause();
+    };
+  }
+  if (g_group.open) {
+    g_group.begins.push_back([=] { begin(comm, stream, work); });
+  } else {
+    begin(comm, stream, std::move(work));
+  }
+  return 0;
 }
 
 }  // namespace
@@ -172,6 +224,7 @@ EXPORT int ncclCommInitRank(Comm** result, int ranks, Id id, int rank) {
 }
 
 EXPORT int ncclCommAbort(Comm* comm) {
+  while (comm->stuck) pause();
   comm->aborted = true;  // what waits on a stream still looks at it: it is not freed
   return 0;
 }
@@ -183,7 +236,6 @@ EXPORT int ncclCommDestroy(Comm* comm) {
   return 0;
 }
 
-// EMULATION_NCCL_ERROR=N: the N-th collective of a process fails on its way.
 EXPORT int ncclCommGetAsyncError(Comm* comm, int* error) {
   const char* failing = std::getenv("EMULATION_NCCL_ERROR");
   *error = failing && comm->queued >= std::atoi(failing) ? 6 : 0;
@@ -197,14 +249,26 @@ EXPORT int ncclRedOpCreatePreMulSum(int* op, void* factor, int, int, Comm* comm)
 }
 
 EXPORT int ncclRedOpDestroy(int, Comm*) { return 0; }
-EXPORT int ncclGroupStart() { return 0; }
-EXPORT int ncclGroupEnd() { return 0; }
+EXPORT int ncclGroupStart() {
+  if (g_group.open) return 5;  // nobody here means one within another
+  g_group.open = true;
+  return 0;
+}
+EXPORT int ncclGroupEnd() {
+  const int refused = std::exchange(g_group.refused, 0);
+  const auto begins = std::exchange(g_group.begins, {});
+  g_group.open = false;
+  if (!refused) {
+    for (const auto& begin : begins) begin();
+  }
+  return refused;
+}
 
 EXPORT int ncclAllReduce(const void* from, void* to, size_t count, int type, int op, Comm* comm,
                          void* stream) {
   if (type != 7) return 4;
   const float factor = op == 0 ? 1 : comm->factors.at(op);
-  on_stream(comm, stream, [=] {
+  return on_stream(comm, stream, [=] {
     Bytes own(count * sizeof(float));
     device().copy(own.data(), from, own.size());
     auto* mine = reinterpret_cast<float*>(own.data());
@@ -215,13 +279,12 @@ EXPORT int ncclAllReduce(const void* from, void* to, size_t count, int type, int
     });
     device().copy(to, own.data(), own.size());
   });
-  return 0;
 }
 
 EXPORT int ncclBroadcast(const void* from, void* to, size_t bytes, int type, int root, Comm* comm,
                          void* stream) {
   if (type != 1) return 4;
-  on_stream(comm, stream, [=] {
+  return on_stream(comm, stream, [=] {
     Bytes own(bytes);
     device().copy(own.data(), from, bytes);
     gather_and_share(*comm, own, [&](Bytes& result, const Bytes& theirs, int rank) {
@@ -229,5 +292,4 @@ EXPORT int ncclBroadcast(const void* from, void* to, size_t bytes, int type, int
     });
     device().copy(to, own.data(), bytes);
   });
-  return 0;
 }
