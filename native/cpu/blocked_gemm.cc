@@ -88,8 +88,8 @@ constexpr Quarter k11{0, 0}, k12{0, 1}, k21{1, 0}, k22{1, 1}, kNone{};
 constexpr Step kWhole[] = {{{k11, kNone}, {k11, kNone}, {k11, kNone}, 0, 0, {1, 0}}};
 
 constexpr Step kStrassen[] = {
-    {{k11, k22}, {k11, k22}, {k11, k22}, 1, 1, {1, 1}},     //
     {{k21, k22}, {k11, kNone}, {k21, k22}, 1, 0, {1, -1}},  //
+    {{k11, k22}, {k11, k22}, {k11, k22}, 1, 1, {1, 1}},     //
     {{k11, kNone}, {k12, k22}, {k12, k22}, 0, -1, {1, 1}},  //
     {{k22, kNone}, {k21, k11}, {k11, k21}, 0, -1, {1, 1}},  //
     {{k11, k12}, {k22, kNone}, {k11, k12}, 1, 0, {-1, 1}},  //
