@@ -13,8 +13,11 @@ function modelTable() {
   if (!result) return '';
   const { machine, date, rows } = result;
   const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
-  const pairs = rows[0].speedups?.length;
-  const how = pairs ? `; medians of ${pairs} pairs of runs in turn (least to most)` : '';
+  const pairs = rows.flatMap(({ speedups }) => speedups?.length ?? []);
+  const how =
+    pairs.length > 0
+      ? `; medians of ${Math.min(...pairs)} to ${Math.max(...pairs)} pairs of runs in turn (least to most)`
+      : '';
   const body = rows.map(({ ours, torch, speedup, speedups, memory }) => {
     const range = speedups
       ? ` (${Math.min(...speedups).toFixed(2)} to ${Math.max(...speedups).toFixed(2)})`

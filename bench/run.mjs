@@ -29,13 +29,17 @@ const { values, positionals } = parseArgs({
   },
 });
 
+/**
+ * On the CPU each measurement is run `pairs` times (odd), in turn with PyTorch's: a busy moment then meets a pair, not a
+ * side. The shorter a run, the more a moment weighs, and the more of them there are.
+ */
 const cpuCases = [
-  ['infer', 'b32', '8', '1', 'fp32', '400', '9'],
-  ['infer', 'b32', '8', '1', 'bf16', '400', '9'],
-  ['infer', 'b16', '8', '1', 'fp32', '400', '5'],
-  ['infer', 'b16', '8', '1', 'bf16', '400', '5'],
-  ['train', 'b32', '8', '4', 'fp32', '400', '3'],
-  ['train', 'b32', '8', '4', 'bf16', '400', '3'],
+  { pairs: 7, args: ['infer', 'b32', '8', '1', 'fp32', '400', '9'] },
+  { pairs: 7, args: ['infer', 'b32', '8', '1', 'bf16', '400', '9'] },
+  { pairs: 5, args: ['infer', 'b16', '8', '1', 'fp32', '400', '5'] },
+  { pairs: 5, args: ['infer', 'b16', '8', '1', 'bf16', '400', '5'] },
+  { pairs: 3, args: ['train', 'b32', '8', '4', 'fp32', '400', '3'] },
+  { pairs: 3, args: ['train', 'b32', '8', '4', 'bf16', '400', '3'] },
 ];
 
 const lastLine = (text) => JSON.parse(text.trim().split('\n').at(-1));
@@ -50,14 +54,11 @@ const peer = (args, env = {}) =>
     }),
   );
 
-/** Runs of each measurement on the CPU, in turn with PyTorch's: a busy moment then meets a pair, not a side. */
-const PAIRS = 3;
-
 /** Of an odd number of runs, that of the median time. */
 const medianRun = (runs) => [...runs].sort((a, b) => a.seconds - b.seconds)[(runs.length - 1) / 2];
 
-function pairOf(args) {
-  const pairs = Array.from({ length: PAIRS }, () => ({ ours: ours(args), torch: peer(args) }));
+function alternate({ pairs: count, args }) {
+  const pairs = Array.from({ length: count }, () => ({ ours: ours(args), torch: peer(args) }));
   const speedups = pairs.map((pair) => ratio(pair.torch.seconds, pair.ours.seconds));
   const row = {
     ours: medianRun(pairs.map((pair) => pair.ours)),
@@ -73,8 +74,8 @@ function pairOf(args) {
 
 function cpuModel() {
   const rows = [];
-  for (const args of cpuCases) {
-    rows.push(values.peers ? pairOf(args) : { ours: ours(args) });
+  for (const measurement of cpuCases) {
+    rows.push(values.peers ? alternate(measurement) : { ours: ours(measurement.args) });
     console.log(JSON.stringify(rows.at(-1)));
   }
   console.log(saveResult('model-cpu', { rows }));
