@@ -133,6 +133,20 @@ Plan plan_of(const GemmArgs& g) {
   return {kWhole, 1, g.m, g.n, g.k};
 }
 
+// The number of blocks of columns: as many for each thread. Where there are more threads than blocks they
+// share the rows too. That has each of them pack the whole block, so few rows are better not shared: then
+// blocks are narrower, although tiles of a are copied for each.
+int64_t widths_for(const Plan& plan, int64_t threads) {
+  constexpr int64_t kFewRows = 700, kLeastColumns = kBlockColumns / 2;
+  int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
+  if (widths >= threads) return std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads);
+  if (plan.m >= kFewRows) return widths;
+  for (int64_t more = widths + 1; more <= std::min(threads, plan.n / kLeastColumns); ++more) {
+    if (threads % more == 0) widths = more;
+  }
+  return widths;
+}
+
 // What one thread does at a time: a block of b and the rows of a that pass by it.
 struct Work {
   int64_t step;
@@ -259,10 +273,7 @@ void blocked_gemm(const GemmArgs& g) {
   const Product product(g, plan);
   const int64_t threads = omp_get_max_threads();
   const int64_t depths = (plan.k + kBlockDepth - 1) / kBlockDepth;
-  // As many blocks of columns for each thread; where there are more threads than blocks they share the rows
-  // too.
-  int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
-  if (widths > threads) widths = std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads);
+  const int64_t widths = widths_for(plan, threads);
   const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
   const int64_t heights = std::clamp<int64_t>(threads / widths, 1, most_heights);
   // Steps within depths within blocks of c.
