@@ -17,11 +17,11 @@ constexpr uint32_t type_of(const char (&name)[5]) {
   return type;
 }
 
-// Those that FFmpeg looks into for boxes of samples, wherever they stand.
-constexpr uint32_t kContainers[] = {type_of("moov"), type_of("trak"), type_of("mdia"), type_of("minf"),
-                                    type_of("stbl"), type_of("moof"), type_of("traf"), type_of("edts"),
-                                    type_of("dinf"), type_of("mvex"), type_of("udta"), type_of("tref"),
-                                    type_of("sinf"), type_of("schi"), type_of("hoov")};
+// Those that FFmpeg looks into for boxes of samples, wherever they stand; "meta" and "stsd" are others.
+constexpr uint32_t kContainers[] = {
+    type_of("moov"), type_of("trak"), type_of("mdia"), type_of("minf"), type_of("stbl"), type_of("moof"),
+    type_of("traf"), type_of("edts"), type_of("dinf"), type_of("mvex"), type_of("udta"), type_of("tref"),
+    type_of("sinf"), type_of("schi"), type_of("hoov"), type_of("ilst"), type_of("wave")};
 
 class Boxes {
  public:
@@ -45,33 +45,63 @@ class Boxes {
       at += static_cast<int64_t>(size);
       if (std::find(std::begin(kContainers), std::end(kContainers), type) != std::end(kContainers)) {
         if (depth < kMaxDepth) walk(contents, at, depth + 1);
-      } else if (type == type_of("stsz") || type == type_of("stz2")) {
-        count(contents + 8);
-      } else if (type == type_of("trun")) {
-        count(contents + 4);
-      } else if (type == type_of("cmov") && depth > 0) {
-        // A few bytes may unfold to any count.
-        fail("ERR_VIDEO_FORMAT", name_, ": its headers are compressed (cmov), which is not read; ",
-             "ffmpeg -i FILE -c copy PLAIN.mov makes them plain without touching the pictures");
+      } else if (type == type_of("meta")) {
+        if (depth < kMaxDepth) walk(first_of_meta(contents, at), at, depth + 1);
+      } else if (type == type_of("stsd")) {
+        search(contents, at);
+      } else {
+        count(type, contents, at);
       }
     }
   }
 
  private:
+  // FFmpeg begins where it finds "hdlr", since QuickTime and MP4 put it at different places.
+  int64_t first_of_meta(int64_t at, int64_t end) {
+    std::array<uint8_t, 4> word;
+    for (; end - at >= 4 && read(at, word.data(), 4); at += 4) {
+      if (number(word.data(), 4) == type_of("hdlr")) return at - 4;
+    }
+    return end;
+  }
+
+  // Descriptions of samples have boxes too, at places that depend on the codec.
+  void search(int64_t at, int64_t end) {
+    std::array<uint8_t, 4> word;
+    for (; end - at >= 4 && read(at, word.data(), 4); ++at)
+      count(static_cast<uint32_t>(number(word.data(), 4)), at + 4, end);
+  }
+
+  // Looks at the contents of a box, which ends at `end` or before.
+  void count(uint32_t type, int64_t contents, int64_t end) {
+    if (type == type_of("stsz") || type == type_of("stz2")) {
+      samples_ += count_at(contents + 8);
+    } else if (type == type_of("trun")) {
+      samples_ += count_at(contents + 4);
+    } else if (type == type_of("elst")) {
+      constexpr int64_t kEditBytes = 12;
+      const int64_t given = std::min(count_at(contents + 4), (end - contents) / kEditBytes);
+      edits_ = std::min(edits_ + given, bytes_.size());
+    } else if (type == type_of("cmov")) {
+      // A few bytes may unfold to any count.
+      fail("ERR_VIDEO_FORMAT", name_, ": its headers are compressed (cmov), which is not read; ",
+           "ffmpeg -i FILE -c copy PLAIN.mov makes them plain without touching the pictures");
+    }
+    const int64_t limit = std::max(kHarmless, bytes_.size());
+    CHECK(samples_ <= limit / std::max<int64_t>(edits_, 1), "ERR_VIDEO_LIMIT", name_, ": its headers count ",
+          samples_, " samples", edits_ > 1 ? concat(" in ", edits_, " edits") : std::string(),
+          ", but the file has ", bytes_.size(), " bytes; it is damaged, or made to take memory");
+  }
+
   static uint64_t number(const uint8_t* bytes, int length) {
     uint64_t value = 0;
     for (int i = 0; i < length; ++i) value = value << 8 | bytes[i];
     return value;
   }
 
-  // Adds the number of samples that stands at `at`.
-  void count(int64_t at) {
+  int64_t count_at(int64_t at) {
     std::array<uint8_t, 4> field;
-    if (!read(at, field.data(), 4)) return;
-    samples_ += static_cast<int64_t>(number(field.data(), 4));
-    CHECK(samples_ <= std::max(kHarmless, bytes_.size()), "ERR_VIDEO_LIMIT", name_, ": its headers count ",
-          samples_, " samples, but the file has ", bytes_.size(),
-          " bytes; it is damaged, or made to take memory");
+    return read(at, field.data(), 4) ? static_cast<int64_t>(number(field.data(), 4)) : 0;
   }
 
   // Headers lie close together, so that a window of the file is kept.
@@ -87,7 +117,7 @@ class Boxes {
 
   ByteSource& bytes_;
   const std::string& name_;
-  int64_t samples_ = 0;
+  int64_t samples_ = 0, edits_ = 0;
   std::array<uint8_t, 512> window_;
   int64_t start_ = 0, length_ = 0;  // of the window
 };

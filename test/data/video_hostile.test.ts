@@ -159,6 +159,82 @@ describe('limits', () => {
   describe('a small file that counts many samples', () => {
     const many = 80_000_000;
 
+    const box = (type: string, ...contents: Uint8Array[]) => {
+      const head = Buffer.alloc(8);
+      head.writeUInt32BE(8 + contents.reduce((sum, { length }) => sum + length, 0));
+      head.write(type, 4);
+      return Buffer.concat([head, ...contents]);
+    };
+
+    const numbers = (...values: number[]) => {
+      const bytes = Buffer.alloc(4 * values.length);
+      for (const [i, value] of values.entries()) bytes.writeUInt32BE(value, 4 * i);
+      return bytes;
+    };
+
+    /** The clip with other tables: `count` samples of 16 bytes, and boxes put into some of its own. */
+    const counting = (count: number, added: Record<string, Buffer>, sizes = true) => {
+      const bytes = readFileSync(clip('h264_b_frames.mp4'));
+      const changed: Record<string, Buffer> = {
+        stts: box('stts', numbers(0, 1, count, 512)),
+        stsc: box('stsc', numbers(0, 1, 1, count, 1)),
+        stsz: sizes ? box('stsz', numbers(0, 16, count)) : Buffer.alloc(0),
+        ctts: Buffer.alloc(0),
+        edts: Buffer.alloc(0),
+      };
+      const rewrite = (from: number, end: number): Buffer => {
+        const parts: Buffer[] = [];
+        for (let at = from; at < end; at += bytes.readUInt32BE(at)) {
+          const type = bytes.toString('latin1', at + 4, at + 8);
+          const whole = bytes.subarray(at, at + bytes.readUInt32BE(at));
+          const more = added[type] ?? Buffer.alloc(0);
+          if (['moov', 'trak', 'mdia', 'minf', 'stbl'].includes(type)) {
+            parts.push(box(type, more, rewrite(at + 8, at + whole.length)));
+          } else if (type === 'stsd') {
+            const entry = whole.subarray(16);
+            const longer = Buffer.concat([numbers(entry.length + more.length), entry.subarray(4), more]);
+            parts.push(box('stsd', whole.subarray(8, 16), longer));
+          } else {
+            parts.push(changed[type] ?? whole);
+          }
+        }
+        return Buffer.concat(parts);
+      };
+      return rewrite(0, bytes.length);
+    };
+
+    const handler = box('hdlr', numbers(0, 0), Buffer.from('mdta'), numbers(0, 0, 0, 0));
+    const sizesOf = (count: number) => box('stsz', numbers(0, 16, count));
+    test.each<[string, (sizes: Buffer) => Record<string, Buffer>]>([
+      ['the description of the samples', (sizes) => ({ stsd: sizes })],
+      ['a box of sound in it', (sizes) => ({ stsd: box('wave', sizes) })],
+      ['metadata', (sizes) => ({ trak: box('meta', numbers(0), handler, sizes) })],
+      ['metadata of QuickTime', (sizes) => ({ trak: box('meta', handler, sizes) })],
+      ['a list of tags', (sizes) => ({ trak: box('ilst', sizes) })],
+    ])('in a table in %s', async (_, place) => {
+      expect(await codeOf(VideoReader.open(counting(many, place(sizesOf(many)), false)))).toBe(
+        'ERR_VIDEO_LIMIT',
+      );
+      // Such a table is one that FFmpeg goes by: with as many samples as the clip has, there are frames.
+      const path = write('table_elsewhere.mp4', counting(40, place(sizesOf(40)), false));
+      const words = ['-v', 'error', '-count_packets', '-show_entries', 'stream=nb_read_packets'];
+      expect(execFileSync('ffprobe', [...words, path], { encoding: 'utf8' })).toContain('nb_read_packets=40');
+    });
+
+    test('in many edits', async () => {
+      const edits = (count: number) =>
+        box('edts', box('elst', numbers(0, count), ...Array(count).fill(numbers(2 ** 31 - 1, 0, 0x10000))));
+      await expect(VideoReader.open(counting(1_000_000, { trak: edits(1000) }))).rejects.toMatchObject({
+        code: 'ERR_VIDEO_LIMIT',
+        message: expect.stringMatching(/: its headers count 1000000 samples in 1000 edits, but the file/),
+      });
+      // A count of edits that are not there makes nothing.
+      const claimed = readFileSync(clip('h264_b_frames.mp4'));
+      claimed.writeUInt32BE(10_000_000, claimed.indexOf('elst') + 8);
+      using video = await VideoReader.open(claimed);
+      expect(video.length).toBe(40);
+    });
+
     test('of one size, in one chunk', async () => {
       const bytes = readFileSync(clip('h264_b_frames.mp4'));
       const put = (box: string, numbers: number[]) => {
@@ -183,13 +259,6 @@ describe('limits', () => {
       track.writeUInt32BE(track.length); // the second one, behind the first
       expect(await codeOf(VideoReader.open(Buffer.concat([bytes, track])))).toBe('ERR_VIDEO_LIMIT');
     });
-
-    const box = (type: string, ...contents: Uint8Array[]) => {
-      const head = Buffer.alloc(8);
-      head.writeUInt32BE(8 + contents.reduce((sum, { length }) => sum + length, 0));
-      head.write(type, 4);
-      return Buffer.concat([head, ...contents]);
-    };
 
     test('in a fragment', async () => {
       const run = Buffer.alloc(8); // no flags: all of the default size
