@@ -31,7 +31,7 @@ export interface VideoOptions {
    * (but of plans, which then fail), `nearest` puts the nearest sound frame in its place, of two the earlier.
    */
   onError?: 'error' | 'skip' | 'nearest';
-  /** Largest number of pixels in a picture (default 2^28). */
+  /** Largest number of pixels in a picture (default 2^26, as 8192 x 8192). A decoder holds up to 17 or so. */
   maxPixels?: number;
   /** Largest number of frames, of which the index takes some 60 bytes each (default 2^23). */
   maxFrames?: number;

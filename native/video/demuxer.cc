@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include <algorithm>
+
 #include "mp4_boxes.h"
 
 extern "C" {
@@ -132,6 +134,7 @@ void Demuxer::open(const Stop& stop) {
     if (!first_packet_confirms_size(stop)) probe(stop);
     return;
   }
+  note_sizes();
   StreamOptions per_stream(format_->nb_streams, options_.max_pixels);
   const int found = avformat_find_stream_info(format_, per_stream.data());
   check(stop);
@@ -155,6 +158,15 @@ bool Demuxer::header_suffices() const {
   return (parameters.codec_id == AV_CODEC_ID_H264 || parameters.codec_id == AV_CODEC_ID_HEVC) &&
          parameters.extradata_size > 0 && parameters.width > 0 && parameters.height > 0 &&
          video->avg_frame_rate.num > 0 && video->avg_frame_rate.den > 0;
+}
+
+// FFmpeg forgets a size that is above the limit of the decoder it probes with.
+void Demuxer::note_sizes() {
+  header_pixels_.clear();
+  for (unsigned i = 0; i < format_->nb_streams; ++i) {
+    const AVCodecParameters& parameters = *format_->streams[i]->codecpar;
+    header_pixels_.push_back(int64_t{parameters.width} * parameters.height);
+  }
 }
 
 // The header may give another size than the stream has.
@@ -193,11 +205,15 @@ void Demuxer::select_stream() {
   codec_ = avcodec_find_decoder(parameters->codec_id);
   CHECK(codec_ != nullptr && av_match_list(codec_->name, kCodecs, ','), "ERR_VIDEO_FORMAT", name_, ": codec ",
         avcodec_get_name(parameters->codec_id), " is not one this package decodes");
+  const auto place = static_cast<size_t>(stream_);
+  const int64_t in_header = place < header_pixels_.size() ? header_pixels_[place] : 0;
+  const int64_t pixels = int64_t{parameters->width} * parameters->height;
+  CHECK(std::max(pixels, in_header) <= options_.max_pixels, "ERR_VIDEO_LIMIT", name_, ": pictures of ",
+        pixels > 0 ? concat(parameters->width, " x ", parameters->height) : concat(in_header),
+        " pixels exceed the limit of ", options_.max_pixels, " pixels (maxPixels)");
   CHECK(parameters->width > 0 && parameters->height > 0, "ERR_VIDEO_FORMAT", name_,
-        ": the size of the picture is unknown");
-  CHECK(int64_t{parameters->width} * parameters->height <= options_.max_pixels, "ERR_VIDEO_LIMIT", name_,
-        ": pictures of ", parameters->width, " x ", parameters->height, " pixels exceed the limit of ",
-        options_.max_pixels, " pixels (maxPixels)");
+        ": the size of the picture is unknown, or above the limit of ", options_.max_pixels,
+        " pixels (maxPixels)");
   for (unsigned i = 0; i < format_->nb_streams; ++i) {
     if (static_cast<int>(i) != stream_) format_->streams[i]->discard = AVDISCARD_ALL;
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "byte_source.h"
 
@@ -20,7 +21,7 @@ enum class OnError { kError, kSkip, kNearest };
 
 struct Options {
   int threads = 1;                        // decoder threads
-  int64_t max_pixels = int64_t{1} << 28;  // of one picture
+  int64_t max_pixels = int64_t{1} << 26;  // of one picture
   int stream = -1;                        // index in the container; -1: FFmpeg's choice of the best
   int64_t max_frames = int64_t{1} << 23;  // packets of the video
   int max_streams = 64;
@@ -67,6 +68,7 @@ class Demuxer {
   void open(const Stop& stop);
   void close();
   void check(const Stop& stop) const;
+  void note_sizes();
   void select_stream();
   bool header_suffices() const;
   bool first_packet_confirms_size(const Stop& stop);
@@ -78,8 +80,9 @@ class Demuxer {
   AVFormatContext* format_ = nullptr;
   const AVCodec* codec_ = nullptr;
   int stream_ = -1;
-  AVPacket* first_ = nullptr;  // looked at already, and read next; or empty
-  bool probes_ = false;        // as FFmpeg does
+  std::vector<int64_t> header_pixels_;  // by stream, 0 where the header says nothing
+  AVPacket* first_ = nullptr;           // looked at already, and read next; or empty
+  bool probes_ = false;                 // as FFmpeg does
 };
 
 }  // namespace native::video

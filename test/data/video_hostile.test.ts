@@ -140,6 +140,19 @@ describe('limits', () => {
     expect(video.length).toBe(40);
   });
 
+  // What FFmpeg finds out by decoding is unknown to it where a decoder refuses the size.
+  test.each(['mov', 'avi'])('pixels of a .%s, when nobody sets a limit', async (ending) => {
+    const path = join(folder, `huge.${ending}`);
+    const words = ['-v', 'error', '-f', 'lavfi', '-i', 'color=black:s=8320x8192:d=0.04', '-c:v', 'mjpeg'];
+    execFileSync('ffmpeg', [...words, path]);
+    await expect(VideoReader.open(path)).rejects.toMatchObject({
+      code: 'ERR_VIDEO_LIMIT',
+      message: expect.stringContaining('pixels exceed the limit of 67108864 pixels (maxPixels)'),
+    });
+    using video = await VideoReader.open(path, { shortSide: 64, maxPixels: 2 ** 27 });
+    expect([video.length, video.height]).toEqual([1, 64]);
+  });
+
   test('frames and streams', async () => {
     const few = VideoReader.open(clip('h264_b_frames.mp4'), { maxFrames: 39 });
     await expect(few).rejects.toMatchObject({
