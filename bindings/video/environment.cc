@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -114,6 +115,7 @@ Napi::Promise Environment::run_in_turn(Napi::Env env, const void* owner, std::fu
   task->work = std::move(work);
   task->owner = owner;
   task->check = std::move(check);
+  start_ticker();  // or throw before anything has begun
   // Those that wait here go to the pool later, which must have a place for them then.
   CHECK(queued() < kQueueCapacity && (waits || hand_over(task)), "ERR_ARGUMENT", "more than ", kQueueCapacity,
         " requests are waiting; await some of them first");
@@ -126,7 +128,6 @@ Napi::Promise Environment::run_in_turn(Napi::Env env, const void* owner, std::fu
     channel_.Ref(env);
     const std::lock_guard<std::mutex> lock(ticker_mutex_);
     ticking_ = true;
-    if (!ticker_.joinable()) ticker_ = std::thread(&Environment::tick, this);
     ticker_changed_.notify_all();
   }
   tasks_.emplace(task, std::move(owned));
@@ -153,8 +154,20 @@ bool Environment::hand_over(Task* task) {
   });
 }
 
+void Environment::start_ticker() {
+  if (ticker_.joinable()) return;
+  try {
+    ticker_ = std::thread(&Environment::tick, this);
+  } catch (const std::system_error&) {
+    native::fail(
+        "ERR_SYSTEM",
+        "the system starts no thread that watches over reads; raise its limit (ulimit -u, or that of "
+        "the container), or end what holds them");
+  }
+}
+
 // When it was the turn of `task`, it is that of the next in line.
-void Environment::leave_line(Task* task) {
+void Environment::leave_line(Napi::Env env, Task* task) {
   const auto found = lines_.find(task->owner);
   if (found == lines_.end()) return;
   Line& line = found->second;
@@ -165,7 +178,14 @@ void Environment::leave_line(Task* task) {
     return;
   }
   --waiting_;
-  if (first) hand_over(line.front());  // the pool has a place for it, or has stopped
+  if (!first) return;
+  Task* const next = line.front();
+  try {
+    hand_over(next);  // the pool has a place for it, or has stopped
+  } catch (...) {     // but may have lost its last thread
+    const auto exception = std::current_exception();
+    take(env, next)->deferred.Reject(error(env, exception));
+  }
 }
 
 void Environment::look_soon() {
@@ -187,7 +207,7 @@ std::unique_ptr<Environment::Task> Environment::take(Napi::Env env, Task* task) 
   if (place == tasks_.end()) return nullptr;
   std::unique_ptr<Task> owned = std::move(place->second);
   tasks_.erase(place);
-  leave_line(task);
+  leave_line(env, task);
   if (tasks_.empty()) {
     channel_.Unref(env);
     const std::lock_guard<std::mutex> lock(ticker_mutex_);
@@ -253,10 +273,11 @@ void Environment::settle(Napi::Env env, Napi::Function, Environment* self, Task*
   }
   const std::unique_ptr<Task> owned = self->take(env, task);
   if (!owned) return;
-  if (task->exception) {
-    task->deferred.Reject(self->error(env, task->exception));
-  } else {
+  try {
+    if (task->exception) std::rethrow_exception(task->exception);
     task->deferred.Resolve(task->result(env));
+  } catch (...) {  // by the work, or for want of memory for its result
+    task->deferred.Reject(self->error(env, std::current_exception()));
   }
 }
 

@@ -63,7 +63,8 @@ class Environment {
   struct Task;
   using Line = std::list<Task*>;
   bool hand_over(Task* task);
-  void leave_line(Task* task);
+  void start_ticker();
+  void leave_line(Napi::Env env, Task* task);
   static void settle(Napi::Env env, Napi::Function, Environment* self, Task* task);
   std::unique_ptr<Task> take(Napi::Env env, Task* task);
   void give_up_overdue(Napi::Env env);

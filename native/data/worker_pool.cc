@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <utility>
+
+#include "../core/error.h"
 
 namespace native::data {
 namespace {
@@ -37,17 +40,27 @@ bool WorkerPool::submit(Work work) {
   if (stopped_ || queue_.size() >= capacity_) return false;
   // A thread more than the idle ones is needed when all of them are spoken for.
   const size_t idle = static_cast<size_t>(alive_) - running_;
-  if (alive_ < wanted_ && queue_.size() >= idle) add_thread();
+  const bool wants_thread = alive_ < wanted_ && queue_.size() >= idle;
+  CHECK(
+      !wants_thread || add_thread() || alive_ > 0, "ERR_SYSTEM",
+      "the system starts no thread for this work; raise its limit (ulimit -u, or that of the container), or "
+      "end what holds them");
   queue_.push_back(std::move(work));
   changed_.notify_one();
   return true;
 }
 
-void WorkerPool::add_thread() {
+// False when the system starts no more. Those that are there do the work then.
+bool WorkerPool::add_thread() {
   static std::once_flag once;
   std::call_once(once, keep_free_memory);
-  threads_.emplace_back(&WorkerPool::loop, this);
+  try {
+    threads_.emplace_back(&WorkerPool::loop, this);
+  } catch (const std::system_error&) {
+    return false;
+  }
   ++alive_;
+  return true;
 }
 
 void WorkerPool::abandon(std::thread::id thread) {

@@ -27,7 +27,8 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False when the queue is full or the pool was stopped; the work is not taken then.
+  // False when the queue is full or the pool was stopped; the work is not taken then, nor when it throws
+  // ERR_SYSTEM: there is no thread, and the system starts none.
   bool submit(Work work);
   // More threads start with the next work; too many end after the work they do.
   void set_workers(int workers);
@@ -43,7 +44,7 @@ class WorkerPool {
   Counts counts() const;
 
  private:
-  void add_thread();
+  bool add_thread();
   void loop();
 
   mutable std::mutex mutex_;
