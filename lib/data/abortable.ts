@@ -1,3 +1,4 @@
+import { CodedError } from '../base/error';
 import { type CancelToken, videoAddon } from '../native/video';
 
 /** Runs a call of the decode addon with a token that `signal` cancels. Errors get the caller's stack. */
@@ -5,6 +6,9 @@ export async function abortable<T>(
   signal: AbortSignal | undefined,
   call: (cancel: CancelToken | undefined) => Promise<T>,
 ): Promise<T> {
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw new CodedError('ERR_ARGUMENT', 'signal must be an AbortSignal, as that of an AbortController');
+  }
   const token = signal && videoAddon().createCancelToken();
   const cancel = () => videoAddon().cancel(token!);
   if (signal?.aborted) cancel();

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { CodedError } from '../base/error';
+import { checkOptions, type KnownOptions } from '../base/known_options';
 import { Philox, streamOf } from '../base/philox';
 import type { VideoOptions } from '../native/video';
 import { Limiter } from './limiter';
@@ -33,6 +34,22 @@ export interface FrameLoaderOptions
   /** Stops the counting of frames, and loading; both then throw ERR_ABORTED. */
   signal?: AbortSignal;
 }
+
+const keys: KnownOptions<FrameLoaderOptions> = {
+  batchSize: true,
+  width: true,
+  height: true,
+  interval: true,
+  skip: true,
+  shuffle: true,
+  seed: true,
+  prefetchBatches: true,
+  threads: true,
+  deadlineMs: true,
+  maxPixels: true,
+  onError: true,
+  signal: true,
+};
 
 /** Frames of one file. */
 export interface FrameBatch {
@@ -78,8 +95,23 @@ export class FrameLoader {
    * @throws CodedError what {@link VideoReader.open} throws, for any of the files; ERR_ARGUMENT
    */
   static async open(sources: readonly VideoInput[], options: FrameLoaderOptions): Promise<FrameLoader> {
-    const { batchSize, interval = 0, skip = 0, prefetchBatches = 2, shuffle = 'none' } = options;
+    checkOptions(options, keys);
+    const {
+      batchSize,
+      width,
+      height,
+      interval = 0,
+      skip = 0,
+      prefetchBatches = 2,
+      shuffle = 'none',
+    } = options;
+    if (!Array.isArray(sources)) {
+      throw new CodedError('ERR_ARGUMENT', `sources must be an array of videos, got ${sources}`);
+    }
     checkInteger('batchSize', batchSize, 1);
+    checkInteger('width', width, 1);
+    checkInteger('height', height, 1);
+    checkInteger('seed', options.seed ?? 0, 0);
     checkInteger('interval', interval, 0);
     checkInteger('skip', skip, 0);
     checkInteger('prefetchBatches', prefetchBatches, 1);
@@ -214,7 +246,7 @@ function readerOptions(options: FrameLoaderOptions): VideoOptions {
 }
 
 function checkInteger(name: string, value: number, least: number): void {
-  if (!Number.isInteger(value) || value < least) {
+  if (!Number.isSafeInteger(value) || value < least) {
     throw new CodedError('ERR_ARGUMENT', `${name} must be an integer from ${least} on, got ${value}`);
   }
 }

@@ -96,6 +96,7 @@ export class VideoLoader {
     this.worldSize = options.worldSize ?? 1;
     this.prefetch = options.prefetchBatches ?? 2;
     checkCount('batchSize', batchSize, 1);
+    checkCount('seed', options.seed, 0);
     checkCount('worldSize', this.worldSize, 1);
     checkCount('rank', this.rank, 0, this.worldSize - 1);
     checkCount('prefetchBatches', this.prefetch, 1);
@@ -257,7 +258,7 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
 }
 
 function checkCount(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {
-  if (!Number.isInteger(value) || value < least || value > most) {
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
     const range = most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `in ${least}..${most}`;
     throw new CodedError('ERR_ARGUMENT', `${name} must be an integer ${range}, got ${value}`);
   }

@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import { CodedError } from '../base/error';
+import { checkOptions, type KnownOptions } from '../base/known_options';
 import {
   type VideoHandle,
   type VideoInfo,
@@ -30,6 +31,22 @@ export interface BatchOptions extends ReadOptions {
    */
   out?: Uint8Array;
 }
+
+const readKeys: KnownOptions<ReadOptions> = { deadlineMs: true, signal: true };
+const batchKeys: KnownOptions<BatchOptions> = { ...readKeys, out: true };
+const openKeys: KnownOptions<VideoOptions & ReadOptions> = {
+  ...readKeys,
+  threads: true,
+  width: true,
+  height: true,
+  shortSide: true,
+  onError: true,
+  stream: true,
+  maxPixels: true,
+  maxFrames: true,
+  maxStreams: true,
+  probeBytes: true,
+};
 
 /** What {@link VideoReader} opens: a path, bytes (copied), an open file, or a byte range of a file. */
 export type VideoInput = string | Uint8Array | FileHandle | VideoSource;
@@ -84,6 +101,7 @@ export class VideoReader {
    * using video = await VideoReader.open(member, { width: 320, height: 240, onError: 'nearest' });
    */
   static async open(source: VideoInput, options: VideoOptions & ReadOptions = {}): Promise<VideoReader> {
+    checkOptions(options, openKeys);
     const { signal, ...rest } = options;
     const handle = await abortable(signal, (cancel) =>
       videoAddon().openVideo(toSource(source), rest, cancel),
@@ -163,7 +181,8 @@ export class VideoReader {
    * const frames = await video.getBatch(eight, { deadlineMs: 5000 });
    */
   async getBatch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Uint8Array> {
-    const numbers = Int32Array.from(indices, (index) => this.checkIndex(index));
+    checkOptions(options, batchKeys);
+    const numbers = this.checkIndices(indices);
     const size = this.height * this.width * 3;
     const { signal, deadlineMs, out = allocate(numbers.length * size) } = options;
     const shown = await abortable(signal, (cancel) =>
@@ -180,7 +199,9 @@ export class VideoReader {
 
   /** Number of the frame shown at `seconds`; times outside the video give its first or last frame. */
   indexAt(seconds: number): number {
-    if (Number.isNaN(seconds)) throw new CodedError('ERR_ARGUMENT', 'seconds must be a number, got NaN');
+    if (typeof seconds !== 'number' || Number.isNaN(seconds)) {
+      throw new CodedError('ERR_ARGUMENT', `seconds must be a number, got ${seconds}`);
+    }
     const times = this.info.timestamps;
     let low = 0;
     let high = times.length;
@@ -202,6 +223,7 @@ export class VideoReader {
     elementOffset = 0,
     options: ReadOptions = {},
   ): Promise<void> {
+    checkOptions(options, readKeys);
     const { signal, deadlineMs } = options;
     const shown = await abortable(signal, (cancel) =>
       videoAddon().runPlan(this.handle, plan, out, elementOffset, deadlineMs, cancel),
@@ -250,6 +272,13 @@ export class VideoReader {
     this.close();
   }
 
+  private checkIndices(indices: ArrayLike<number>): Int32Array {
+    if (typeof indices !== 'object' || indices === null || !Number.isInteger(indices.length)) {
+      throw new CodedError('ERR_ARGUMENT', `indices must be an array of frame numbers, got ${indices}`);
+    }
+    return Int32Array.from(indices, (index) => this.checkIndex(index));
+  }
+
   private checkIndex(index: number): number {
     if (Number.isInteger(index) && index >= 0 && index < this.length) return index;
     throw new CodedError(
@@ -271,7 +300,20 @@ export class VideoReader {
 function toSource(source: VideoInput): VideoSource {
   if (typeof source === 'string') return { path: source };
   if (ArrayBuffer.isView(source)) return { data: source };
-  return typeof source === 'object' && source !== null && 'fd' in source ? withDescriptor(source) : source;
+  const isObject = typeof source === 'object' && source !== null;
+  if (!isObject || !('fd' in source || 'path' in source || 'data' in source)) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `a video is opened by its path, its bytes (Uint8Array), an open file, or { path, offset, length }; got ${kindOf(source)}`,
+    );
+  }
+  return 'fd' in source ? withDescriptor(source) : source;
+}
+
+function kindOf(value: unknown): string {
+  return typeof value === 'object' && value !== null
+    ? `an object of type ${value.constructor?.name}`
+    : `${value}`;
 }
 
 /** A file handle has its descriptor as a getter, and -1 once it is closed. */

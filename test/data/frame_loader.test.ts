@@ -99,6 +99,10 @@ test('a missing file, a signal, bad settings', async () => {
     { prefetchBatches: 0 },
     { shuffle: 'some' as never },
     { width: 0 },
+    { height: undefined },
+    { seed: 0.5 },
+    { seed: -1 },
+    { shortSide: 20 } as never,
   ]) {
     await expect(open(bad)).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   }

@@ -357,6 +357,8 @@ test.each([
   ['worldSize', 0],
   ['prefetchBatches', 0],
   ['openVideos', 0],
+  ['seed', -1],
+  ['seed', Number.NaN],
 ])('refuses %s %p', (name, value) => {
   expect(() => new VideoLoader(training({ [name]: value }))).toThrow(
     expect.objectContaining({ code: 'ERR_ARGUMENT', message: expect.stringMatching(name) }),

@@ -60,9 +60,50 @@ describe('sizes', () => {
     [{ shortSide: 40000 }, 'ERR_ARGUMENT'],
     [{ width: 30000, maxPixels: 1 << 20 }, 'ERR_VIDEO_LIMIT'],
     [{ onError: 'ignore' as never }, 'ERR_ARGUMENT'],
+    [null as never, 'ERR_ARGUMENT'],
+    ['fast' as never, 'ERR_ARGUMENT'],
+    [{ shortside: 20 } as never, 'ERR_ARGUMENT'],
+    [{ signal: 5 } as never, 'ERR_ARGUMENT'],
   ] as [VideoOptions, string][])('%j is refused', async (options, code) => {
     await expect(VideoReader.open(clip, options)).rejects.toMatchObject({ code });
   });
+});
+
+test('what is asked for by no name there is, or of no type there is, is refused and said', async () => {
+  using video = await VideoReader.open(clip);
+  const refused = (message: RegExp) => ({ code: 'ERR_ARGUMENT', message: expect.stringMatching(message) });
+  await expect(VideoReader.open(clip, { shortside: 20 } as never)).rejects.toMatchObject(
+    refused(/^there is no option "shortside"; did you mean shortSide\?$/),
+  );
+  await expect(video.getBatch([0], { into: 3 } as never)).rejects.toMatchObject(
+    refused(/^there is no option "into"; there are deadlineMs, signal, out$/),
+  );
+  await expect(video.get(0, null as never)).rejects.toMatchObject(
+    refused(/^options must be an object, got null$/),
+  );
+  await expect(video.get(0, { signal: 'x' as never })).rejects.toMatchObject(
+    refused(/^signal must be an AbortSignal/),
+  );
+  for (const indices of [undefined, null, 5, '12']) {
+    await expect(video.getBatch(indices as never)).rejects.toMatchObject(
+      refused(/^indices must be an array/),
+    );
+  }
+  for (const seconds of ['1', null, undefined]) {
+    expect(() => video.indexAt(seconds as never)).toThrow(
+      expect.objectContaining(refused(/^seconds must be/)),
+    );
+  }
+  for (const [source, kind] of [
+    [new URL('file:///x.mp4'), 'an object of type URL'],
+    [{}, 'an object of type Object'],
+    [5, '5'],
+    [null, 'null'],
+  ] as const) {
+    await expect(VideoReader.open(source as never)).rejects.toMatchObject(
+      refused(new RegExp(`^a video is opened by its path, its bytes .*; got ${kind}$`)),
+    );
+  }
 });
 
 describe('an open file', () => {

@@ -41,6 +41,7 @@ export async function readerOf(
   options: { deadlineMs?: number; signal?: AbortSignal },
 ): Promise<{ reader: VideoReader; release: () => void }> {
   if (footage instanceof VideoReader) return { reader: footage, release: () => {} };
-  const reader = await VideoReader.open(footage, options);
+  const { deadlineMs, signal } = options;
+  const reader = await VideoReader.open(footage, { deadlineMs, signal });
   return { reader, release: () => reader.close() };
 }
