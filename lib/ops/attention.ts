@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 export interface AttentionOptions {
@@ -23,6 +24,10 @@ export interface AttentionOptions {
  * const y = attention(tensor([[[1, 0]]]), tensor([[[1, 0]]]), tensor([[[3, 4]]]), { heads: 1 }); // [[[3, 4]]]
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+  checkTensor('attention', 'q', q);
+  checkTensor('attention', 'k', k);
+  checkTensor('attention', 'v', v);
+  checkOptions('attention', options);
   const { heads, causal = false } = options;
   return unaryOutput(
     'attention',
@@ -54,7 +59,9 @@ export interface SelfAttentionOptions extends AttentionOptions {
  * const y = selfAttention(tensor([[[1, 0, 1, 0, 3, 4]]]), { heads: 1 }); // [[[3, 4]]]
  */
 export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tensor {
-  const { heads, causal = false, queries = qkv.dim(1) } = options;
+  checkTensor('self_attention', 'qkv', qkv);
+  checkOptions('self_attention', options);
+  const { heads, causal = false, queries = qkv.shape[1] ?? 0 } = options;
   return unaryOutput(
     'self_attention',
     [qkv],

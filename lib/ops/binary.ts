@@ -1,5 +1,6 @@
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { withTemporaries } from './temporaries';
 
@@ -61,6 +62,8 @@ function deviceOf(handle: NativeTensor): 'cpu' | 'cuda' {
 }
 
 function binary(op: keyof typeof rules, a: Tensor, b: Tensor | number): Tensor {
+  checkTensor(op, 'a', a);
+  if (typeof b !== 'number') checkTensor(op, 'b', b);
   const scalar = typeof b === 'number' ? native().full([], b, 'float32', a.device) : null;
   const second = typeof b === 'number' ? null : b;
   const { keep, slopes }: Rule = rules[op];

@@ -1,5 +1,7 @@
+import { CodedError } from '../base/error';
 import { type DType, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptions, checkTensor, named } from '../tensor/check';
 import { resolveDevice, Tensor, type TensorOptions, tensor } from '../tensor/tensor';
 
 const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);
@@ -14,6 +16,7 @@ const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);
  * const y = cast(tensor([1.5, -1.5]), 'int32'); // [1, -1]
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
+  checkTensor('cast', 'x', x);
   const { dtype: before } = x;
   return unaryOutput(
     'cast',
@@ -32,10 +35,7 @@ export function cast(x: Tensor, dtype: DType): Tensor {
  * const y = full([2, 2], 0.5); // [[0.5, 0.5], [0.5, 0.5]]
  */
 export function full(shape: readonly number[], value: number, options: TensorOptions = {}): Tensor {
-  const { dtype = 'float32', device, requiresGrad = false } = options;
-  const result = new Tensor(native().full(shape, value, dtype, resolveDevice(device)));
-  result.requiresGrad = requiresGrad;
-  return result;
+  return filled('full', shape, value, options);
 }
 
 /**
@@ -44,7 +44,7 @@ export function full(shape: readonly number[], value: number, options: TensorOpt
  * const y = zeros([2]); // [0, 0]
  */
 export function zeros(shape: readonly number[], options: TensorOptions = {}): Tensor {
-  return full(shape, 0, options);
+  return filled('zeros', shape, 0, options);
 }
 
 /**
@@ -53,7 +53,7 @@ export function zeros(shape: readonly number[], options: TensorOptions = {}): Te
  * const y = ones([2]); // [1, 1]
  */
 export function ones(shape: readonly number[], options: TensorOptions = {}): Tensor {
-  return full(shape, 1, options);
+  return filled('ones', shape, 1, options);
 }
 
 /**
@@ -65,7 +65,33 @@ export function ones(shape: readonly number[], options: TensorOptions = {}): Ten
  * const y = arange(2, 5); // [2, 3, 4]
  */
 export function arange(start: number, end: number, options: TensorOptions = {}): Tensor {
+  checkBound('start', start);
+  checkBound('end', end);
+  checkOptions('arange', options);
   const length = Math.max(0, Math.ceil(end - start));
+  if (length > LONGEST_RANGE)
+    throw new CodedError(
+      'ERR_OUT_OF_MEMORY',
+      `arange: ${length} elements are too many, from ${start} to ${end}`,
+    );
   const values = Array.from({ length }, (_, i) => start + i);
-  return tensor(values, [length], options);
+  return named('arange', () => tensor(values, [length], options));
+}
+
+function filled(op: string, shape: readonly number[], value: number, options: TensorOptions): Tensor {
+  checkOptions(op, options);
+  const { dtype = 'float32', device, requiresGrad = false } = options;
+  return named(op, () => {
+    const result = new Tensor(native().full(shape, value, dtype, resolveDevice(device)));
+    result.requiresGrad = requiresGrad;
+    return result;
+  });
+}
+
+/** Elements that an array of JavaScript holds. */
+const LONGEST_RANGE = 2 ** 32 - 1;
+
+function checkBound(parameter: string, value: number): void {
+  if (Number.isFinite(value)) return;
+  throw new CodedError('ERR_ARGUMENT', `arange: ${parameter} must be a finite number, got ${value}`);
 }

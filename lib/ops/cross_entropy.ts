@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 export interface CrossEntropyOptions {
@@ -19,6 +20,9 @@ export interface CrossEntropyOptions {
  * const loss = crossEntropy(tensor([[0, 0]]), tensor(new Int32Array([1]))); // 0.693
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
+  checkTensor('cross_entropy', 'logits', logits);
+  checkTensor('cross_entropy', 'targets', targets);
+  checkOptions('cross_entropy', options);
   return unaryOutput(
     'cross_entropy',
     [logits],
@@ -26,7 +30,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
       const [loss, dlogits] = native().crossEntropy(
         logits.handle,
         targets.handle,
-        options.labelSmoothing ?? 0,
+        options.labelSmoothing === undefined ? 0 : options.labelSmoothing,
         context.recording,
       );
       if (dlogits) context.save(dlogits);

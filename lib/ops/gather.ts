@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { ACCUMULATED, unaryOutput } from '../tensor/autograd';
+import { checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { withTemporaries } from './temporaries';
 
@@ -16,6 +17,8 @@ import { withTemporaries } from './temporaries';
  * const y = embedding(tensor(new Int32Array([1, 0])), tensor([[1, 2], [3, 4]])); // [[3, 4], [1, 2]]
  */
 export function embedding(ids: Tensor, table: Tensor): Tensor {
+  checkTensor('embedding', 'ids', ids);
+  checkTensor('embedding', 'table', table);
   const { dtype, shape } = table;
   return unaryOutput(
     'embedding',
@@ -49,6 +52,8 @@ export function embedding(ids: Tensor, table: Tensor): Tensor {
  * const y = gatherRows(tensor([[[1], [2]], [[3], [4]]]), tensor(new Int32Array([1, 0]))); // [[2], [3]]
  */
 export function gatherRows(x: Tensor, index: Tensor): Tensor {
+  checkTensor('gather_rows', 'x', x);
+  checkTensor('gather_rows', 'index', index);
   const length = x.shape[1];
   return unaryOutput(
     'gather_rows',

@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 export interface L2NormalizeOptions {
@@ -17,7 +18,10 @@ export interface L2NormalizeOptions {
  * @example
  * const y = l2Normalize(tensor([[3, 4]])); // [[0.6, 0.8]]
  */
-export function l2Normalize(x: Tensor, { eps = 1e-12 }: L2NormalizeOptions = {}): Tensor {
+export function l2Normalize(x: Tensor, options: L2NormalizeOptions = {}): Tensor {
+  checkTensor('l2_normalize', 'x', x);
+  checkOptions('l2_normalize', options);
+  const { eps = 1e-12 } = options;
   return unaryOutput(
     'l2_normalize',
     [x],

@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptionalTensor, checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 export interface LayerNormOptions {
@@ -23,7 +24,12 @@ export interface LayerNormOptions {
  * const y = layerNorm(tensor([[1, 2, 3]]), ones([3]), zeros([3])); // [[-1.22, 0, 1.22]]
  */
 export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: LayerNormOptions = {}): Tensor {
-  const append = options.append ?? null;
+  checkTensor('layer_norm', 'x', x);
+  checkTensor('layer_norm', 'weight', weight);
+  checkTensor('layer_norm', 'bias', bias);
+  checkOptions('layer_norm', options);
+  const { append = null, eps = 1e-5 } = options;
+  checkOptionalTensor('layer_norm', 'append', append);
   return unaryOutput(
     'layer_norm',
     [x, append, weight, bias],
@@ -33,7 +39,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
         append?.handle ?? null,
         weight.handle,
         bias.handle,
-        options.eps ?? 1e-5,
+        eps,
       );
       context.save(x.handle, weight.handle, mean, rstd, ...(append ? [append.handle] : []));
       return y;

@@ -1,6 +1,7 @@
 import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkArray, checkAxis, checkTensor, checkTensors } from '../tensor/check';
 import { scope } from '../tensor/scope';
 import { describe, type Tensor } from '../tensor/tensor';
 
@@ -14,7 +15,8 @@ import { describe, type Tensor } from '../tensor/tensor';
  * const y = concat([tensor([[1, 2]]), tensor([[3, 4]])], 0); // [[1, 2], [3, 4]]
  */
 export function concat(list: readonly Tensor[], axis = 0): Tensor {
-  const sizes = list.map((x) => x.dim(axis));
+  checkTensors('concat', list);
+  const sizes = list.map(({ shape, rank }) => shape[checkAxis('concat', axis, rank)]!);
   return unaryOutput(
     'concat',
     list,
@@ -44,7 +46,8 @@ export function concat(list: readonly Tensor[], axis = 0): Tensor {
  * const y = stack([tensor([1, 2]), tensor([3, 4])], 1); // [[1, 3], [2, 4]]
  */
 export function stack(list: readonly Tensor[], axis = 0): Tensor {
-  const at = axis < 0 ? axis + (list[0]?.rank ?? 0) + 1 : axis;
+  checkTensors('stack', list);
+  const at = checkAxis('stack', axis, (list[0]?.rank ?? 0) + 1);
   return scope(() =>
     concat(
       list.map((x) => reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)])),
@@ -62,6 +65,7 @@ export function stack(list: readonly Tensor[], axis = 0): Tensor {
  * const y = slice(tensor([[1, 2, 3], [4, 5, 6]]), 1, 0, 2); // [[1, 2], [4, 5]]
  */
 export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
+  checkTensor('slice', 'x', x);
   const { shape } = x;
   return unaryOutput(
     'slice',
@@ -80,6 +84,7 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
  * const y = permute(zeros([2, 3, 4]), [2, 0, 1]); // shape [4, 2, 3]
  */
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
+  checkTensor('permute', 'x', x);
   return unaryOutput(
     'permute',
     [x],
@@ -103,6 +108,7 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
  * const y = transpose(tensor([[1, 2], [3, 4]])); // [[1, 3], [2, 4]]
  */
 export function transpose(x: Tensor): Tensor {
+  checkTensor('transpose', 'x', x);
   if (x.rank < 2)
     throw new CodedError('ERR_SHAPE', `transpose: ${describe(x)} has fewer than two dimensions`);
   const leading = x.shape.slice(0, -2).map((_, i) => i);
@@ -119,6 +125,8 @@ export function transpose(x: Tensor): Tensor {
  * const y = reshape(zeros([2, 3, 4]), [2, -1]); // shape [2, 12]
  */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  checkTensor('reshape', 'x', x);
+  checkArray('reshape', 'shape', shape);
   const before = x.shape;
   const known = shape.reduce((count, size) => (size === -1 ? count : count * size), 1);
   const target = shape.map((size) => (size === -1 && known > 0 ? x.size / known : size));
@@ -145,6 +153,7 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
  * const y = expand(tensor([[1], [2]]), [2, 3]); // [[1, 1, 1], [2, 2, 2]]
  */
 export function expand(x: Tensor, shape: readonly number[]): Tensor {
+  checkTensor('expand', 'x', x);
   const { shape: before, dtype } = x;
   return unaryOutput(
     'expand',

@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { type Gradient, unaryOutput } from '../tensor/autograd';
+import { checkOptionalTensor, checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { multiplicand, parameterGradients } from './master_weight';
 
@@ -26,7 +27,12 @@ export interface LinearOptions {
  * const y = linear(tensor([[1, 2]]), tensor([[3, 4], [5, 6]]), tensor([0.5, 0])); // [[11.5, 17]]
  */
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options: LinearOptions = {}): Tensor {
+  checkTensor('linear', 'x', x);
+  checkTensor('linear', 'weight', weight);
+  checkOptionalTensor('linear', 'bias', bias);
+  checkOptions('linear', options);
   const { activation = 'none', residual = null } = options;
+  checkOptionalTensor('linear', 'residual', residual);
   const factor = multiplicand(x, weight);
   return unaryOutput(
     'linear',

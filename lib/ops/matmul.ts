@@ -1,5 +1,6 @@
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 export interface MatmulOptions {
@@ -24,6 +25,9 @@ export interface MatmulOptions {
  * const c = matmul(tensor([[1, 2]]), tensor([[3, 4]]), { transposeB: true }); // [[11]]
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  checkTensor('matmul', 'a', a);
+  checkTensor('matmul', 'b', b);
+  checkOptions('matmul', options);
   const { transposeA = false, transposeB = false, alpha = 1 } = options;
   const [shapeA, shapeB] = [a.shape, b.shape];
   return unaryOutput(

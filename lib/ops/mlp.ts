@@ -1,5 +1,7 @@
+import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkOptionalTensor, checkOptions, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { multiplicand, parameterGradients } from './master_weight';
 import { withTemporaries } from './temporaries';
@@ -34,7 +36,12 @@ export function mlp(
   contract: LinearParameters,
   options: { residual?: Tensor | null } = {},
 ): Tensor {
+  checkTensor('mlp', 'x', x);
+  checkParameters('expand', expand);
+  checkParameters('contract', contract);
+  checkOptions('mlp', options);
   const { residual = null } = options;
+  checkOptionalTensor('mlp', 'residual', residual);
   const [expandFactor, contractFactor] = [multiplicand(x, expand.weight), multiplicand(x, contract.weight)];
   return unaryOutput(
     'mlp',
@@ -87,4 +94,14 @@ export function mlp(
         return [dx, ...expanded, ...contracted, dresidual];
       }),
   );
+}
+
+function checkParameters(which: string, layer: LinearParameters): void {
+  if (typeof layer !== 'object' || layer === null)
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `mlp: ${which} must be a layer { weight, bias }, got ${String(layer)}`,
+    );
+  checkTensor('mlp', `${which}.weight`, layer.weight);
+  checkOptionalTensor('mlp', `${which}.bias`, layer.bias);
 }

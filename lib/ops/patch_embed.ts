@@ -1,6 +1,7 @@
 import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { ACCUMULATED, unaryOutput } from '../tensor/autograd';
+import { checkOptionalTensor, checkTensor } from '../tensor/check';
 import { describe, type Tensor } from '../tensor/tensor';
 import { multiplicand, parameterGradients } from './master_weight';
 import { withTemporaries } from './temporaries';
@@ -21,6 +22,9 @@ import { withTemporaries } from './temporaries';
  * const tokens = patchEmbed(zeros([1, 3, 224, 224]), zeros([768, 3, 32, 32])); // shape [1, 49, 768]
  */
 export function patchEmbed(images: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
+  checkTensor('patchEmbed', 'images', images);
+  checkTensor('patchEmbed', 'weight', weight);
+  checkOptionalTensor('patchEmbed', 'bias', bias);
   const [dim = 0, channels = 0, patch = 0, across] = weight.shape;
   if (weight.rank !== 4 || patch !== across || images.rank !== 4 || images.shape[1] !== channels) {
     throw new CodedError(

@@ -2,6 +2,7 @@ import { CodedError } from '../base/error';
 import { type DType, native } from '../native/load';
 import type { FrameJitter, VideoPlan } from '../native/video';
 import { unaryOutput } from '../tensor/autograd';
+import { checkArray, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 /** Decoded frames of one video, and what is to be done to them. */
@@ -46,6 +47,9 @@ export interface ClipFrames {
  * const x = pixels(frames, [clip]); // shape [2, 3, 2, 2]
  */
 export function pixels(frames: Tensor, clips: readonly ClipFrames[], dtype: DType = 'float32'): Tensor {
+  checkTensor('pixels', 'frames', frames);
+  checkArray('pixels', 'clips', clips);
+  for (const [index, clip] of clips.entries()) checkClip(index, clip);
   const first = clips[0]?.plan;
   if (!first) throw new CodedError('ERR_ARGUMENT', 'pixels: there is no clip');
   const result = resultOf(first);
@@ -65,6 +69,17 @@ export function pixels(frames: Tensor, clips: readonly ClipFrames[], dtype: DTyp
     [frames],
     () => native().pixels(frames.handle, edits, width, height, mean, std, dtype),
     null,
+  );
+}
+
+/** What the compute addon is told as bare numbers is looked at here. */
+function checkClip(index: number, clip: ClipFrames): void {
+  const { offset, width, height, plan } = clip ?? {};
+  const whole = [offset, width, height].every((value) => Number.isSafeInteger(value) && value >= 0);
+  if (whole && Array.isArray(plan?.crops) && plan.frames) return;
+  throw new CodedError(
+    'ERR_ARGUMENT',
+    `pixels: clip ${index} must have offset, width and height in whole numbers, and a plan with frames and crops`,
   );
 }
 

@@ -1,5 +1,6 @@
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkNumber, checkOptionalTensor, checkOptions, checkTensor, named } from '../tensor/check';
 import { type Device, resolveDevice, Tensor } from '../tensor/tensor';
 
 /** Which random numbers a draw takes. The same key gives the same numbers on every device and with any thread count. */
@@ -21,9 +22,14 @@ export interface RandomKey {
  */
 export function randomUniform(
   shape: readonly number[],
-  { seed, stream = 0, device, low = 0, high = 1 }: RandomKey & { low?: number; high?: number },
+  options: RandomKey & { low?: number; high?: number },
 ): Tensor {
-  return new Tensor(native().randomUniform(shape, low, high, seed, stream, resolveDevice(device)));
+  checkOptions('randomUniform', options);
+  const { seed, stream = 0, device, low = 0, high = 1 } = options;
+  return named(
+    'randomUniform',
+    () => new Tensor(native().randomUniform(shape, low, high, seed, stream, resolveDevice(device))),
+  );
 }
 
 /**
@@ -37,9 +43,15 @@ export function randomUniform(
  */
 export function randomNormal(
   shape: readonly number[],
-  { seed, stream = 0, device, mean = 0, std = 1 }: RandomKey & { mean?: number; std?: number },
+  options: RandomKey & { mean?: number; std?: number },
 ): Tensor {
-  return new Tensor(native().randomNormal(shape, mean, std, seed, stream, resolveDevice(device)));
+  checkOptions('randomNormal', options);
+  const { seed, stream = 0, device, mean = 0, std = 1 } = options;
+  checkNumber('randomNormal', 'mean', mean);
+  return named(
+    'randomNormal',
+    () => new Tensor(native().randomNormal(shape, mean, std, seed, stream, resolveDevice(device))),
+  );
 }
 
 /**
@@ -54,9 +66,15 @@ export function randomTruncatedNormal(
   shape: readonly number[],
   options: RandomKey & { mean?: number; std?: number; low: number; high: number },
 ): Tensor {
+  checkOptions('randomTruncatedNormal', options);
   const { seed, stream = 0, device, mean = 0, std = 1, low, high } = options;
-  return new Tensor(
-    native().randomTruncatedNormal(shape, mean, std, low, high, seed, stream, resolveDevice(device)),
+  checkNumber('randomTruncatedNormal', 'mean', mean);
+  return named(
+    'randomTruncatedNormal',
+    () =>
+      new Tensor(
+        native().randomTruncatedNormal(shape, mean, std, low, high, seed, stream, resolveDevice(device)),
+      ),
   );
 }
 
@@ -82,7 +100,11 @@ export interface DropPathOptions {
  * @example
  * const y = dropPath(ones([4, 2]), { rate: 0.5, seed: 1, stream: 0, samples: 4 }); // rows of 0 or of 2
  */
-export function dropPath(x: Tensor, { rate, seed, stream, offset, samples }: DropPathOptions): Tensor {
+export function dropPath(x: Tensor, options: DropPathOptions): Tensor {
+  checkTensor('drop_path', 'x', x);
+  checkOptions('drop_path', options);
+  const { rate, seed, stream, offset, samples } = options;
+  checkOptionalTensor('drop_path', 'offset', offset);
   const drop = (handle: NativeTensor, by: NativeTensor | null) =>
     rate === 0 ? native().retain(handle) : native().dropPath(handle, rate, samples, seed, stream, by);
   return unaryOutput(

@@ -1,5 +1,6 @@
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkArray, checkAxis, checkSwitch, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { withTemporaries } from './temporaries';
 
@@ -9,8 +10,11 @@ export type Axes = number | readonly number[];
 type Reduction = 'sum' | 'mean' | 'max' | 'min';
 
 function reduce(op: Reduction, x: Tensor, axes: Axes | undefined, keepDims: boolean): Tensor {
-  const list = typeof axes === 'number' ? [axes] : (axes ?? x.shape.map((_, i) => i));
-  const reduced = new Set(list.map((axis) => (axis < 0 ? axis + x.rank : axis)));
+  checkTensor(op, 'x', x);
+  checkSwitch(op, 'keepDims', keepDims);
+  const list = typeof axes === 'number' ? [axes] : axes === undefined ? x.shape.map((_, i) => i) : axes;
+  checkArray(op, 'axes', list);
+  const reduced = new Set(list.map((axis) => checkAxis(op, axis, x.rank)));
   const kept = x.shape.map((size, i) => (reduced.has(i) ? 1 : size));
   const result = keepDims ? kept : x.shape.filter((_, i) => !reduced.has(i));
   const { shape, dtype, device } = x;
@@ -106,5 +110,6 @@ export function min(x: Tensor, axes?: Axes, keepDims = false): Tensor {
  * const y = argmax(tensor([[1, 5], [3, 2]]), 1); // [1, 0]
  */
 export function argmax(x: Tensor, axis = -1): Tensor {
+  checkTensor('argmax', 'x', x);
   return unaryOutput('argmax', [x], () => native().argmax(x.handle, axis), null);
 }

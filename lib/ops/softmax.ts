@@ -1,21 +1,25 @@
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkAxis, checkTensor } from '../tensor/check';
 import { scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
 import { permute } from './layout';
 
 function overAxis(x: Tensor, axis: number, logarithm: boolean): Tensor {
+  const op = nameOf(logarithm);
+  checkTensor(op, 'x', x);
   const last = x.rank - 1;
-  const normal = axis < 0 ? axis + x.rank : axis;
+  const normal = checkAxis(op, axis, x.rank);
   if (normal === last) return overLast(x, logarithm);
-  x.dim(axis); // throws when there is no such dimension
   const swapped = x.shape.map((_, i) => (i === normal ? last : i === last ? normal : i));
   return scope(() => permute(overLast(permute(x, swapped), logarithm), swapped));
 }
 
+const nameOf = (logarithm: boolean) => (logarithm ? 'log_softmax' : 'softmax');
+
 function overLast(x: Tensor, logarithm: boolean): Tensor {
   return unaryOutput(
-    logarithm ? 'log_softmax' : 'softmax',
+    nameOf(logarithm),
     [x],
     (context) => {
       const y = native().softmaxForward(x.handle, logarithm);

@@ -1,4 +1,5 @@
 import { native } from '../native/load';
+import { checkTensor, checkTensors, named } from '../tensor/check';
 import { Tensor } from '../tensor/tensor';
 
 /**
@@ -14,7 +15,8 @@ import { Tensor } from '../tensor/tensor';
  * const norm = gradNorm([tensor([3]), tensor([4])]); // 5
  */
 export function gradNorm(list: readonly Tensor[]): Tensor {
-  return new Tensor(native().gradNorm(list.map((x) => x.handle)));
+  checkTensors('gradNorm', list);
+  return named('gradNorm', () => new Tensor(native().gradNorm(list.map((x) => x.handle))));
 }
 
 /**
@@ -29,11 +31,15 @@ export function gradNorm(list: readonly Tensor[]): Tensor {
  * scaleInPlace([x], 3); // x is [3, 6]
  */
 export function scaleInPlace(list: readonly Tensor[], factor: Tensor | number): void {
+  checkTensors('scaleInPlace', list);
+  if (typeof factor !== 'number') checkTensor('scaleInPlace', 'factor', factor);
   if (list.length === 0) return;
   const number = typeof factor === 'number' ? native().full([], factor, 'float32', list[0]!.device) : null;
-  native().scaleInPlace(
-    list.map((x) => x.handle),
-    number ?? (factor as Tensor).handle,
+  named('scaleInPlace', () =>
+    native().scaleInPlace(
+      list.map((x) => x.handle),
+      number ?? (factor as Tensor).handle,
+    ),
   );
   if (number) native().release(number);
   for (const x of list) x.version++;
@@ -50,5 +56,6 @@ export function scaleInPlace(list: readonly Tensor[], factor: Tensor | number): 
  * const ok = allFinite([tensor([1, Number.POSITIVE_INFINITY])]); // 0
  */
 export function allFinite(list: readonly Tensor[]): Tensor {
-  return new Tensor(native().allFinite(list.map((x) => x.handle)));
+  checkTensors('allFinite', list);
+  return named('allFinite', () => new Tensor(native().allFinite(list.map((x) => x.handle))));
 }

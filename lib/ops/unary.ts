@@ -1,5 +1,6 @@
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
+import { checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 /** The functions and what their derivatives are computed from. */
@@ -21,6 +22,7 @@ const savedBy = {
 } as const;
 
 function unary(op: keyof typeof savedBy, x: Tensor): Tensor {
+  checkTensor(op, 'x', x);
   return unaryOutput(
     op,
     [x],

@@ -1,6 +1,7 @@
 import { types } from 'node:util';
 import { CodedError } from '../base/error';
 import { type NativeTensor, native } from '../native/load';
+import { named } from './check';
 import { keep } from './scope';
 import { describe, Tensor } from './tensor';
 
@@ -139,7 +140,7 @@ export function operation(
   if (leavesRead) for (const input of inputs) if (input?.requiresGrad && !input.edge) leavesRead.add(input);
   let saved: NativeTensor[] = [];
   let reached: Iterable<Tensor> = [];
-  const handles = forward({
+  const context: Forward = {
     recording: needed,
     save: (...list) => {
       saved = list;
@@ -147,7 +148,8 @@ export function operation(
     reaches: (leaves) => {
       reached = leaves;
     },
-  });
+  };
+  const handles = named(name, () => forward(context));
   const outputs = handles.map((handle) => new Tensor(handle));
   const foreign = new Set<NativeTensor>(handles);
   for (const input of inputs) if (input) foreign.add(input.handle);
