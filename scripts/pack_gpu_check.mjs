@@ -40,7 +40,7 @@ cpSync(join(root, 'node_modules'), into('node_modules'), {
   filter: (path) => dirname(path) !== join(root, 'node_modules') || !unused.test(basename(path)),
 });
 const header = '/usr/include/doctest/doctest.h';
-if (!existsSync(header)) fail(`${header} is missing, without which cuda_test cannot be built: install doctest`);
+if (!existsSync(header)) fail(`${header} is missing, cuda_test needs it: install doctest`);
 cpSync(header, into('include/doctest/doctest.h'));
 
 // Of the libraries, those that a bare system does not have anyway.

@@ -75,7 +75,11 @@ const limit = { COLLECTIVE_TIMEOUT_MS: '1500' };
 
 test.each([
   ['never returns from its launch', { EMULATION_NCCL_BLOCK: '1', ...limit }, /in vain for 1.5 s/],
-  ['is refused within its group', { EMULATION_NCCL_REFUSE: '2' }, /all_reduce: emulated failure \(NCCL error 5\)/],
+  [
+    'is refused within its group',
+    { EMULATION_NCCL_REFUSE: '2' },
+    /all_reduce: emulated failure \(NCCL error 5\)/,
+  ],
   ['breaks the device', { EMULATION_NCCL_CRASH: '1', ...limit }, /the CUDA device stopped: emulated crash/],
 ])('a collective that %s ends with its cause, and the others are told', async (_, env, cause) => {
   const { results, failed } = await runJob('late', 2, { ...withLibrary, ...env });

@@ -166,6 +166,7 @@ const tasks = {
     group.startAllReduce([x]);
     x.dispose();
     const held = memory(x.device).liveTensors;
+    await group.exchange(null); // both have begun
     const reason = process.env.EMULATION_NCCL_STUCK ? 'it has had enough' : null;
     await group.leave(reason);
     const left = memory(resolveDevice()).liveTensors;

@@ -2,7 +2,7 @@
 // processes of one machine. Rank 0 hears everyone over TCP, adds in the order of the ranks and answers. Like
 // a kernel on a card, a collective waits on its stream for ever when a rank is gone, until the communicator
 // is aborted. Calls between GroupStart and GroupEnd begin at its end, or none of them when one was refused; a
-// thread must not end within a group.
+// group must be ended before its communicator goes.
 //
 // Environment variables plant faults, each in the N-th collective that this process calls:
 //   EMULATION_NCCL_ERROR=N    on its way (ncclCommGetAsyncError)
@@ -122,11 +122,9 @@ struct Group {
   bool open = false;
   int refused = 0;  // the first error of its calls
   std::vector<std::function<void()>> begins;
-  ~Group() {
-    if (open) std::abort();
-  }
 };
 thread_local Group g_group;
+std::atomic<int> g_open_groups{0};
 
 void begin(Comm* comm, void* stream, std::function<void()> work) {
   device().launch_host(
@@ -153,7 +151,9 @@ int on_stream(Comm* comm, void* stream, std::function<void()> work) {
   };
   if (planted("EMULATION_NCCL_REFUSE", number)) return refuse(5);
   if (planted("EMULATION_NCCL_BLOCK", number)) {
+    --g_open_groups;  // that one may abort a call in it
     while (!comm->aborted) usleep(1000);
+    ++g_open_groups;
     return refuse(6);
   }
   if (planted("EMULATION_NCCL_CRASH", number)) work = [] { throw std::runtime_error("emulated crash"); };
@@ -224,12 +224,14 @@ EXPORT int ncclCommInitRank(Comm** result, int ranks, Id id, int rank) {
 }
 
 EXPORT int ncclCommAbort(Comm* comm) {
+  if (g_open_groups) std::abort();
   while (comm->stuck) pause();
   comm->aborted = true;  // what waits on a stream still looks at it: it is not freed
   return 0;
 }
 
 EXPORT int ncclCommDestroy(Comm* comm) {
+  if (g_open_groups) std::abort();
   for (const int socket : comm->sockets) {
     if (socket >= 0) close(socket);
   }
@@ -252,12 +254,14 @@ EXPORT int ncclRedOpDestroy(int, Comm*) { return 0; }
 EXPORT int ncclGroupStart() {
   if (g_group.open) return 5;  // nobody here means one within another
   g_group.open = true;
+  ++g_open_groups;
   return 0;
 }
 EXPORT int ncclGroupEnd() {
   const int refused = std::exchange(g_group.refused, 0);
   const auto begins = std::exchange(g_group.begins, {});
   g_group.open = false;
+  --g_open_groups;
   if (!refused) {
     for (const auto& begin : begins) begin();
   }
