@@ -8,8 +8,8 @@ import { type Disposable, keep, scope } from '../tensor/scope';
 import { describe, Tensor } from '../tensor/tensor';
 
 interface Recording<R> {
-  /** Where the recorded work reads its input; made outside the recording's memory. */
-  input: Tensor;
+  /** Where the recorded work reads its inputs; made outside the recording's memory. */
+  inputs: readonly Tensor[];
   graph: Graph<R>;
 }
 
@@ -19,74 +19,78 @@ const MOST = 4;
 const MOST_SEEN = 64;
 
 /**
- * A function of one tensor and of parameters, recorded on CUDA for each shape that comes twice and replayed from then on:
+ * A function of tensors and of parameters, recorded on CUDA for each shape that comes twice and replayed from then on:
  * hundreds of launches become one call, so that small batches are not a matter of how fast the host queues them. Elsewhere,
  * and where a gradient is wanted, the function runs as it is. Results are the same bits either way.
  */
-export class RecordedForward<R extends Readonly<Record<string, Tensor>>> implements Disposable {
+export class RecordedForward<
+  Inputs extends readonly [Tensor, ...Tensor[]],
+  R extends Readonly<Record<string, Tensor>>,
+> implements Disposable
+{
   private readonly recordings = new Map<string, Recording<R>>();
   private readonly seen = new Set<string>();
   private refused = false;
 
   /**
-   * @param body a function of its input and of `parameters` alone, which are changed in place if at all; it takes no values
+   * @param body a function of its inputs, all on one device, and of `parameters` alone, which are changed in place if at all; it takes no values
    *   from the host that differ from call to call
    */
   constructor(
-    private readonly body: (input: Tensor) => R,
+    private readonly body: (...inputs: Inputs) => R,
     private readonly parameters: () => readonly Tensor[],
   ) {}
 
   /** The function's value: tensors of the caller's own. */
-  run(input: Tensor): R {
-    if (!this.takes(input)) return this.body(input);
-    const key = describe(input);
-    const recording = this.recordings.get(key) ?? this.record(key, input);
-    if (recording === null) return noGrad(() => this.body(input));
+  run(...inputs: Inputs): R {
+    if (!this.takes(inputs)) return this.body(...inputs);
+    const key = inputs.map(describe).join();
+    const recording = this.recordings.get(key) ?? this.record(key, inputs);
+    if (recording === null) return noGrad(() => this.body(...inputs));
     this.recordings.delete(key);
     this.recordings.set(key, recording);
     // The recorded work finds the weights' 16-bit copies where they were; that they are current is seen to here.
     for (const parameter of this.parameters()) parameter.refreshCasts();
-    recording.input.assign(input);
+    for (const [i, input] of inputs.entries()) recording.inputs[i]!.assign(input);
     return copies(recording.graph.replay());
   }
 
   /** Releases all recordings and their memory; shapes that come again are recorded anew. */
   dispose(): void {
-    for (const { input, graph } of this.recordings.values()) {
-      input.dispose();
-      graph.dispose();
-    }
+    for (const recording of this.recordings.values()) release(recording);
     this.recordings.clear();
     this.seen.clear();
   }
 
-  private takes(input: Tensor): boolean {
-    if (input.device !== 'cuda' || this.refused || isCapturing()) return false;
-    return !isRecording() || !(input.requiresGrad || this.parameters().some((one) => one.requiresGrad));
+  private takes(inputs: Inputs): boolean {
+    if (inputs[0].device !== 'cuda' || this.refused || isCapturing()) return false;
+    return !isRecording() || ![...inputs, ...this.parameters()].some((one) => one.requiresGrad);
   }
 
   /** Null where the shape comes for the first time, which loads and caches all there is to, or cannot be recorded. */
-  private record(key: string, input: Tensor): Recording<R> | null {
+  private record(key: string, given: Inputs): Recording<R> | null {
     if (!this.seen.has(key)) {
       if (this.seen.size >= MOST_SEEN) this.seen.clear();
       this.seen.add(key);
       return null;
     }
-    const fixed = keep(new Tensor(native().emptyTensor(input.shape, input.dtype, input.device)));
+    const { device } = given[0];
+    const inputs = given.map(({ shape, dtype }) =>
+      keep(new Tensor(native().emptyTensor(shape, dtype, device))),
+    );
     try {
       for (const parameter of this.parameters()) parameter.refreshCasts();
       const [beside] = this.recordings.values();
-      const graph = recordGraph(() => noGrad(() => this.body(fixed)), input.device, beside?.graph);
-      const recording = { input: fixed, graph };
+      const body = () => this.body(...(inputs as readonly Tensor[] as Inputs));
+      const recording = { inputs, graph: recordGraph(() => noGrad(body), device, beside?.graph) };
       this.recordings.set(key, recording);
       if (this.recordings.size > MOST) this.drop(this.recordings.keys().next().value!);
       return recording;
     } catch (error) {
-      fixed.dispose();
+      for (const input of inputs) input.dispose();
       if (!hasCode(error, 'ERR_DEVICE') && !hasCode(error, 'ERR_OUT_OF_MEMORY')) throw error;
       this.dispose();
-      emptyCache(input.device);
+      emptyCache(device);
       this.refused = true;
       warn(
         'CUDA_GRAPH_REFUSED',
@@ -97,12 +101,15 @@ export class RecordedForward<R extends Readonly<Record<string, Tensor>>> impleme
   }
 
   private drop(key: string): void {
-    const { input, graph } = this.recordings.get(key)!;
+    release(this.recordings.get(key)!);
     this.recordings.delete(key);
     this.seen.delete(key);
-    input.dispose();
-    graph.dispose();
   }
+}
+
+function release({ inputs, graph }: Recording<unknown>): void {
+  for (const input of inputs) input.dispose();
+  graph.dispose();
 }
 
 /** What a replay leaves is overwritten by the next one. */

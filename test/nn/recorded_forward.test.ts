@@ -89,6 +89,25 @@ test('of many shapes the last four are kept, in one memory', async () => {
   for (const x of inputs.values()) x.dispose();
 });
 
+test('of several inputs each is copied in, and their shapes together say what is replayed', async () => {
+  const recorded = new RecordedForward(
+    (x: Tensor, y: Tensor) => scope(() => ({ sum: add(linear(x, weight), y) })),
+    () => [weight],
+  );
+  const count = await replays(async () => {
+    for (let i = 0; i < 6; i++) {
+      const x = random([4, 16], 40 + i);
+      const y = random(i % 2 ? [4, 8] : [8], 50 + i);
+      const sums = [recorded.run(x, y).sum, scope(() => add(linear(x, weight), y))];
+      const [own, plain] = await Promise.all(sums.map((sum) => sum.data()));
+      expect(own).toEqual(plain);
+      for (const one of [x, y, ...sums]) one.dispose();
+    }
+  });
+  expect(count).toBe(onCuda ? 2 * 2 : 0);
+  recorded.dispose();
+});
+
 test('where a gradient is wanted, and inside another recording, the function runs as it is', async () => {
   const recorded = new RecordedForward(body, parameters);
   const x = bfloat16([2, 16], 3);

@@ -86,7 +86,8 @@ export class XCLIP extends Module implements TextTower {
   private readonly textCache = new TextCache();
   private readonly textParameters: readonly Tensor[];
   private readonly videoParameters: readonly Tensor[];
-  private readonly recordedVideo: RecordedForward<{ video: Tensor; patches: Tensor }> | null;
+  private readonly recordedVideo: RecordedForward<[Tensor], { video: Tensor; patches: Tensor }> | null;
+  private readonly recordedScore: RecordedForward<[Tensor, Tensor, Tensor], { logits: Tensor }> | null;
 
   constructor(
     readonly geometry: Geometry,
@@ -121,9 +122,14 @@ export class XCLIP extends Module implements TextTower {
       ...this.prompts_visual_ln.parameters(),
       this.prompts_visual_proj,
     ];
+    const scoreParameters = [...this.prompts_generator.parameters(), this.logit_scale];
     const encode = (frames: Tensor) => ({ ...this.computeVideo(frames, evaluation) });
-    this.recordedVideo =
-      (options.cudaGraph ?? true) ? new RecordedForward(encode, () => this.videoParameters) : null;
+    const score = (video: Tensor, patches: Tensor, text: Tensor) => ({
+      logits: this.computeScore({ video, patches }, text, evaluation),
+    });
+    const recorded = options.cudaGraph ?? true;
+    this.recordedVideo = recorded ? new RecordedForward(encode, () => this.videoParameters) : null;
+    this.recordedScore = recorded ? new RecordedForward(score, () => scoreParameters) : null;
     const values = options.init ?? 'finetune';
     if (values !== 'none') initializeXclip(this, values, options.seed ?? 0);
   }
@@ -195,7 +201,12 @@ export class XCLIP extends Module implements TextTower {
   }
 
   /** Scores of each clip for each text, float32 [B, K]: scaled cosines with the texts as prompted by the clip. */
-  score({ video, patches }: VideoFeatures, text: Tensor, mode: Mode = evaluation): Tensor {
+  score(features: VideoFeatures, text: Tensor, mode: Mode = evaluation): Tensor {
+    if (mode.training || mode.trace || !this.recordedScore) return this.computeScore(features, text, mode);
+    return this.recordedScore.run(features.video, features.patches, text).logits;
+  }
+
+  private computeScore({ video, patches }: VideoFeatures, text: Tensor, mode: Mode): Tensor {
     return scope(() => {
       const [classes, width] = text.shape as [number, number];
       const batch = video.dim(0);
@@ -281,9 +292,10 @@ export class XCLIP extends Module implements TextTower {
     return embedTexts(this, texts);
   }
 
-  /** Gives back the recordings of the video side and their device memory; what comes again is recorded anew. */
+  /** Gives back what was recorded on CUDA and its device memory; what comes again is recorded anew. */
   releaseRecordings(): void {
     this.recordedVideo?.dispose();
+    this.recordedScore?.dispose();
   }
 
   override dispose(): void {
