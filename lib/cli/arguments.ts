@@ -1,4 +1,6 @@
+import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
+import { CodedError } from '../base/error';
 
 /**
  * Arguments in the one spelling that the parser knows: `-cfg` and `--config` of the official command become `--cfg`, and
@@ -18,12 +20,13 @@ export function normalizeArguments(words: readonly string[]): string[] {
   });
 }
 
-/** Parser of an option that takes a whole number. */
-export function integerFrom(least: number): (word: string) => number {
+/** Parser of an option that takes a whole number, at most `most` where that is given. */
+export function integerFrom(least: number, most?: number): (word: string) => number {
   return (word) => {
     const value = /^\d+$/.test(word) ? Number(word) : Number.NaN;
-    if (!Number.isSafeInteger(value) || value < least) {
-      throw new InvalidArgumentError(`expected a whole number of at least ${least}.`);
+    if (!Number.isSafeInteger(value) || value < least || value > (most ?? value)) {
+      const range = most === undefined ? `of at least ${least}` : `from ${least} to ${most}`;
+      throw new InvalidArgumentError(`expected a whole number ${range}.`);
     }
     return value;
   };
@@ -34,4 +37,13 @@ export function secondsAbove0(word: string): number {
   const value = /^\d*\.?\d+$/.test(word) ? Number(word) : 0;
   if (value > 0 && Number.isFinite(value)) return value;
   throw new InvalidArgumentError('expected a number of seconds above 0.');
+}
+
+/** Refuses to write over what is read. @throws ERR_ARGUMENT */
+export function requireOther(input: string, output: string): void {
+  if (resolve(input) !== resolve(output)) return;
+  throw new CodedError(
+    'ERR_ARGUMENT',
+    `${output} is what is read, and would be written over; name another file`,
+  );
 }

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { CodedError } from '../base/error';
 import { writeAtomically } from '../io';
 import { readError } from '../io/file_bytes';
@@ -33,11 +33,12 @@ export interface Packed {
  * Copies the videos of a list into tar archives, in the order of the list and under their names, each with its label in a
  * `.cls` beside it: so an archive works as DATA.ROOT under the same list, and in place of a list.
  *
- * @throws ERR_LIST_FORMAT for absolute names, names with "..", videos listed twice, and two that would
+ * @throws ERR_ARGUMENT for an output that does not end in .tar, or that the videos come from; ERR_LIST_FORMAT for absolute names, names with "..", videos listed twice, and two that would
  *   share a label file;
  *   ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_WRITE, ERR_ABORTED
  */
 export async function packDataset(dataset: VideoDataset, options: PackOptions): Promise<Packed[]> {
+  checkOutput(dataset, options);
   const samples = checkedSamples(dataset);
   await makeFolder(dirname(options.output));
   const written: Packed[] = [];
@@ -97,6 +98,26 @@ function checkedSamples(dataset: VideoDataset): VideoSample[] {
     byLabelFile.set(labelName(name), sample);
   }
   return [...dataset.samples];
+}
+
+/** A reader goes by the name; and what is read must not be replaced meanwhile. */
+function checkOutput(dataset: VideoDataset, { output, shardBytes }: PackOptions): void {
+  if (!/\.tar$/i.test(output)) {
+    throw new CodedError('ERR_ARGUMENT', `${output} must end in .tar, by which archives are known`);
+  }
+  const isWritten = (path: string) => {
+    const place = resolve(path);
+    if (shardBytes === undefined) return place === resolve(output);
+    const number = Number(/-(\d{6,})\.tar$/.exec(place)?.[1]);
+    return place === resolve(shardPath(output, number));
+  };
+  const read = dataset.samples.find((sample) => isWritten(sample.source.path));
+  if (read) {
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `${read.source.path} has videos of the list (${read.where}) and could be written over; name another output`,
+    );
+  }
 }
 
 function labelName(name: string): string {

@@ -65,13 +65,14 @@ const deadlineMs = 600_000;
  * frames per video, and with short distances between key frames hardly any others. Copies that are there from an earlier
  * call with the same settings stay, so an interrupted call goes on.
  *
- * @throws ERR_ARGUMENT when the folder has the originals, or copies with other settings; ERR_LIST_FORMAT for names that are
+ * @throws ERR_ARGUMENT for settings that there are none of, when the folder has the originals, or copies with others; ERR_LIST_FORMAT for names that are
  *   no plain paths, and for two whose copies would be one;
  *   ERR_FILE_READ when nobody can tell what copies there are; ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED; ERR_SYSTEM, also when the disk refuses to read one video after the other.
  *   Videos that cannot be read are reported and left out of the list.
  */
 export async function cacheDataset(dataset: VideoDataset, options: CacheOptions): Promise<CacheResult> {
   const { output, listName, settings, signal, onProgress } = options;
+  checkSettings(settings);
   checkNames(dataset, options);
   await makeFolder(output);
   await claim(output, settings);
@@ -112,6 +113,16 @@ function faultOrThrow(error: unknown): { code: string; reason: string } {
   const fault = videoFault(error);
   if (fault) return fault;
   throw error;
+}
+
+/** Refuses what the encoder would, before the folder is claimed for it. */
+function checkSettings(settings: CacheSettings): void {
+  const ranges = { shortSide: [2, 32768], gop: [1, 600], quality: [1, 31] } as const;
+  for (const [name, [least, most]] of Object.entries(ranges)) {
+    const value = settings[name as keyof CacheSettings];
+    if (Number.isInteger(value) && value >= least && value <= most) continue;
+    throw new CodedError('ERR_ARGUMENT', `${name} must be an integer in ${least}..${most}, got ${value}`);
+  }
 }
 
 /** Refuses, before any work, what could not be written in the end. */

@@ -48,7 +48,7 @@ const piece = 64;
  * Decodes every frame of every video. Each name is checked once, however many lines it has; after an interruption only those
  * are checked again whose files have another size or modification time than then.
  *
- * @throws ERR_ABORTED, ERR_SYSTEM (also: the disk refuses to read one video after the other), ERR_OUT_OF_MEMORY: what is
+ * @throws ERR_ARGUMENT for a deadline that is none; ERR_ABORTED, ERR_SYSTEM (also: the disk refuses to read one video after the other), ERR_OUT_OF_MEMORY: what is
  *   done stays in the journal; ERR_FILE_WRITE
  */
 export async function verifyDataset(dataset: VideoDataset, options: VerifyOptions): Promise<VerifyReport> {
@@ -129,7 +129,9 @@ async function decodeWhole(
 
 /** Not the video's fault, so that nothing may be noted of it. (A fault of ours is: it says which video brings it out.) */
 function endsCheck(error: unknown): boolean {
-  return (['ERR_ABORTED', 'ERR_OUT_OF_MEMORY', 'ERR_SYSTEM'] as const).some((code) => hasCode(error, code));
+  return (['ERR_ABORTED', 'ERR_ARGUMENT', 'ERR_OUT_OF_MEMORY', 'ERR_SYSTEM'] as const).some((code) =>
+    hasCode(error, code),
+  );
 }
 
 /** Decodes frames and keeps one pixel of each: decoding is checked, memory is not needed. */

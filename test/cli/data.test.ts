@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { runCli } from '../support/built_cli';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
@@ -46,6 +46,27 @@ test('prepare and few-shot write lists and say what is in them', async () => {
   const refused = await runCli(['data', 'few-shot', train, '--k', '16', '--output', at('no.txt')]);
   expect(refused).toMatchObject({ status: 1, stdout: '' });
   expect(refused.stderr).toMatch(/^error ERR_LIST_FORMAT: class 0 has 3 videos, fewer than k = 16\n$/);
+});
+
+test('what is read is not written over, and a report has a place before work begins', async () => {
+  const before = readFileSync(train, 'utf8');
+  const refused = async (...words: string[]) => {
+    const { status, stdout, stderr } = await runCli(['data', ...words]);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+    return stderr;
+  };
+  const readAndWritten =
+    /^error ERR_ARGUMENT: \S*train\.txt is what is read, and would be written over; name another file\n$/;
+  expect(await refused('few-shot', train, '--k', '1', '--output', train)).toMatch(readAndWritten);
+  expect(await refused('verify', train, '--root', videos, '--report', train)).toMatch(readAndWritten);
+  expect(await refused('cache', train, '--root', videos, '--output', dirname(train))).toMatch(readAndWritten);
+  expect(readFileSync(train, 'utf8')).toBe(before);
+  expect(await refused('verify', train, '--root', videos, '--report', videos)).toMatch(
+    /^error ERR_FILE_WRITE: \S* is a folder; name a file for the report\n$/,
+  );
+  expect(await refused('cache', train, '--root', videos, '--output', at('no'), '--gop', '601')).toMatch(
+    /^error ERR_USAGE: .*'601' is invalid\. expected a whole number from 1 to 600;/,
+  );
 });
 
 test('verify: status 0 for sound videos, 1 for bad ones, which the report names', async () => {

@@ -114,3 +114,29 @@ test('sizes beyond octal digits go into a pax record; a size that lies is an err
   expect(readFileSync(path).toString('latin1', 512, 534)).toMatch(/^22 size=1099511627776\n/);
   await expect(openStore(path)).rejects.toMatchObject({ code: 'ERR_ARCHIVE_FORMAT' });
 });
+
+test('an output that no reader would know, or that the videos come from, is refused before anything is written', async () => {
+  const refused = (message: RegExp) => ({ code: 'ERR_ARGUMENT', message: expect.stringMatching(message) });
+  const place = join(folder.root, 'refused');
+  await expect(packDataset(dataset, { output: join(place, 'x.zip') })).rejects.toMatchObject(
+    refused(/x\.zip must end in \.tar/),
+  );
+  expect(readdirSync(folder.root)).not.toContain('refused');
+  const output = join(place, 'x.tar');
+  await packDataset(dataset, { output });
+  const whole = await VideoDataset.fromList(output, {});
+  await expect(packDataset(whole, { output })).rejects.toMatchObject(
+    refused(/x\.tar has videos of the list/),
+  );
+  const [shard] = await packDataset(whole, { output, shardBytes: 1e9 });
+  const bytes = readFileSync(shard!.path);
+  // The second new shard would hold what stands in the first old one no more.
+  const shards = await VideoDataset.fromList(shard!.path, {});
+  await expect(packDataset(shards, { output, shardBytes: 1 })).rejects.toMatchObject(
+    refused(
+      /x-000000\.tar has videos of the list \(.*a b\.mp4\) and could be written over; name another output$/,
+    ),
+  );
+  expect(readFileSync(shard!.path)).toEqual(bytes);
+  await packDataset(shards, { output: join(place, 'y.tar'), shardBytes: 1 });
+});

@@ -79,6 +79,15 @@ test('copies that are there stay; other settings are refused; an abort stops', a
   expect(readdirSync(output()).sort()).toEqual(['b.mov.mp4', 'cache.json', 'list.txt', 'x']);
 });
 
+test.each([{ gop: 601 }, { quality: 0 }, { shortSide: 1.5 }])(
+  'settings %j are refused, and claim no folder',
+  async (changed) => {
+    const place = join(folder.root, 'unclaimed');
+    await expect(cache(changed, undefined, place)).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+    expect(readdirSync(folder.root)).not.toContain('unclaimed');
+  },
+);
+
 test('settings that cannot be read are not taken for none: copies could be of others', async () => {
   const place = join(folder.root, 'unreadable');
   mkdirSync(join(place, 'cache.json'), { recursive: true });

@@ -83,3 +83,13 @@ test('what was found of a file counts until it is changed or replaced, and names
     ['damaged one.mp4', `${folder.list}:4`],
   ]);
 });
+
+test('a deadline that is none is not the fault of any video', async () => {
+  const dataset = await VideoDataset.fromList(folder.list, { root: folder.videos });
+  const options = { journal: join(folder.root, 'none.partial'), subject: 'all', deadlineMs: 0 };
+  await expect(verifyDataset(dataset, options)).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+    message: expect.stringContaining('deadlineMs'),
+  });
+  expect(readFileSync(options.journal, 'utf8').trim().split('\n')).toHaveLength(1); // nothing is noted
+});

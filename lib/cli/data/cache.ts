@@ -4,7 +4,7 @@ import { failureText } from '../../data/batch';
 import { compareDecoding } from '../../data/decode_speed';
 import { cacheDataset, cachedName } from '../../data/short_gop_cache';
 import { VideoDataset } from '../../data/video_dataset';
-import { integerFrom } from '../arguments';
+import { integerFrom, requireOther } from '../arguments';
 import { interruptible } from '../interrupt';
 import { listingReports, ProgressBar } from '../progress';
 import { note, print } from '../terminal';
@@ -32,9 +32,14 @@ export function addCache(data: Command): void {
     .argument('<list>', 'list of videos, or archives with labels')
     .option('--root <path>', 'where the videos are; archives with labels hold them')
     .requiredOption('--output <folder>', 'where the copies go')
-    .option('--short-side <pixels>', 'of the copies; smaller videos keep their size', integerFrom(16), 256)
-    .option('--gop <frames>', 'distance of key frames', integerFrom(1), 12)
-    .option('--quality <n>', 'from 1, the best, to 31', integerFrom(1), 4)
+    .option(
+      '--short-side <pixels>',
+      'of the copies; smaller videos keep their size',
+      integerFrom(16, 32768),
+      256,
+    )
+    .option('--gop <frames>', 'distance of key frames', integerFrom(1, 600), 12)
+    .option('--quality <n>', 'from 1, the best, to 31', integerFrom(1, 31), 4)
     .addHelpText('after', help)
     .action(async (list: string, flags: CacheFlags) => {
       await interruptible('stopping', (signal) => cache(list, flags, signal));
@@ -43,13 +48,15 @@ export function addCache(data: Command): void {
 
 async function cache(list: string, flags: CacheFlags, signal: AbortSignal): Promise<void> {
   const { root, output, ...settings } = flags;
+  const listName = /\.json$/.test(list) ? basename(list) : `${basename(list).replace(/\.[^.]*$/, '')}.txt`;
+  requireOther(list, join(output, listName));
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
     const onListing = listingReports(bar);
     const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
     const { entries, failed, ...written } = await cacheDataset(dataset, {
       output,
-      listName: /\.json$/.test(list) ? basename(list) : `${basename(list).replace(/\.[^.]*$/, '')}.txt`,
+      listName,
       settings,
       signal,
       onProgress: (done, total) => bar?.show('cache', { step: done - 1, steps: total }, ''),

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { formatList, readList } from '../../data/list_file';
 import { fewShot } from '../../data/prepare/few_shot';
 import { writeText } from '../../io/text_file';
-import { integerFrom } from '../arguments';
+import { integerFrom, requireOther } from '../arguments';
 import { print } from '../terminal';
 
 interface FewShotFlags {
@@ -23,6 +23,7 @@ export function addFewShot(data: Command): void {
     .option('--seed <n>', 'what they are drawn with', integerFrom(0), 0)
     .requiredOption('--output <file>', 'list to write')
     .action(async (list: string, { k, seed, output }: FewShotFlags) => {
+      requireOther(list, output);
       const chosen = fewShot(await readList(list), k, seed);
       await writeText(output, formatList(chosen, output));
       print(`${output}: ${chosen.length} videos, ${k} of each of ${chosen.length / k} classes`);

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { packDataset } from '../../data/pack';
 import { VideoDataset } from '../../data/video_dataset';
-import { integerFrom } from '../arguments';
+import { integerFrom, requireOther } from '../arguments';
 import { interruptible } from '../interrupt';
 import { listingReports, ProgressBar } from '../progress';
 import { print } from '../terminal';
@@ -23,7 +23,7 @@ export function addPack(data: Command): void {
     .description('copy the videos of a list into one tar archive or into shards')
     .argument('<list>', 'list of videos, or archives with labels')
     .option('--root <path>', 'where the videos are; archives with labels hold them')
-    .requiredOption('--output <file>', 'archive to write')
+    .requiredOption('--output <file>', 'archive to write, a .tar')
     .option('--shard-megabytes <n>', 'begin a new archive when one is this large', integerFrom(1))
     .addHelpText('after', help)
     .action(async (list: string, flags: PackFlags) => {
@@ -36,6 +36,7 @@ async function pack(
   { root, output, shardMegabytes }: PackFlags,
   signal: AbortSignal,
 ): Promise<void> {
+  requireOther(list, output);
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
     const onListing = listingReports(bar);

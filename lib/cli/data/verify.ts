@@ -1,10 +1,12 @@
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { CodedError } from '../../base/error';
 import { failureText } from '../../data/batch';
 import { forgetProgress, verifyDataset } from '../../data/verify';
 import { VideoDataset } from '../../data/video_dataset';
 import { writeText } from '../../io/text_file';
-import { integerFrom } from '../arguments';
+import { integerFrom, requireOther } from '../arguments';
 import { interruptible } from '../interrupt';
 import { listingReports, ProgressBar } from '../progress';
 import { note, print } from '../terminal';
@@ -27,7 +29,7 @@ export function addVerify(data: Command): void {
     .argument('<list>', 'list of videos, or archives with labels')
     .option('--root <path>', 'where the videos are; archives with labels hold them')
     .option('--report <file>', 'where the report goes', 'verify.json')
-    .option('--deadline <seconds>', 'time that a piece of a video may take', integerFrom(1), 60)
+    .option('--deadline <seconds>', 'time that a piece of a video may take', integerFrom(1, 2_147_483), 60)
     .addHelpText('after', help)
     .action(async (list: string, flags: VerifyFlags) => {
       await interruptible('stopping', (signal) => verify(list, flags, signal));
@@ -39,6 +41,11 @@ async function verify(
   { root, report, deadline }: VerifyFlags,
   signal: AbortSignal,
 ): Promise<void> {
+  requireOther(list, report);
+  // After hours of checking it would be late to say so.
+  if ((await stat(report).catch(() => undefined))?.isDirectory()) {
+    throw new CodedError('ERR_FILE_WRITE', `${report} is a folder; name a file for the report`);
+  }
   const journal = `${report}.partial`;
   const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
   try {
