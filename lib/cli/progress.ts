@@ -8,7 +8,7 @@ import { note, print } from './terminal';
  * under them.
  */
 export function progressListener(): Listener & { stop(): void } {
-  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  const bar = openProgressBar();
   const listener = (event: EngineEvent) => {
     const lines = logLines(event);
     if (lines.length > 0) bar?.clear();
@@ -48,38 +48,48 @@ export function listingReports(bar?: ProgressBar): (archive: string, done: numbe
   };
 }
 
-/** Characters of a bar: what the words and figures beside it leave of a line, which the terminal cuts off. */
-function barSize(columns: number): number {
-  const beside = 44;
-  return Math.max(0, Math.min(40, columns - beside));
+/** A bar where standard error is a terminal that can show one. */
+export function openProgressBar(): ProgressBar | undefined {
+  return process.stderr.isTTY && process.env.TERM !== 'dumb' ? new ProgressBar() : undefined;
+}
+
+/**
+ * Columns of the bar alone, in a line that shows `what`, `step/steps`, the time left and `figure` beside it: what a narrow
+ * terminal cuts off should not be the numbers.
+ */
+function barSize(columns: number, what: string, steps: number, figure: string): number {
+  const longestTime = '9h59m'.length;
+  const others = what.length + 2 * `${steps}`.length + 1 + longestTime + figure.length;
+  const growth = 3; // of the figure
+  return Math.max(0, Math.min(40, columns - others - growth - 4));
 }
 
 /** One bar that starts anew whenever a count begins again. */
 export class ProgressBar {
-  private readonly bar: SingleBar;
+  private bar: SingleBar | undefined;
   private what = '';
 
-  constructor(private readonly stream: NodeJS.WriteStream = process.stderr) {
-    this.bar = new SingleBar(
-      {
-        format: '{what} {bar} {value}/{total} {eta_formatted} {figure}',
-        stream,
-        hideCursor: true,
-        clearOnComplete: true,
-        etaBuffer: 20,
-        barsize: barSize(stream.columns || 80),
-      },
-      Presets.shades_classic,
-    );
-  }
+  /** @param stream a terminal */
+  constructor(private readonly stream: NodeJS.WriteStream = process.stderr) {}
 
   show(what: string, { step, steps }: { step: number; steps: number }, figure: string): void {
     if (this.what !== what) {
       this.stop();
+      this.bar = new SingleBar(
+        {
+          format: '{what} {bar} {value}/{total} {eta_formatted} {figure}',
+          barsize: barSize(this.stream.columns || 80, what, steps, figure),
+          stream: this.stream,
+          hideCursor: true,
+          clearOnComplete: true,
+          etaBuffer: 20,
+        },
+        Presets.shades_classic,
+      );
       this.bar.start(steps, step, { what, figure });
       this.what = what;
     }
-    this.bar.update(step + 1, { figure });
+    this.bar?.update(step + 1, { figure });
     if (step + 1 === steps) this.stop();
   }
 
@@ -96,7 +106,8 @@ export class ProgressBar {
   }
 
   stop(): void {
-    if (this.what) this.bar.stop();
+    this.bar?.stop();
+    this.bar = undefined;
     this.what = '';
   }
 }

@@ -6,7 +6,7 @@ import { cacheDataset, cachedName } from '../../data/short_gop_cache';
 import { VideoDataset } from '../../data/video_dataset';
 import { integerFrom, requireOther } from '../arguments';
 import { interruptible } from '../interrupt';
-import { listingReports, ProgressBar } from '../progress';
+import { listingReports, openProgressBar } from '../progress';
 import { note, print } from '../terminal';
 
 interface CacheFlags {
@@ -50,7 +50,7 @@ async function cache(list: string, flags: CacheFlags, signal: AbortSignal): Prom
   const { root, output, ...settings } = flags;
   const listName = /\.json$/.test(list) ? basename(list) : `${basename(list).replace(/\.[^.]*$/, '')}.txt`;
   requireOther(list, join(output, listName));
-  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  const bar = openProgressBar();
   try {
     const onListing = listingReports(bar);
     const dataset = await VideoDataset.fromList(list, { root, signal, onListing });

@@ -3,7 +3,7 @@ import { packDataset } from '../../data/pack';
 import { VideoDataset } from '../../data/video_dataset';
 import { integerFrom, requireOther } from '../arguments';
 import { interruptible } from '../interrupt';
-import { listingReports, ProgressBar } from '../progress';
+import { listingReports, openProgressBar } from '../progress';
 import { print } from '../terminal';
 
 interface PackFlags {
@@ -37,7 +37,7 @@ async function pack(
   signal: AbortSignal,
 ): Promise<void> {
   requireOther(list, output);
-  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  const bar = openProgressBar();
   try {
     const onListing = listingReports(bar);
     const dataset = await VideoDataset.fromList(list, { root, signal, onListing });

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type DatasetName, datasets, prepareDataset } from '../../data/prepare/prepare';
 import { integerFrom } from '../arguments';
 import { interruptible } from '../interrupt';
-import { listingReports, ProgressBar } from '../progress';
+import { listingReports, openProgressBar } from '../progress';
 import { print } from '../terminal';
 
 interface PrepareFlags {
@@ -54,7 +54,7 @@ export function addPrepare(data: Command): void {
 }
 
 async function prepare(dataset: DatasetName, flags: PrepareFlags, signal: AbortSignal): Promise<void> {
-  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  const bar = openProgressBar();
   try {
     const lists = await prepareDataset({ dataset, ...flags, signal, onListing: listingReports(bar) });
     bar?.stop();

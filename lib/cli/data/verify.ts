@@ -8,7 +8,7 @@ import { VideoDataset } from '../../data/video_dataset';
 import { writeText } from '../../io/text_file';
 import { integerFrom, requireOther } from '../arguments';
 import { interruptible } from '../interrupt';
-import { listingReports, ProgressBar } from '../progress';
+import { listingReports, openProgressBar } from '../progress';
 import { note, print } from '../terminal';
 
 interface VerifyFlags {
@@ -47,7 +47,7 @@ async function verify(
     throw new CodedError('ERR_FILE_WRITE', `${report} is a folder; name a file for the report`);
   }
   const journal = `${report}.partial`;
-  const bar = process.stderr.isTTY ? new ProgressBar() : undefined;
+  const bar = openProgressBar();
   try {
     const onListing = listingReports(bar);
     const dataset = await VideoDataset.fromList(list, { root, signal, onListing });
