@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { checkText } from '../base/check';
 import { CodedError } from '../base/error';
 import { FileBytes, readError } from './file_bytes';
 import { readHuggingFace } from './huggingface';
@@ -76,6 +77,7 @@ export class Checkpoint {
  *   ERR_CHECKPOINT_UNSAFE (calls what is never run, or has absurd sizes)
  */
 export async function readCheckpoint(path: string): Promise<Checkpoint> {
+  checkText('readCheckpoint', 'path', path);
   const files: FileBytes[] = [];
   try {
     const { stateDict, ...contents } = await readContents(path, files);

@@ -1,6 +1,8 @@
+import { checkTexts } from '../base/check';
 import type { Config } from '../config/schema';
 import type { Task, TaskOptions } from './task';
 import { createXclipTask } from './xclip/recipe';
+import { checkConfig } from './zoo';
 
 /**
  * The task that a configuration asks for; the engine knows no other way to a model.
@@ -11,10 +13,12 @@ import { createXclipTask } from './xclip/recipe';
  * @example
  * const task = await createTask(config, readLabels(config.DATA.LABEL_LIST));
  */
-export function createTask(
+export async function createTask(
   config: Config,
   classNames: readonly string[],
   options: TaskOptions = {},
 ): Promise<Task> {
+  checkConfig('createTask', config);
+  checkTexts('createTask', 'classNames', classNames);
   return createXclipTask(config, classNames, options);
 }

@@ -1,3 +1,4 @@
+import { wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import type { Config } from '../config/schema';
 import type { Geometry } from './xclip/geometry';
@@ -55,7 +56,9 @@ export const ZOO: Readonly<Record<Exclude<Config['MODEL']['ARCH'], 'custom'>, Ar
  * @example
  * geometryOf(loadConfig({ cfg: 'configs/k400/16_8.yaml' })).visionWidth; // 768
  */
-export function geometryOf({ DATA, MODEL }: Config): Geometry {
+export function geometryOf(config: Config): Geometry {
+  checkConfig('geometryOf', config);
+  const { DATA, MODEL } = config;
   if (MODEL.ARCH === 'custom') return customGeometry({ DATA, MODEL });
   const architecture = ZOO[MODEL.ARCH];
   if (DATA.INPUT_SIZE !== architecture.imageSize) {
@@ -98,4 +101,10 @@ export function archOf(sizes: Architecture): string {
   const keys = Object.keys(base32).filter((key) => key !== 'promptAlpha') as (keyof Architecture)[];
   const match = Object.entries(ZOO).find(([, known]) => keys.every((key) => known[key] === sizes[key]));
   return match?.[0] ?? 'custom';
+}
+
+/** @throws ERR_ARGUMENT for what is no configuration at all */
+export function checkConfig(what: string, config: unknown): asserts config is Config {
+  const { DATA, MODEL } = (config ?? {}) as Partial<Config>;
+  if (!DATA || !MODEL) throw wrongKind(what, 'config', 'a configuration, as loadConfig() gives it', config);
 }

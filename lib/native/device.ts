@@ -1,3 +1,4 @@
+import { named } from '../base/check';
 import { CodedError } from '../base/error';
 import { warn } from '../base/warning';
 import { type DeviceType, type MemoryStats, native } from './load';
@@ -81,9 +82,9 @@ export async function synchronize(device: Device = chosen): Promise<void> {
   await native().synchronize(resolveDevice(device));
 }
 
-/** Number of threads that compute on the CPU (default: all cores). */
+/** Number of threads that compute on the CPU (default: all cores), 1 to 1024. @throws ERR_ARGUMENT */
 export function setThreads(count: number): void {
-  native().setThreads(count);
+  named('setThreads', () => native().setThreads(count));
 }
 
 /** Time that an operation took on a device. */

@@ -1,5 +1,6 @@
 import { embedding } from '../ops';
 import type { Tensor } from '../tensor/tensor';
+import { checkLayer } from './check';
 import { type Initializer, normal } from './init';
 import { Module } from './module';
 
@@ -10,6 +11,7 @@ export class Embedding extends Module {
 
   constructor(count: number, width: number, init: Initializer) {
     super();
+    checkLayer('Embedding', { count, width }, init);
     this.weight = init.weight([count, width], normal(1));
   }
 

@@ -1,3 +1,5 @@
+import { checkOptions, checkSize, named } from '../base/check';
+import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { full, randomNormal, randomUniform } from '../ops';
 import { keep } from '../tensor/scope';
@@ -49,6 +51,8 @@ function fanIn(shape: readonly number[]): number {
 /** What a weight of a matrix product may be stored in. */
 export type WeightDtype = 'float32' | 'bfloat16' | 'float16';
 
+const weightDtypes: readonly string[] = ['float32', 'bfloat16', 'float16'] satisfies WeightDtype[];
+
 export interface InitializerOptions {
   /** Seed of the values (default 0). */
   seed?: number;
@@ -74,11 +78,20 @@ export class Initializer {
   private readonly draw: boolean;
   private stream = 0;
 
+  /** @throws ERR_ARGUMENT, ERR_DTYPE, ERR_DEVICE */
   constructor(options: InitializerOptions = {}) {
-    this.seed = options.seed ?? 0;
-    this.device = resolveDevice(options.device);
-    this.weightDtype = options.weightDtype ?? 'float32';
-    this.draw = options.draw ?? true;
+    checkOptions('Initializer', options);
+    const { seed = 0, device, weightDtype = 'float32', draw = true } = options;
+    checkSize('Initializer', 'seed', seed, 0);
+    if (!weightDtypes.includes(weightDtype))
+      throw new CodedError(
+        'ERR_DTYPE',
+        `Initializer: weightDtype must be one of ${weightDtypes.join(', ')}, got ${weightDtype}`,
+      );
+    this.seed = seed;
+    this.device = named('Initializer', () => resolveDevice(device));
+    this.weightDtype = weightDtype;
+    this.draw = draw;
   }
 
   /** A weight of a matrix product. */

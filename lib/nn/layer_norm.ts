@@ -1,5 +1,6 @@
 import { type LayerNormOptions, layerNorm } from '../ops';
 import type { Tensor } from '../tensor/tensor';
+import { checkLayer } from './check';
 import { type Initializer, ones, zeros } from './init';
 import { Module } from './module';
 
@@ -12,6 +13,7 @@ export class LayerNorm extends Module {
 
   constructor(width: number, init: Initializer) {
     super();
+    checkLayer('LayerNorm', { width }, init);
     this.weight = init.vector([width], ones);
     this.bias = init.vector([width], zeros);
   }

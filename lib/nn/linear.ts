@@ -1,5 +1,7 @@
+import { checkOptions } from '../base/check';
 import { type LinearOptions, linear } from '../ops';
 import type { Tensor } from '../tensor/tensor';
+import { checkLayer } from './check';
 import { fanInUniform, type Initializer, uniform } from './init';
 import { Module } from './module';
 
@@ -12,6 +14,8 @@ export class Linear extends Module {
 
   constructor(inputs: number, outputs: number, init: Initializer, options: { bias?: boolean } = {}) {
     super();
+    checkLayer('Linear', { inputs, outputs }, init);
+    checkOptions('Linear', options);
     this.weight = init.weight([outputs, inputs], fanInUniform);
     this.bias = options.bias === false ? null : init.vector([outputs], uniform(1 / Math.sqrt(inputs)));
   }

@@ -1,3 +1,4 @@
+import { checkInstance, checkOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { Tensor, tensor } from '../tensor/tensor';
 
@@ -88,6 +89,8 @@ export abstract class Module {
     state: ReadonlyMap<string, StateTensor>,
     options: LoadOptions = {},
   ): Promise<{ missing: string[]; unexpected: string[] }> {
+    checkInstance('loadStateDict', 'state', state, Map);
+    checkOptions('loadStateDict', options);
     const parameters = this.stateDict();
     const missing = [...parameters.keys()].filter((name) => !state.has(name));
     const unexpected = [...state.keys()].filter((name) => !parameters.has(name));

@@ -2,6 +2,7 @@ import { CodedError } from '../base/error';
 import { linear, selfAttention } from '../ops';
 import { scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
+import { checkLayer } from './check';
 import { type Initializer, xavierUniform, zeros } from './init';
 import { Linear } from './linear';
 import { Module } from './module';
@@ -33,7 +34,8 @@ export class MultiheadAttention extends Module {
     init: Initializer,
   ) {
     super();
-    if (width % heads !== 0 || heads < 1) {
+    checkLayer('MultiheadAttention', { width, heads }, init);
+    if (width % heads !== 0) {
       throw new CodedError(
         'ERR_ARGUMENT',
         `MultiheadAttention: width must be a multiple of heads, got ${width} and ${heads}`,

@@ -1,3 +1,4 @@
+import { checkFunction } from '../base/check';
 import { type CodedError, hasCode } from '../base/error';
 import { warn } from '../base/warning';
 import { emptyCache } from '../native/device';
@@ -39,7 +40,10 @@ export class RecordedForward<
   constructor(
     private readonly body: (...inputs: Inputs) => R,
     private readonly parameters: () => readonly Tensor[],
-  ) {}
+  ) {
+    checkFunction('RecordedForward', 'body', body);
+    checkFunction('RecordedForward', 'parameters', parameters);
+  }
 
   /** The function's value: tensors of the caller's own. */
   run(...inputs: Inputs): R {

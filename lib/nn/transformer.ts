@@ -1,6 +1,8 @@
+import { checkSize } from '../base/check';
 import { mlp } from '../ops';
 import { scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
+import { checkLayer } from './check';
 import type { Initializer } from './init';
 import { LayerNorm } from './layer_norm';
 import { Linear } from './linear';
@@ -14,6 +16,7 @@ export class Mlp extends Module {
 
   constructor(width: number, init: Initializer, hidden = 4 * width) {
     super();
+    checkLayer('Mlp', { width, hidden }, init);
     this.c_fc = new Linear(width, hidden, init);
     this.c_proj = new Linear(hidden, width, init);
   }
@@ -33,6 +36,7 @@ export class ResidualAttentionBlock extends Module {
 
   constructor(width: number, heads: number, init: Initializer) {
     super();
+    checkLayer('ResidualAttentionBlock', { width, heads }, init);
     this.attn = new MultiheadAttention(width, heads, init);
     this.ln_1 = new LayerNorm(width, init);
     this.mlp = new Mlp(width, init);
@@ -61,6 +65,8 @@ export class Transformer extends Module {
 
   constructor(width: number, layers: number, heads: number, init: Initializer) {
     super();
+    checkLayer('Transformer', { width, heads }, init);
+    checkSize('Transformer', 'layers', layers, 0);
     this.resblocks = Array.from({ length: layers }, () => new ResidualAttentionBlock(width, heads, init));
   }
 }

@@ -1,6 +1,7 @@
+import { checkOptions } from '../base/check';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
-import { checkOptions, checkTensor } from '../tensor/check';
+import { checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 export interface AttentionOptions {

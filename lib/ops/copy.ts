@@ -1,7 +1,8 @@
+import { checkOptions, named } from '../base/check';
 import { CodedError } from '../base/error';
 import { type DType, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
-import { checkOptions, checkTensor, named } from '../tensor/check';
+import { checkTensor } from '../tensor/check';
 import { resolveDevice, Tensor, type TensorOptions, tensor } from '../tensor/tensor';
 
 const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);

@@ -1,7 +1,8 @@
+import { checkArray } from '../base/check';
 import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
-import { checkArray, checkAxis, checkTensor, checkTensors } from '../tensor/check';
+import { checkAxis, checkTensor, checkTensors } from '../tensor/check';
 import { scope } from '../tensor/scope';
 import { describe, type Tensor } from '../tensor/tensor';
 

@@ -1,6 +1,7 @@
+import { checkOptions } from '../base/check';
 import { native } from '../native/load';
 import { type Gradient, unaryOutput } from '../tensor/autograd';
-import { checkOptionalTensor, checkOptions, checkTensor } from '../tensor/check';
+import { checkOptionalTensor, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { multiplicand, parameterGradients } from './master_weight';
 

@@ -1,7 +1,8 @@
+import { checkOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
-import { checkOptionalTensor, checkOptions, checkTensor } from '../tensor/check';
+import { checkOptionalTensor, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { multiplicand, parameterGradients } from './master_weight';
 import { withTemporaries } from './temporaries';

@@ -1,8 +1,9 @@
+import { checkArray } from '../base/check';
 import { CodedError } from '../base/error';
 import { type DType, native } from '../native/load';
 import type { FrameJitter, VideoPlan } from '../native/video';
 import { unaryOutput } from '../tensor/autograd';
-import { checkArray, checkTensor } from '../tensor/check';
+import { checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
 /** Decoded frames of one video, and what is to be done to them. */

@@ -1,6 +1,7 @@
+import { checkNumber, checkOptions, named } from '../base/check';
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
-import { checkNumber, checkOptionalTensor, checkOptions, checkTensor, named } from '../tensor/check';
+import { checkOptionalTensor, checkTensor } from '../tensor/check';
 import { type Device, resolveDevice, Tensor } from '../tensor/tensor';
 
 /** Which random numbers a draw takes. The same key gives the same numbers on every device and with any thread count. */

@@ -1,6 +1,7 @@
+import { checkArray, checkSwitch } from '../base/check';
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
-import { checkArray, checkAxis, checkSwitch, checkTensor } from '../tensor/check';
+import { checkAxis, checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 import { withTemporaries } from './temporaries';
 

@@ -1,5 +1,6 @@
+import { named } from '../base/check';
 import { native } from '../native/load';
-import { checkTensor, checkTensors, named } from '../tensor/check';
+import { checkTensor, checkTensors } from '../tensor/check';
 import { Tensor } from '../tensor/tensor';
 
 /**

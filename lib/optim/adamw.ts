@@ -1,6 +1,8 @@
+import { checkArray, checkOptions, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import { PyFloat, RawTensor, Tuple } from '../io';
 import { type DeviceType, native } from '../native/load';
+import { checkTensor } from '../tensor/check';
 import { keep, scope } from '../tensor/scope';
 import { describe, Tensor, tensor } from '../tensor/tensor';
 import { field, mismatch, moment, raw } from './adamw_state';
@@ -72,17 +74,22 @@ export class AdamW {
 
   /** @throws ERR_ARGUMENT for rates out of range or a parameter given twice, ERR_DTYPE for one that is not float32 */
   constructor(groups: Iterable<ParameterGroupOptions>, options: AdamWOptions = {}) {
-    const [beta1 = 0.9, beta2 = 0.999] = options.betas ?? [];
+    checkOptions('AdamW', options);
+    const { betas = [] } = options;
+    checkArray('AdamW', 'betas', betas);
+    const [beta1 = 0.9, beta2 = 0.999] = betas;
     this.betas = [beta1, beta2];
     this.eps = options.eps ?? 1e-8;
     checkRange('betas[0]', beta1, 0, 1);
     checkRange('betas[1]', beta2, 0, 1);
     checkRange('eps', this.eps, 0, Number.POSITIVE_INFINITY);
+    checkIterable('groups', groups);
     this.groups = Array.from(groups, (group, i) => {
+      checkGroup(i, group);
       const { name = `group ${i}`, params, lr, weightDecay = 0, lrScale = 1, ramp = false } = group;
       checkRates({ name, lr, weightDecay });
       checkRange(`${name}: lrScale`, lrScale, 0, Number.POSITIVE_INFINITY);
-      const members = Array.from(params, (p) => ('tensor' in p ? p : { name: p[0], tensor: p[1] }));
+      const members = Array.from(params, (p, k) => memberOf(`${name}: params[${k}]`, p));
       return { name, params: members, lr, initialLr: lr, weightDecay, lrScale, ramp };
     });
     const seen = new Set<Tensor>();
@@ -277,13 +284,37 @@ function makeTables(steps: BigInt64Array, device: DeviceType): Tables {
   };
 }
 
+function checkIterable(what: string, value: unknown): void {
+  if (typeof value !== 'object' || value === null || !(Symbol.iterator in value))
+    throw wrongKind('AdamW', what, 'an array or another list', value);
+}
+
+function checkGroup(i: number, group: ParameterGroupOptions): void {
+  if (typeof group !== 'object' || group === null || group instanceof Tensor)
+    throw wrongKind('AdamW', `group ${i}`, 'an object { params, lr }', group);
+  checkIterable(`group ${i}: params`, group.params);
+}
+
+/** A parameter with its name, as `namedParameters()` gives them. */
+function memberOf(
+  what: string,
+  given: { name: string; tensor: Tensor } | readonly [name: string, tensor: Tensor],
+) {
+  const pair = given as Partial<{ name: unknown; tensor: unknown }> | undefined;
+  const [name, tensor] = Array.isArray(given) ? given : [pair?.name, pair?.tensor];
+  if (typeof name !== 'string')
+    throw wrongKind('AdamW', what, 'a name with a tensor, as namedParameters() gives them', given);
+  checkTensor('AdamW', what, tensor);
+  return { name, tensor };
+}
+
 function checkRates({ name, lr, weightDecay }: Pick<OptimizerGroup, 'name' | 'lr' | 'weightDecay'>): void {
   checkRange(`${name}: lr`, lr, 0, Number.POSITIVE_INFINITY);
   checkRange(`${name}: weightDecay`, weightDecay, 0, Number.POSITIVE_INFINITY);
 }
 
 function checkRange(what: string, value: number, low: number, high: number): void {
-  if (!(value >= low && value < high)) {
+  if (typeof value !== 'number' || !(value >= low && value < high)) {
     throw new CodedError(
       'ERR_ARGUMENT',
       `AdamW: ${what} must be at least ${low} and below ${high}, got ${value}`,

@@ -1,7 +1,9 @@
+import { checkNumber } from '../base/check';
 import { CodedError } from '../base/error';
 import { div, minimum } from '../ops/binary';
 import { gradNorm, scaleInPlace } from '../ops/tensor_list';
 import { noGrad } from '../tensor/autograd';
+import { checkTensors } from '../tensor/check';
 import { scope } from '../tensor/scope';
 import { type Tensor, tensor } from '../tensor/tensor';
 
@@ -18,6 +20,8 @@ import { type Tensor, tensor } from '../tensor/tensor';
  * clipGradNorm(optimizer.parameters(), 1)?.dispose();
  */
 export function clipGradNorm(parameters: readonly Tensor[], maxNorm: number): Tensor | null {
+  checkTensors('clipGradNorm', parameters, 'parameters');
+  checkNumber('clipGradNorm', 'maxNorm', maxNorm);
   if (!(maxNorm > 0))
     throw new CodedError('ERR_ARGUMENT', `clipGradNorm: maxNorm must be above 0, got ${maxNorm}`);
   const gradients = parameters.flatMap(({ grad }) => (grad ? [grad] : []));

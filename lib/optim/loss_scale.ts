@@ -1,3 +1,4 @@
+import { checkNumber, checkOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { PyFloat } from '../io';
 import { add, cast, div, full, maximum, minimum, mul, relu, sub } from '../ops';
@@ -43,7 +44,10 @@ export class LossScaler implements Disposable {
   private readonly growthInterval: number;
 
   /** @throws ERR_ARGUMENT, ERR_DEVICE */
-  constructor({ scale = 65536, growthInterval = 2000, device }: LossScalerOptions = {}) {
+  constructor(options: LossScalerOptions = {}) {
+    checkOptions('LossScaler', options);
+    const { scale = 65536, growthInterval = 2000, device } = options;
+    checkNumber('LossScaler', 'scale', scale);
     if (!Number.isInteger(Math.log2(scale)) || scale < SMALLEST || scale > LARGEST_FLOAT) {
       throw new CodedError(
         'ERR_ARGUMENT',

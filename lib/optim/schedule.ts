@@ -1,6 +1,7 @@
+import { checkInstance, checkOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { PyFloat } from '../io';
-import type { AdamW, OptimizerGroup } from './adamw';
+import { AdamW, type OptimizerGroup } from './adamw';
 
 export interface CosineScheduleOptions {
   /** Steps of the whole run: the length of the half cosine. */
@@ -29,14 +30,17 @@ export class CosineSchedule {
   /** @throws ERR_ARGUMENT */
   constructor(
     private readonly optimizer: AdamW,
-    { totalSteps, warmupSteps = 0, minLr = 0 }: CosineScheduleOptions,
+    options: CosineScheduleOptions,
   ) {
+    checkInstance('CosineSchedule', 'optimizer', optimizer, AdamW);
+    checkOptions('CosineSchedule', options);
+    const { totalSteps, warmupSteps = 0, minLr = 0 } = options;
     for (const [what, value, low] of [
       ['totalSteps', totalSteps, 1],
       ['warmupSteps', warmupSteps, 0],
       ['minLr', minLr, 0],
     ] as const) {
-      if (value >= low && Number.isFinite(value)) continue;
+      if (Number.isFinite(value) && value >= low) continue;
       throw new CodedError('ERR_ARGUMENT', `CosineSchedule: ${what} must be at least ${low}, got ${value}`);
     }
     this.totalSteps = totalSteps;

@@ -1,7 +1,8 @@
 import { types } from 'node:util';
+import { checkFunction, named } from '../base/check';
 import { CodedError } from '../base/error';
 import { type NativeTensor, native } from '../native/load';
-import { named } from './check';
+import { checkOptionalTensor, checkTensor, checkTensors } from './check';
 import { keep } from './scope';
 import { describe, Tensor } from './tensor';
 
@@ -98,21 +99,22 @@ export function isRecording(): boolean {
 
 /** Runs `body` without recording; what it computes has no history. @throws ERR_ARGUMENT on an async body */
 export function noGrad<T>(body: () => T): T {
-  return withRecording(false, body);
+  return withRecording('noGrad', false, body);
 }
 
 /** Runs `body` with recording on, whatever surrounds it. */
 export function enableGrad<T>(body: () => T): T {
-  return withRecording(true, body);
+  return withRecording('enableGrad', true, body);
 }
 
-function withRecording<T>(on: boolean, body: () => T): T {
+function withRecording<T>(what: string, on: boolean, body: () => T): T {
+  checkFunction(what, 'body', body);
   const before = recording;
   recording = on;
   try {
     const result = body();
     if (types.isPromise(result)) {
-      throw new CodedError('ERR_ARGUMENT', 'noGrad: the body returned a promise; it must be synchronous');
+      throw new CodedError('ERR_ARGUMENT', `${what}: the body returned a promise; it must be synchronous`);
     }
     return result;
   } finally {
@@ -194,6 +196,8 @@ export function unaryOutput(
  * @throws ERR_NO_GRADIENT when root has no history, was differentiated before, or an operation has no derivative
  */
 export function backward(root: Tensor, gradient?: Tensor, finished?: (leaf: Tensor) => void): void {
+  checkTensor('backward', 'root', root);
+  checkOptionalTensor('backward', 'gradient', gradient);
   if (!root.edge) {
     throw new CodedError(
       'ERR_NO_GRADIENT',
@@ -349,6 +353,8 @@ function gathering<T>(leaves: Set<Tensor>, body: () => T): T {
  * gradient but `inputs` and leaves.
  */
 export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  checkFunction('checkpoint', 'body', body);
+  checkTensors('checkpoint', inputs, 'inputs');
   if (!recording) return body(...inputs);
   const [output] = operation(
     'checkpoint',

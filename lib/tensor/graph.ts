@@ -1,3 +1,4 @@
+import { checkFunction } from '../base/check';
 import { CodedError } from '../base/error';
 import { type Device, resolveDevice, synchronize } from '../native/device';
 import { type DeviceType, type NativeRecording, native } from '../native/load';
@@ -62,6 +63,7 @@ export class Graph<T> implements Disposable {
  * const scores = await graph.replay().data();
  */
 export async function captureGraph<T>(body: () => T, options: { device?: Device } = {}): Promise<Graph<T>> {
+  checkFunction('captureGraph', 'body', body);
   const device = resolveDevice(options.device);
   const run = () => noGrad(() => scope(body));
   scope(() => {

@@ -1,4 +1,5 @@
 import { types } from 'node:util';
+import { checkFunction, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 
 /** Anything with explicit lifetime that a scope can own. */
@@ -15,6 +16,8 @@ export function adopt(resource: Disposable): void {
 
 /** Takes a resource out of every open scope: it lives until it is disposed. Returns it. */
 export function keep<T extends Disposable>(resource: T): T {
+  if (typeof resource?.dispose !== 'function')
+    throw wrongKind('keep', 'resource', 'something with a dispose()', resource);
   for (const scope of scopes) scope.delete(resource);
   return resource;
 }
@@ -29,6 +32,7 @@ export function keep<T extends Disposable>(resource: T): T {
  * @throws ERR_ARGUMENT when `body` returns a promise: a scope is synchronous
  */
 export function scope<T>(body: () => T): T {
+  checkFunction('scope', 'body', body);
   const owned = new Set<Disposable>();
   scopes.push(owned);
   let result: T;

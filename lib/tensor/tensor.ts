@@ -1,3 +1,4 @@
+import { checkOptions, named, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import { type Device, resolveDevice } from '../native/device';
 import { type DeviceType, type DType, type NativeTensor, native } from '../native/load';
@@ -197,7 +198,8 @@ export class Tensor {
 
   /** Replaces the contents in place by those of `source` (same shape; the dtype is converted). */
   assign(source: Tensor): void {
-    native().copyInto(this.handle, source.handle);
+    if (!(source instanceof Tensor)) throw wrongKind('assign', 'source', 'a tensor', source);
+    named('assign', () => native().copyInto(this.handle, source.handle));
     this.version++;
   }
 
@@ -232,6 +234,15 @@ export function tensor(
   data: TensorData | NestedNumbers,
   shape?: readonly number[],
   options: TensorOptions = {},
+): Tensor {
+  checkOptions('tensor', options);
+  return named('tensor', () => make(data, shape, options));
+}
+
+function make(
+  data: TensorData | NestedNumbers,
+  shape: readonly number[] | undefined,
+  options: TensorOptions,
 ): Tensor {
   const given = ArrayBuffer.isView(data) ? null : nestedShape(data);
   const dtype = options.dtype ?? (given ? 'float32' : dtypeOf(data as TensorData));
@@ -293,7 +304,7 @@ function nestedShape(data: unknown): number[] {
   if (!Array.isArray(data)) {
     throw new CodedError(
       'ERR_ARGUMENT',
-      'tensor data must be numbers, nested arrays of numbers, or a typed array',
+      'the data must be numbers, nested arrays of numbers, or a typed array',
     );
   }
   const inner = data.length > 0 ? nestedShape(data[0]) : [];
@@ -307,7 +318,13 @@ function nestedShape(data: unknown): number[] {
 
 function fromNumbers(dtype: DType, values: unknown[]): TensorData {
   const numbers = values.map(Number);
-  if (dtype === 'int64') return BigInt64Array.from(numbers.map(BigInt));
+  if (dtype === 'int64') {
+    // Not by way of a number, which holds 53 bits.
+    return BigInt64Array.from(values, (value) => {
+      if (typeof value === 'bigint' || Number.isInteger(value)) return BigInt(value as number | bigint);
+      throw new CodedError('ERR_ARGUMENT', `int64 data must be whole numbers, got ${value}`);
+    });
+  }
   if (dtype === 'bfloat16') return Uint16Array.from(numbers, bfloat16Bits);
   if (dtype === 'float16') return Uint16Array.from(numbers, float16Bits);
   return (arrayTypes[dtype] as { from(x: number[]): TensorData }).from(numbers);

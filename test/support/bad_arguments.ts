@@ -1,3 +1,4 @@
+import { CodedError } from '../../lib/base/error';
 import { ones } from '../../lib/ops';
 import type { Tensor } from '../../lib/tensor/tensor';
 
@@ -120,3 +121,36 @@ export const bodyArgument: readonly Wrong[] = wrongly(argument, {
   undefined: () => undefined,
   'a number': () => 3,
 });
+
+/**
+ * Calls a function with its good arguments, which must work, and with each wrong one in their midst: it must throw or reject
+ * with a coded error that begins with a name.
+ *
+ * @returns what went otherwise
+ */
+export async function faultsOf({ call, good, wrong }: Subject, names: RegExp): Promise<string[]> {
+  const run = call as (...words: unknown[]) => unknown;
+  await run(...good());
+  const faults: string[] = [];
+  for (const [place, list] of wrong.entries()) {
+    for (const { what, value, code } of list) {
+      const words = good();
+      words[place] = value();
+      const error = await refusal(() => run(...words));
+      const coded = error instanceof CodedError && code.test(error.code) && names.test(error.message);
+      if (!coded) faults.push(`argument ${place}, ${what}: ${error}`);
+    }
+  }
+  return faults;
+}
+
+async function refusal(call: () => unknown): Promise<unknown> {
+  try {
+    await call();
+    return 'nothing was refused';
+  } catch (error) {
+    return error instanceof CodedError
+      ? Object.assign(error, { toString: () => `${error.code} ${error.message}` })
+      : error;
+  }
+}

@@ -26,6 +26,11 @@ test('typed arrays and nested arrays go in and come out', async () => {
   expect(await c.item()).toBe(7);
 });
 
+test('int64 holds every bit of a bigint', async () => {
+  using x = tensor([[2n ** 60n + 1n, -(2n ** 53n) - 1n]], undefined, { dtype: 'int64' });
+  expect(await x.data()).toEqual(BigInt64Array.of(2n ** 60n + 1n, -(2n ** 53n) - 1n));
+});
+
 test('bfloat16 rounds to nearest even and survives NaN and infinity', async () => {
   const values = [1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -2.5, Number.POSITIVE_INFINITY, Number.NaN];
   using x = tensor(values, [6], { dtype: 'bfloat16' });

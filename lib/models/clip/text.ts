@@ -1,3 +1,4 @@
+import { wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import type { Embedding } from '../../nn/embedding';
 import type { LayerNorm } from '../../nn/layer_norm';
@@ -62,6 +63,8 @@ export function encodeText(tower: TextTower, tokens: TextInput, dtype: ComputeDt
 }
 
 function checkTokens(tokens: TextInput, context: number): void {
+  if (!(tokens instanceof Tensor) && !(tokens?.ids instanceof Int32Array && Array.isArray(tokens.shape)))
+    throw wrongKind('encodeText', 'tokens', 'what tokenize() returns, or a tensor', tokens);
   const { shape } = tokens;
   if (shape.length !== 2 || shape[0] === 0 || shape[1] === 0) {
     const what = tokens instanceof Tensor ? describe(tokens) : `[${shape}]`;
@@ -76,6 +79,8 @@ function checkTokens(tokens: TextInput, context: number): void {
 }
 
 function onDevice(ids: Tensor): Texts {
+  if (ids.dtype !== 'int32' && ids.dtype !== 'int64')
+    throw new CodedError('ERR_DTYPE', `encodeText: tokens must be int32 or int64, got ${describe(ids)}`);
   return { ids, end: argmax(cast(ids, 'float32'), 1) };
 }
 

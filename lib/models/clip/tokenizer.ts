@@ -1,3 +1,4 @@
+import { checkTexts } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { cleanText } from './text_cleaning';
 import { END_TOKEN, START_TOKEN, VOCABULARY_SIZE, vocabulary, WORD_END } from './vocabulary';
@@ -26,6 +27,7 @@ export interface Tokens {
  */
 export function tokenize(texts: string | readonly string[], contextLength = 77): Tokens {
   const list = typeof texts === 'string' ? [texts] : texts;
+  checkTexts('tokenize', 'texts', list);
   if (list.length === 0)
     throw new CodedError('ERR_LABELS', 'tokenize: the list of texts is empty; give at least one');
   if (!Number.isInteger(contextLength) || contextLength < 2) {
@@ -36,9 +38,6 @@ export function tokenize(texts: string | readonly string[], contextLength = 77):
   }
   const ids = new Int32Array(list.length * contextLength);
   list.forEach((text, row) => {
-    if (typeof text !== 'string') {
-      throw new CodedError('ERR_ARGUMENT', `tokenize: text ${row} is not a string but ${typeof text}`);
-    }
     const tokens = [START_TOKEN, ...encode(text), END_TOKEN];
     if (tokens.length > contextLength) {
       const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text;

@@ -1,3 +1,4 @@
+import { checkOptions, checkTexts } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { l2Normalize } from '../../ops';
 import { noGrad } from '../../tensor/autograd';
@@ -6,7 +7,7 @@ import { type Tensor, tensor } from '../../tensor/tensor';
 import { type Tokens, tokenize } from '../clip/tokenizer';
 import { inDtype } from '../dtype';
 import type { Footage } from './footage';
-import { readViews, throwIfAborted, type ViewOptions, type Views } from './video_input';
+import { checkViews, readViews, throwIfAborted, type ViewOptions, type Views } from './video_input';
 import type { XCLIP } from './xclip';
 
 export interface ClassifyOptions extends ViewOptions {
@@ -55,9 +56,12 @@ export async function classify(
   names: readonly string[],
   options: ClassifyOptions,
 ): Promise<Classification[][]> {
+  for (const video of videos) checkViews('classify', video, options);
+  checkOptions('classify', options);
+  checkTexts('classify', 'names', names);
   const { topK, signal } = options;
   if (topK !== undefined && (!Number.isInteger(topK) || topK < 1)) {
-    throw new CodedError('ERR_ARGUMENT', `topK must be at least 1, got ${topK}`);
+    throw new CodedError('ERR_ARGUMENT', `classify: topK must be a whole number of at least 1, got ${topK}`);
   }
   requireDistinct(names);
   const tokens = tokensFor(model, names);
@@ -84,6 +88,7 @@ export async function classify(
 
 /** XCLIP.embedVideo. */
 export async function embedVideo(model: XCLIP, video: Footage, options: ViewOptions): Promise<Float32Array> {
+  checkViews('embedVideo', video, options);
   const views = await readViews(video, model.geometry, options);
   const sum = new Float32Array(model.geometry.embedDim);
   for await (const feature of perView(model, views, (clip) =>
@@ -98,6 +103,7 @@ export async function embedVideo(model: XCLIP, video: Footage, options: ViewOpti
 
 /** XCLIP.embedText. */
 export async function embedTexts(model: XCLIP, texts: readonly string[]): Promise<Float32Array[]> {
+  checkTexts('embedText', 'texts', texts);
   const features = noGrad(() => scope(() => l2Normalize(model.encodeText(tokensFor(model, texts)))));
   const all = (await features.data()) as Float32Array;
   features.dispose();

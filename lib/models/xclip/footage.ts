@@ -1,3 +1,4 @@
+import { wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { type VideoInput, VideoReader } from '../../data/video_reader';
 
@@ -14,6 +15,23 @@ export interface RawFrames {
  * one), a reader that is open and stays so, or pictures.
  */
 export type Footage = VideoInput | VideoReader | RawFrames;
+
+/** @throws ERR_ARGUMENT for what is no footage; `what` is the function that was given it */
+export function checkFootage(what: string, footage: unknown): asserts footage is Footage {
+  const { path, fd, data, frames } = (footage ?? {}) as Record<string, unknown>;
+  const known =
+    typeof footage === 'string' ||
+    ArrayBuffer.isView(footage) ||
+    footage instanceof VideoReader ||
+    [path, fd, data, frames].some((given) => given !== undefined);
+  if (!known)
+    throw wrongKind(
+      what,
+      'video',
+      'a path, the bytes of a file, an open file, a VideoReader or pictures',
+      footage,
+    );
+}
 
 export function isRawFrames(footage: Footage): footage is RawFrames {
   return typeof footage === 'object' && footage !== null && 'frames' in footage;

@@ -1,3 +1,4 @@
+import { checkNumber, checkSize, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { archOf, HEAD_WIDTH } from '../zoo';
 import { isVideoParameter, parameterShapes } from './parameters';
@@ -31,6 +32,32 @@ export interface Geometry {
   /** Initial weight of the prompts. */
   promptAlpha: number;
 }
+
+/** @throws ERR_ARGUMENT for what is no geometry, such as an architecture of the zoo without a number of frames */
+export function checkGeometrySizes(geometry: Geometry): void {
+  if (typeof geometry !== 'object' || geometry === null)
+    throw wrongKind('XCLIP', 'geometry', 'an object, as geometryOf() gives it', geometry);
+  const { arch, promptAlpha, visionLayers, textLayers, mitLayers, promptLayers, ...sizes } = geometry;
+  for (const name of SIZES) checkSize('XCLIP', `geometry.${name}`, sizes[name]);
+  for (const [name, count] of Object.entries({ visionLayers, textLayers, mitLayers, promptLayers }))
+    checkSize('XCLIP', `geometry.${name}`, count, 0);
+  checkNumber('XCLIP', 'geometry.promptAlpha', promptAlpha);
+}
+
+const SIZES = [
+  'frames',
+  'embedDim',
+  'imageSize',
+  'patch',
+  'visionWidth',
+  'visionHeads',
+  'textWidth',
+  'textHeads',
+  'contextLength',
+  'vocabSize',
+  'mitHeads',
+  'promptHeads',
+] as const;
 
 /** Tensors of a checkpoint, as far as their sizes go. */
 export type ShapeTable = ReadonlyMap<string, { readonly shape: readonly number[] }>;

@@ -1,6 +1,8 @@
+import { checkTexts } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { type Classification, type ClassifyOptions, classify } from './classify';
 import { type Footage, isRawFrames, readerOf } from './footage';
+import { checkViews } from './video_input';
 import type { XCLIP } from './xclip';
 
 export interface TimelineOptions extends ClassifyOptions {
@@ -25,10 +27,15 @@ export async function* timeline(
   names: readonly string[],
   options: TimelineOptions,
 ): AsyncGenerator<TimelineEntry, void> {
+  checkViews('timeline', footage, options);
+  checkTexts('timeline', 'names', names);
   const { window, stride = window, seconds, ...rest } = options;
   for (const [key, value] of Object.entries({ window, stride })) {
-    if (value > 0 && Number.isFinite(value)) continue;
-    throw new CodedError('ERR_ARGUMENT', `${key} must be a number of seconds above 0, got ${value}`);
+    if (Number.isFinite(value) && value > 0) continue;
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `timeline: ${key} must be a number of seconds above 0, got ${value}`,
+    );
   }
   if (isRawFrames(footage)) {
     throw new CodedError(

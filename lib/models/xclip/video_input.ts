@@ -1,10 +1,11 @@
+import { checkOptions, checkSize, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { warnOfDamage } from '../../data/damage_warning';
 import { type Planner, type SamplePlan, testPlanner } from '../../data/plan';
 import { sampleRandom } from '../../data/random';
 import type { VideoReader } from '../../data/video_reader';
 import { videoAddon } from '../../native/video';
-import { type Footage, frameCountOf, isRawFrames, nameOf, readerOf } from './footage';
+import { checkFootage, type Footage, frameCountOf, isRawFrames, nameOf, readerOf } from './footage';
 import type { Geometry } from './geometry';
 
 /** Which views of a video a model looks at. */
@@ -27,6 +28,25 @@ export interface Views {
   shape: readonly number[];
 }
 
+/** @throws ERR_ARGUMENT for what is no footage, or views that cannot be; `what` is the function that was given them */
+export function checkViews(what: string, footage: unknown, options: ViewOptions): void {
+  checkFootage(what, footage);
+  checkOptions(what, options);
+  const { clips = 1, crops = 1, seconds, deadlineMs = 1 } = options;
+  checkSize(what, 'clips', clips);
+  if (crops !== 1 && crops !== 3) throw wrongKind(what, 'crops', '1 or 3', crops);
+  checkSize(what, 'deadlineMs', deadlineMs);
+  if (seconds === undefined) return;
+  const [from, to] = Array.isArray(seconds) ? seconds : [];
+  if (!(typeof from === 'number' && typeof to === 'number' && from < to))
+    throw wrongKind(
+      what,
+      'seconds',
+      '[from, to] with from < to',
+      from === undefined ? seconds : `[${from}, ${to}]`,
+    );
+}
+
 /**
  * Decodes the frames that a test of the model would see, and warns (VIDEO_DAMAGED) when damage was met on the way.
  *
@@ -34,12 +54,6 @@ export interface Views {
  */
 export async function readViews(footage: Footage, geometry: Geometry, options: ViewOptions): Promise<Views> {
   const { clips = 1, crops = 1, signal } = options;
-  if (!Number.isInteger(clips) || clips < 1 || (crops !== 1 && crops !== 3)) {
-    throw new CodedError(
-      'ERR_ARGUMENT',
-      `clips must be at least 1 and crops 1 or 3, got ${clips} and ${crops}`,
-    );
-  }
   throwIfAborted(signal);
   const planner = testPlanner({
     numFrames: geometry.frames,
@@ -91,9 +105,6 @@ function planOf(
 
 /** Numbers of the frames shown in a part of a video, the first and the one behind the last. */
 function framesShown(reader: VideoReader, [from, to]: readonly [number, number]): [number, number] {
-  if (!(from < to)) {
-    throw new CodedError('ERR_ARGUMENT', `seconds must be [from, to] with from < to, got [${from}, ${to}]`);
-  }
   const { timestamps, length, fps } = reader;
   const last = reader.indexAt(to);
   const end = timestamps[last]! < to ? last + 1 : last; // a frame that comes just at `to` is out

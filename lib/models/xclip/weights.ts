@@ -1,8 +1,9 @@
+import { checkInstance, checkText } from '../../base/check';
 import { type RawTensor, readCheckpoint } from '../../io';
 import { archOf } from '../zoo';
 import { checkGeometry, type Geometry, inferGeometry, inferPretrainedGeometry } from './geometry';
 import { mapHuggingFace } from './huggingface';
-import type { XCLIP } from './xclip';
+import { XCLIP } from './xclip';
 
 /** Facts that image-text archives keep among their weights. */
 const FACTS = new Set(['input_resolution', 'context_length', 'vocab_size']);
@@ -51,6 +52,8 @@ export async function loadPretrained(
   path: string,
   options: { signal?: AbortSignal } = {},
 ): Promise<string[]> {
+  checkInstance('loadPretrained', 'model', model, XCLIP);
+  checkText('loadPretrained', 'path', path);
   const { state, close } = await openState(path);
   try {
     const { geometry } = model;

@@ -1,3 +1,4 @@
+import { checkOptions, checkText, named, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Embedding } from '../../nn/embedding';
 import { constant, Initializer, normal } from '../../nn/init';
@@ -7,6 +8,7 @@ import { RecordedForward } from '../../nn/recorded_forward';
 import { Transformer } from '../../nn/transformer';
 import { add, exp, l2Normalize, matmul, mean, mul, reshape } from '../../ops';
 import { isRecording, noGrad } from '../../tensor/autograd';
+import { checkTensor } from '../../tensor/check';
 import { scope } from '../../tensor/scope';
 import { type Device, describe, type Tensor } from '../../tensor/tensor';
 import { encodeText, type TextInput, type TextTower } from '../clip/text';
@@ -14,7 +16,7 @@ import { TextCache } from '../clip/text_cache';
 import { type ComputeDtype, checkComputeDtype, inDtype } from '../dtype';
 import { type Classification, type ClassifyOptions, classify, embedTexts, embedVideo } from './classify';
 import type { Footage } from './footage';
-import type { Geometry } from './geometry';
+import { checkGeometrySizes, type Geometry } from './geometry';
 import { type InitialValues, initializeXclip } from './initialize';
 import { MultiframeIntegration } from './multiframe';
 import { PromptGenerator } from './prompt';
@@ -94,9 +96,11 @@ export class XCLIP extends Module implements TextTower {
     options: XclipOptions = {},
   ) {
     super();
+    checkGeometrySizes(geometry);
+    checkOptions('XCLIP', options);
     const { embedDim, visionWidth, textWidth, textLayers, textHeads, contextLength, vocabSize } = geometry;
     this.computeDtype = options.computeDtype ?? 'float32';
-    checkComputeDtype(this.computeDtype, options.device);
+    named('XCLIP', () => checkComputeDtype(this.computeDtype, options.device));
     const init = new Initializer({ device: options.device, weightDtype: options.weightDtype, draw: false });
     this.positional_embedding = init.vector([contextLength, textWidth], normal(0.01));
     this.text_projection = init.weight([textWidth, embedDim], normal(textWidth ** -0.5));
@@ -131,6 +135,8 @@ export class XCLIP extends Module implements TextTower {
     this.recordedVideo = recorded ? new RecordedForward(encode, () => this.videoParameters) : null;
     this.recordedScore = recorded ? new RecordedForward(score, () => scoreParameters) : null;
     const values = options.init ?? 'finetune';
+    if (!['none', 'finetune', 'scratch'].includes(values))
+      throw wrongKind('XCLIP', 'init', 'finetune, scratch or none', values);
     if (values !== 'none') initializeXclip(this, values, options.seed ?? 0);
   }
 
@@ -141,6 +147,8 @@ export class XCLIP extends Module implements TextTower {
    * @throws ERR_FILE_NOT_FOUND, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_UNSAFE, ERR_CHECKPOINT_MISMATCH, ERR_ABORTED
    */
   static async load(path: string, options: LoadXclipOptions = {}): Promise<XCLIP> {
+    checkText('XCLIP.load', 'path', path);
+    checkOptions('XCLIP.load', options);
     const { device, dtype = 'float32', trainable = false, cudaGraph, signal } = options;
     const weights = await openWeights(path);
     try {
@@ -305,6 +313,12 @@ export class XCLIP extends Module implements TextTower {
   }
 
   private checkFrames(frames: Tensor): void {
+    checkTensor('forward', 'frames', frames);
+    if (frames.dtype === 'uint8' || frames.dtype === 'int32' || frames.dtype === 'int64')
+      throw new CodedError(
+        'ERR_DTYPE',
+        `frames must be normalised pixels in float32, got ${describe(frames)}`,
+      );
     const { frames: T, imageSize } = this.geometry;
     const [, count, ...image] = frames.shape;
     if (frames.rank === 5 && count !== T) {

@@ -50,7 +50,7 @@ describe('tokenize', () => {
   test('refuses an empty list and things that are no text', () => {
     expect(() => tokenize([])).toThrow(expect.objectContaining({ code: 'ERR_LABELS' }));
     expect(() => tokenize(['a', 5 as unknown as string])).toThrow(
-      expect.objectContaining({ code: 'ERR_ARGUMENT', message: expect.stringContaining('text 1') }),
+      expect.objectContaining({ code: 'ERR_ARGUMENT', message: expect.stringContaining('texts[1]') }),
     );
   });
 });
