@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { CodedError } from '../base/error';
 import type { Config } from '../config/schema';
 import { type Checkpoint, PyFloat, toPlain, writeTorch } from '../io';
+import { writeError } from '../io/atomic_file';
 import { rawStateDict, type Task } from '../models';
 import type { AdamW } from '../optim/adamw';
 import type { LossScaler } from '../optim/loss_scale';
@@ -63,13 +64,14 @@ export async function saveCheckpoint(
  * Continues from a training checkpoint, ours or the reference's: the model's weights, and, unless it holds weights only,
  * optimizer and schedule. Whatever does not fit is an error.
  *
- * @throws ERR_CHECKPOINT_MISMATCH
+ * @throws ERR_CHECKPOINT_MISMATCH, ERR_ABORTED
  */
 export async function restore(
   { path, value }: Checkpoint,
   { task, optimizer, schedule, scaler }: Trained,
+  signal?: AbortSignal,
 ): Promise<void> {
-  await task.load(path);
+  await task.load(path, { signal });
   if (!(value instanceof Map) || !value.has('optimizer')) return;
   await optimizer.loadStateDict(value.get('optimizer'), path);
   schedule.loadStateDict(value.get('lr_scheduler'), path);
@@ -138,11 +140,14 @@ export async function newestCheckpoint(folder: string): Promise<string | null> {
   return found[0] ? join(folder, found[0].name) : null;
 }
 
-/** Removes the checkpoints within epochs that `epoch` has completed. */
+/** Removes the checkpoints within epochs that `epoch` has completed. @throws ERR_FILE_WRITE */
 export async function removeInterrupted(folder: string, epoch: number): Promise<void> {
   for (const found of await listCheckpoints(folder)) {
-    if (found.batch !== Number.POSITIVE_INFINITY && found.epoch <= epoch)
-      await unlink(join(folder, found.name));
+    if (found.batch === Number.POSITIVE_INFINITY || found.epoch > epoch) continue;
+    const path = join(folder, found.name);
+    await unlink(path).catch((error) => {
+      throw writeError(path, error);
+    });
   }
 }
 

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
+import { CodedError } from '../base/error';
 import type { SampleFailure } from '../data/batch';
 import type { VideoDataset } from '../data/video_dataset';
 import { videoFault } from '../data/video_fault';
 import { writeAtomically } from '../io';
+import { readError } from '../io/file_bytes';
 import type { Evaluation, Prediction } from './evaluate';
 import type { EngineEvent, TestEnd, TrainStep } from './events';
 import { frameStrip } from './frame_strip';
@@ -45,8 +47,8 @@ export async function writeReport(path: string, data: ReportData, signal?: Abort
     curves(data.events),
     perClass(data),
     confusions(data),
-    await clips('Most confident mistakes', mistakes, data),
-    await clips('Recognised', hits, data),
+    await clips('Most confident mistakes', mistakes, data, signal),
+    await clips('Recognised', hits, data, signal),
     badVideos('Videos that could not be read', data.evaluation.failures),
     badVideos('Videos with damaged frames', data.evaluation.damaged),
   ];
@@ -64,11 +66,13 @@ ${sections.filter(Boolean).join('\n')}
 /**
  * The records of the present run in a metrics.jsonl. Where a resumed run repeated steps, the later record counts. A last line that a
  * crash cut short is left out.
+ *
+ * @throws ERR_FILE_READ
  */
 export async function readMetrics(path: string): Promise<EngineEvent[]> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '';
-    throw error;
+    throw readError(path, error);
   });
   const records = new Map<string, EngineEvent>();
   text.split('\n').forEach((line, i) => {
@@ -153,10 +157,18 @@ function confusions({ classNames, evaluation }: ReportData): string {
   return `<h2>Most frequent confusions</h2><table class="facts"><thead><tr><th>shown</th><th>said</th><th>videos</th></tr></thead>${rows.join('')}</table>`;
 }
 
-async function clips(heading: string, list: readonly Prediction[], data: ReportData): Promise<string> {
+async function clips(
+  heading: string,
+  list: readonly Prediction[],
+  data: ReportData,
+  signal?: AbortSignal,
+): Promise<string> {
   if (list.length === 0) return '';
   const figures: string[] = [];
-  for (const prediction of list) figures.push(await clip(prediction, data));
+  for (const prediction of list) {
+    if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'writing the report was aborted');
+    figures.push(await clip(prediction, data));
+  }
   return `<h2>${heading}</h2><div class="clips">${figures.join('\n')}</div>`;
 }
 

@@ -89,7 +89,12 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
     return { ...work, classNames };
   } catch (error) {
     const { message, code } = error as CodedError;
-    log?.({ kind: 'message', text: hasCode(error, 'ERR_ABORTED') ? message : `error ${code}: ${message}` });
+    const text = hasCode(error, 'ERR_ABORTED') ? message : `error ${code}: ${message}`;
+    try {
+      log?.({ kind: 'message', text });
+    } catch {
+      // On a full disk the log fails as well: what came first is the one to tell.
+    }
     throw error;
   } finally {
     task?.dispose();

@@ -117,7 +117,10 @@ async function trainEpochs(
     }
     if (isBest && config.OUTPUT !== '') await save('best.pth', epoch, null);
   }
-  const evaluation = await evaluateViews(context, finalViews, seed);
+  const evaluation = await evaluateViews(context, finalViews, seed).catch((error) => {
+    if (hasCode(error, 'ERR_ABORTED')) return stop(epochs - 1, steps);
+    throw error;
+  });
   emit(accuracyEvent(evaluation, finalViews, null, null));
   return { evaluation, maxAccuracy };
 }
@@ -158,7 +161,7 @@ async function prepare(
   const buckets = group && new GradientBuckets(inOrder, group);
   const shared = { group, buckets, agree };
   const training: Training = { config, task, dataset, loader, schedule, seed, emit, ...shared, ...tools };
-  if (checkpoint) await restore(checkpoint, training);
+  if (checkpoint) await restore(checkpoint, training, asked);
   if (group) shareParameters(task.model.parameters(), group);
   return {
     training,

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config/schema';
 import type { EngineEvent, TrainStep } from '../../lib/engine/events';
@@ -173,6 +173,34 @@ test('an abort during the test after an epoch keeps the epoch', async () => {
   const second = await outcomeOf(config);
   expect(second.losses).toEqual(whole.losses.slice(4));
   expect(second.top1).toEqual(whole.top1);
+});
+
+test('an abort of the test after training names the last checkpoint, from which the test alone is repeated', async () => {
+  const config = tiny.config(['OUTPUT', folder('last_test'), 'TRAIN.EPOCHS', '1']);
+  // The first test is that of the epoch.
+  let epochsTested = 0;
+  const stopAt = (event: EngineEvent) => {
+    if (event.kind === 'accuracy') epochsTested++;
+    return event.kind === 'test' && epochsTested === 1;
+  };
+  const { error } = await outcomeOf(config, stopAt);
+  const saved = join(folder('last_test'), 'ckpt_epoch_0.pth');
+  expect(error).toMatchObject({ code: 'ERR_ABORTED', message: expect.stringContaining(`--resume ${saved}`) });
+  const again = await outcomeOf(tiny.config(['MODEL.RESUME', saved, 'TRAIN.EPOCHS', '1']));
+  expect([again.error, again.losses, again.top1.length]).toEqual([undefined, [], 1]);
+});
+
+test('a log that cannot be written does not hide the error that came before', async () => {
+  const out = folder('no_log');
+  const listener = (event: EngineEvent) => {
+    if (event.kind !== 'train') return;
+    rmSync(join(out, 'log_rank0.txt'));
+    mkdirSync(join(out, 'log_rank0.txt'));
+    throw new Error('of the listener');
+  };
+  await expect(run(tiny.config(['OUTPUT', out]), { listener, threads: 1 })).rejects.toThrow(
+    'of the listener',
+  );
 });
 
 test('an abort before anything was learnt writes no checkpoint', async () => {
