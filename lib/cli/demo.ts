@@ -31,7 +31,7 @@ export function addDemo(program: Command): void {
     .option('--device <name>', 'auto, cpu, cuda or cuda:N')
     .option('--opts <KEY VALUE...>', 'configuration values, as for train')
     .action(async (flags: DemoFlags) => {
-      await interruptible('stopping; a checkpoint is being saved', (signal) => demo(flags, signal));
+      await interruptible('stopping', (signal) => demo(flags, signal));
     });
 }
 

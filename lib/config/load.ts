@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument, stringify } from 'yaml';
 import { CodedError } from '../base/error';
+import { refuseDevice } from '../base/refuse_device';
 import { resolveShipped } from '../base/shipped_path';
 import { ConfigBuilder } from './builder';
 import type { Config } from './schema';
@@ -135,6 +136,7 @@ function mergePairs(
 function readConfigFile(path: string, parent: string | undefined): string {
   const from = parent ? ` (BASE of ${parent})` : '';
   try {
+    refuseDevice(path);
     return readFileSync(path, 'utf8');
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';

@@ -1,3 +1,4 @@
+import { CodedError } from '../base/error';
 import { videoAddon } from '../native/video';
 import { testPlan } from './plan';
 import { sampleRandom } from './random';
@@ -16,13 +17,16 @@ export interface SpeedComparison {
  * Times one clip of 8 evenly spaced frames, cut to 224 x 224, out of each video and out of its copy, in turn and on one
  * thread, after a round of both that does not count (it brings the files into memory).
  * @param pairs of a video and its copy, at least one
+ * @throws ERR_ABORTED, what opening and decoding a video throws
  */
 export async function compareDecoding(
   pairs: readonly (readonly [Source, Source])[],
+  signal?: AbortSignal,
 ): Promise<SpeedComparison> {
   const seconds: [number, number] = [0, 0];
   for (const round of [0, 1]) {
     for (const pair of pairs) {
+      if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'timing the copies was aborted');
       for (const side of [0, 1] as const) {
         const started = performance.now();
         await readClip(pair[side]);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { CodedError } from '../base/error';
+import { refuseDevice } from '../base/refuse_device';
 import { resolveShipped } from '../base/shipped_path';
 import { splitRow } from './csv';
 import { utf8Text } from './utf8_text';
@@ -39,6 +40,7 @@ function readTable(source: string, path: string): string | undefined {
 function tryRead(path: string): string | undefined {
   let bytes: Buffer;
   try {
+    refuseDevice(path);
     bytes = readFileSync(path);
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { CodedError } from '../base/error';
+import { refuseDevice } from '../base/refuse_device';
 import { utf8Text } from './utf8_text';
 
 /** A line of a list of videos. */
@@ -116,6 +117,7 @@ function parseJson(text: string, path: string): RawEntry[] {
 async function readText(path: string): Promise<string> {
   let bytes: Buffer;
   try {
+    refuseDevice(path);
     bytes = await readFile(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {

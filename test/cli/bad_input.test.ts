@@ -168,6 +168,13 @@ describe('train', () => {
     expect(readdirSync(tiny.root)).not.toContain('out');
   });
 
+  // Read whole, it would take all memory and end the process.
+  (process.platform === 'linux' ? test : test.skip).each([
+    ['a configuration', () => ['train', '-cfg', '/dev/zero']],
+    ['a list', () => train('DATA.VAL_FILE', '/dev/zero')],
+    ['a class table', () => train('DATA.LABEL_LIST', '/dev/zero')],
+  ])('a device for %s', (_, words) => expectError(words(), 'ERR_FILE_READ', /\/dev\/zero.* it is a device/));
+
   // Node's own recursive mkdir never returns there.
   (process.platform === 'linux' ? test : test.skip)('--output where no folder can be made', () => {
     const words = [buildCli(), 'train', '-cfg', tiny.cfg, '--output', '/proc/xclip'];

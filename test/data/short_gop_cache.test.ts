@@ -100,6 +100,9 @@ test('settings that cannot be read are not taken for none: copies could be of ot
 
 test('the comparison counts clips of both sides', async () => {
   const source = { path: join(folder.videos, 'b.mov') };
+  await expect(compareDecoding([[source, source]], AbortSignal.abort())).rejects.toMatchObject({
+    code: 'ERR_ABORTED',
+  });
   const { videos, before, after } = await compareDecoding([[source, source]]);
   expect(videos).toBe(1);
   expect(before).toBeGreaterThan(0);

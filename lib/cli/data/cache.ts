@@ -73,6 +73,7 @@ async function cache(list: string, flags: CacheFlags, signal: AbortSignal): Prom
     if (chosen.length === 0) return;
     const { videos, before, after } = await compareDecoding(
       chosen.map(({ source, name }) => [source, { path: resolve(join(output, cachedName(name))) }] as const),
+      signal,
     );
     print(
       `8 frames of ${videos} videos on one thread: ${before.toFixed(1)} clips/s before, ${after.toFixed(1)} after, ` +
