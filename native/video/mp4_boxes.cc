@@ -43,7 +43,9 @@ class Boxes {
       if (size < header) return;
       const int64_t contents = at + static_cast<int64_t>(header);
       at += static_cast<int64_t>(size);
-      if (std::find(std::begin(kContainers), std::end(kContainers), type) != std::end(kContainers)) {
+      if (type == type_of("trak") && !in_track_) {
+        if (depth < kMaxDepth) walk_track(contents, at, depth + 1);
+      } else if (std::find(std::begin(kContainers), std::end(kContainers), type) != std::end(kContainers)) {
         if (depth < kMaxDepth) walk(contents, at, depth + 1);
       } else if (type == type_of("meta")) {
         if (depth < kMaxDepth) walk(first_of_meta(contents, at), at, depth + 1);
@@ -56,6 +58,26 @@ class Boxes {
   }
 
  private:
+  // What the boxes of one track count, or those outside of any: each edit shows the samples of its track.
+  struct Counts {
+    int64_t samples = 0, edits = 0, chunks = 0, longest_chunk = 0;
+
+    // FFmpeg's entries for one edit. Sound of plain numbers has one for each 1024 of a chunk, whatever the
+    // number of its samples.
+    int64_t entries() const { return std::max(samples, chunks * ((longest_chunk + 1023) / 1024)); }
+  };
+
+  // Tracks within a track count as parts of it.
+  void walk_track(int64_t at, int64_t end, int depth) {
+    in_track_ = true;
+    std::swap(counts_, others_);
+    walk(at, end, depth);
+    before_ += counts_.entries() * std::max<int64_t>(counts_.edits, 1);
+    counts_ = {};
+    std::swap(counts_, others_);
+    in_track_ = false;
+  }
+
   // FFmpeg begins where it finds "hdlr", since QuickTime and MP4 put it at different places.
   int64_t first_of_meta(int64_t at, int64_t end) {
     std::array<uint8_t, 4> word;
@@ -75,22 +97,31 @@ class Boxes {
   // Looks at the contents of a box, which ends at `end` or before.
   void count(uint32_t type, int64_t contents, int64_t end) {
     if (type == type_of("stsz") || type == type_of("stz2")) {
-      samples_ += count_at(contents + 8);
+      counts_.samples += count_at(contents + 8);
     } else if (type == type_of("trun")) {
-      samples_ += count_at(contents + 4);
+      counts_.samples += count_at(contents + 4);
+    } else if (type == type_of("stco") || type == type_of("co64")) {
+      counts_.chunks += count_at(contents + 4);
+    } else if (type == type_of("stsc")) {
+      constexpr int64_t kEntryBytes = 12;
+      const int64_t first = contents + 8,
+                    given = std::min(count_at(contents + 4), (end - first) / kEntryBytes);
+      for (int64_t i = 0; i < given; ++i)
+        counts_.longest_chunk = std::max(counts_.longest_chunk, count_at(first + i * kEntryBytes + 4));
     } else if (type == type_of("elst")) {
       constexpr int64_t kEditBytes = 12;
       const int64_t given = std::min(count_at(contents + 4), (end - contents) / kEditBytes);
-      edits_ = std::min(edits_ + given, bytes_.size());
+      counts_.edits = std::min(counts_.edits + given, bytes_.size());
     } else if (type == type_of("cmov")) {
       // A few bytes may unfold to any count.
       fail("ERR_VIDEO_FORMAT", name_, ": its headers are compressed (cmov), which is not read; ",
            "ffmpeg -i FILE -c copy PLAIN.mov makes them plain without touching the pictures");
     }
-    const int64_t limit = std::max(kHarmless, bytes_.size());
-    CHECK(samples_ <= limit / std::max<int64_t>(edits_, 1), "ERR_VIDEO_LIMIT", name_, ": its headers count ",
-          samples_, " samples", edits_ > 1 ? concat(" in ", edits_, " edits") : std::string(),
-          ", but the file has ", bytes_.size(), " bytes; it is damaged, or made to take memory");
+    const int64_t left = std::max(kHarmless, bytes_.size()) - before_, entries = counts_.entries();
+    CHECK(entries <= left / std::max<int64_t>(counts_.edits, 1), "ERR_VIDEO_LIMIT", name_,
+          ": its headers count ", before_ + entries, " samples",
+          counts_.edits > 1 ? concat(" in ", counts_.edits, " edits") : std::string(), ", but the file has ",
+          bytes_.size(), " bytes; it is damaged, or made to take memory");
   }
 
   static uint64_t number(const uint8_t* bytes, int length) {
@@ -117,8 +148,10 @@ class Boxes {
 
   ByteSource& bytes_;
   const std::string& name_;
-  int64_t samples_ = 0, edits_ = 0;
-  std::array<uint8_t, 512> window_;
+  Counts counts_, others_;  // of the track, or outside of tracks; and of the other while in one
+  bool in_track_ = false;
+  int64_t before_ = 0;  // entries of the tracks before
+  std::array<uint8_t, 2048> window_;
   int64_t start_ = 0, length_ = 0;  // of the window
 };
 

@@ -248,6 +248,22 @@ describe('limits', () => {
       expect(video.length).toBe(40);
     });
 
+    test('in chunks of plain sound', async () => {
+      const path = join(folder, 'sound.mov');
+      const picture = ['-f', 'lavfi', '-i', 'color=size=32x32:rate=1:duration=90'];
+      const sound = ['-f', 'lavfi', '-i', 'anullsrc=channel_layout=mono:sample_rate=48000', '-t', '90'];
+      execFileSync('ffmpeg', ['-v', 'error', ...picture, ...sound, '-c:v', 'mpeg4', '-c:a', 'pcm_u8', path]);
+      // More samples than are harmless, and an edit in each of the two tracks: that is how such files are.
+      const bytes = readFileSync(path);
+      expect(bytes.toString('latin1').match(/elst/g)).toHaveLength(2);
+      using video = await VideoReader.open(path);
+      expect(video.length).toBe(90);
+
+      const at = bytes.lastIndexOf('stsc');
+      for (let i = 0; i < bytes.readUInt32BE(at + 8); i++) bytes.writeUInt32BE(2 ** 31 - 1, at + 16 + 12 * i);
+      expect(await codeOf(VideoReader.open(bytes))).toBe('ERR_VIDEO_LIMIT');
+    });
+
     test('of one size, in one chunk', async () => {
       const bytes = readFileSync(clip('h264_b_frames.mp4'));
       const put = (box: string, numbers: number[]) => {
