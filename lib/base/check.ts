@@ -1,11 +1,29 @@
 // What functions say of wrong arguments. TypeScript finds most of them; calls from JavaScript come this far. `what` is the
 // function that was called, `parameter` which of its arguments.
 import { CodedError } from './error';
+import { nearestName } from './nearest';
 
 /** An options object: an option that is given by its place would be left out in silence. @throws ERR_ARGUMENT */
 export function checkOptions(what: string, options: unknown): asserts options is object {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     throw wrongKind(what, 'options', 'an object', options);
+}
+
+/** The keys of options of type `T`, each of them: the compiler misses one that is left out. */
+export type KnownOptions<T> = Readonly<Record<keyof T, true>>;
+
+/**
+ * As {@link checkOptions}; also refuses a key that none has: JavaScript would leave out what a typing mistake asks for.
+ * @throws ERR_ARGUMENT
+ */
+export function checkKnownOptions<T>(what: string, options: T, known: KnownOptions<T>): void {
+  checkOptions(what, options);
+  const names = Object.keys(known);
+  const unknown = Object.keys(options).find((key) => !names.includes(key));
+  if (unknown === undefined) return;
+  const nearest = nearestName(unknown, names);
+  const hint = nearest ? `did you mean ${nearest}?` : `there are ${names.join(', ')}`;
+  throw new CodedError('ERR_ARGUMENT', `${what}: there is no option "${unknown}"; ${hint}`);
 }
 
 /** @throws ERR_ARGUMENT unless `value` is an array */
@@ -75,7 +93,7 @@ export function wrongKind(what: string, parameter: string, wanted: string, value
 }
 
 /** A value in a few words. */
-function kindOf(value: unknown): string {
+export function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'an array';
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
   if (typeof value === 'object' && value !== null)

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
-import { checkOptions, type KnownOptions } from '../base/known_options';
 import { Philox, streamOf } from '../base/philox';
 import type { VideoOptions } from '../native/video';
 import { Limiter } from './limiter';
@@ -95,7 +95,7 @@ export class FrameLoader {
    * @throws CodedError what {@link VideoReader.open} throws, for any of the files; ERR_ARGUMENT
    */
   static async open(sources: readonly VideoInput[], options: FrameLoaderOptions): Promise<FrameLoader> {
-    checkOptions(options, keys);
+    checkKnownOptions('VideoLoader.open', options, keys);
     const {
       batchSize,
       width,

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
+import { checkKnownOptions, type KnownOptions, kindOf } from '../base/check';
 import { CodedError } from '../base/error';
-import { checkOptions, type KnownOptions } from '../base/known_options';
 import {
   type VideoHandle,
   type VideoInfo,
@@ -101,7 +101,7 @@ export class VideoReader {
    * using video = await VideoReader.open(member, { width: 320, height: 240, onError: 'nearest' });
    */
   static async open(source: VideoInput, options: VideoOptions & ReadOptions = {}): Promise<VideoReader> {
-    checkOptions(options, openKeys);
+    checkKnownOptions('VideoReader.open', options, openKeys);
     const { signal, ...rest } = options;
     const handle = await abortable(signal, (cancel) =>
       videoAddon().openVideo(toSource(source), rest, cancel),
@@ -181,7 +181,7 @@ export class VideoReader {
    * const frames = await video.getBatch(eight, { deadlineMs: 5000 });
    */
   async getBatch(indices: ArrayLike<number>, options: BatchOptions = {}): Promise<Uint8Array> {
-    checkOptions(options, batchKeys);
+    checkKnownOptions('getBatch', options, batchKeys);
     const numbers = this.checkIndices(indices);
     const size = this.height * this.width * 3;
     const { signal, deadlineMs, out = allocate(numbers.length * size) } = options;
@@ -223,7 +223,7 @@ export class VideoReader {
     elementOffset = 0,
     options: ReadOptions = {},
   ): Promise<void> {
-    checkOptions(options, readKeys);
+    checkKnownOptions('runPlan', options, readKeys);
     const { signal, deadlineMs } = options;
     const shown = await abortable(signal, (cancel) =>
       videoAddon().runPlan(this.handle, plan, out, elementOffset, deadlineMs, cancel),
@@ -308,12 +308,6 @@ function toSource(source: VideoInput): VideoSource {
     );
   }
   return 'fd' in source ? withDescriptor(source) : source;
-}
-
-function kindOf(value: unknown): string {
-  return typeof value === 'object' && value !== null
-    ? `an object of type ${value.constructor?.name}`
-    : `${value}`;
 }
 
 /** A file handle has its descriptor as a getter, and -1 once it is closed. */
