@@ -47,6 +47,7 @@ function missingTools() {
   if (forTests) {
     const headers = ['boost/context/detail/fcontext.hpp', 'doctest/doctest.h', gloo];
     missing.push(...headers.filter((header) => !hasHeader(header)));
+    if (!quiet('ffmpeg', ['-version'])) missing.push('ffmpeg'); // the program, which frames are compared with
   }
   return missing;
 }
