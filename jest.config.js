@@ -38,9 +38,10 @@ module.exports = {
         '<rootDir>/test/engine/{device_training,recorded_steps}.test.ts',
       ],
       testPathIgnorePatterns: [
-        'instruction_sets', // of the CPU, as are the next two
+        'instruction_sets', // of the CPU, as are the next three
         'thread_count',
         'large_products',
+        'packed_weights',
         ...(process.env.TEST_GPU === '1' ? ['/test/cuda/'] : []), // of programs for the emulated device
         // Where the decode addon cannot be built: scripts/gpu-check.sh says so in its report.
         ...(process.env.TEST_WITHOUT_VIDEO === '1' ? VIDEO_TESTS : []),

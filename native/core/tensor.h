@@ -17,6 +17,14 @@ using Shape = std::vector<int64_t>;
 std::string shape_string(const Shape& shape);  // "[8, 77]"
 int64_t shape_numel(const Shape& shape);  // throws ERR_SHAPE when a size is negative or the product overflows
 
+struct WeightPacking;  // core/weight_packing.h
+
+// A matrix as a WeightPacking keeps it, or none.
+struct PackedMatrix {
+  const WeightPacking* packing = nullptr;
+  int64_t rows = 0, columns = 0;
+};
+
 class Storage {
  public:
   Storage(DeviceType device, size_t bytes, bool host_writes);
@@ -27,6 +35,21 @@ class Storage {
   const DeviceType device;
   const size_t bytes;
   void* const data;
+
+  // Queues what puts the elements back in order, if they are not.
+  void want_order() {
+    linear_uses_ = 0;
+    if (packed_.packing) unpack();
+  }
+  // Counts a use by a linear layer. From the `uses`-th since somebody wanted the order, the elements are
+  // packed (queued here at first); returns whether they are.
+  bool pack_after(int uses, const PackedMatrix& wanted);
+
+ private:
+  void unpack();
+
+  PackedMatrix packed_;  // once everything queued has run
+  int linear_uses_ = 0;
 };
 
 class Tensor {
@@ -44,7 +67,11 @@ class Tensor {
   bool defined() const { return storage_ != nullptr; }
   const std::shared_ptr<Storage>& storage() const { return storage_; }
 
-  void* raw() const { return static_cast<char*>(storage_->data) + offset_ * dtype_size(dtype_); }
+  // The address of the first element, for work that is queued now.
+  void* raw() const {
+    storage_->want_order();
+    return static_cast<char*>(storage_->data) + offset_ * dtype_size(dtype_);
+  }
   template <class T>
   T* data() const {
     return static_cast<T*>(raw());

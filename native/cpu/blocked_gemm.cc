@@ -157,7 +157,7 @@ class Product {
  public:
   Product(const GemmArgs& g, const Plan& plan) : g_(g), plan_(plan) {
     a_by_row_ = g.a.column == 1;
-    b_by_row_ = g.b.column == 1;
+    b_by_row_ = g.b.column == 1 || g.b_in_panels;
   }
 
   Part a_part(const Work& w, int64_t row) const {
@@ -170,19 +170,21 @@ class Product {
     return {at(s.a[0]), at(s.a[1]), s.a_sign, a_by_row_ ? g_.a.row : g_.a.column};
   }
 
-  Part b_part(const Work& w) const {
+  // The block of b of this work, to be packed at `buffer` unless it is in memory as it will be read.
+  Block block_of(const Work& w, float* buffer) const {
     const Step& s = plan_.steps[w.step];
     const auto at = [&](Quarter q) -> const float* {
       if (!q.exists()) return nullptr;
-      return static_cast<const float*>(g_.b.data) + (q.row * plan_.k + w.depth.begin) * g_.b.row +
-             (q.column * plan_.n + w.columns.begin) * g_.b.column;
+      const int64_t p = q.row * plan_.k + w.depth.begin, j = q.column * plan_.n + w.columns.begin;
+      return static_cast<const float*>(g_.b.data) +
+             (g_.b_in_panels ? p * kPanel + j * g_.k : p * g_.b.row + j * g_.b.column);
     };
-    return {at(s.b[0]), at(s.b[1]), s.b_sign, b_by_row_ ? g_.b.row : g_.b.column};
-  }
-
-  // The block of b of this work, to be packed at `packed`.
-  Block block_of(const Work& w, float* packed) const {
-    return {b_part(w), b_by_row_, w.depth.size(), w.columns.size() / kPanel, packed};
+    const int64_t stride = g_.b_in_panels ? kPanel : b_by_row_ ? g_.b.row : g_.b.column;
+    const int64_t panel_stride = g_.b_in_panels ? kPanel * g_.k : kPanel;
+    const Part b{at(s.b[0]), at(s.b[1]), s.b_sign, stride};
+    const bool in_place = g_.b_in_panels && !b.second;
+    return {
+        b, b_by_row_, panel_stride, w.depth.size(), w.columns.size() / kPanel, in_place ? nullptr : buffer};
   }
 
   // What to fetch of the next tile, `rows`.
@@ -200,8 +202,8 @@ class Product {
     ahead.b = {next, units.begin, units.end, calls_of(now)};
   }
 
-  // The block is that of the thread whose work it is, the tile's buffer the caller's.
-  void multiply_tile(const Work& w, Range rows, const float* block, float* tile, Ahead& next) const {
+  // The buffer of the block is that of the thread whose work it is, the tile's the caller's.
+  void multiply_tile(const Work& w, Range rows, float* buffer, float* tile, Ahead& next) const {
     const Step& s = plan_.steps[w.step];
     Targets targets{};
     targets.row = g_.n;
@@ -209,17 +211,18 @@ class Product {
       if (s.c[i].exists()) targets.each[i] = target(w, rows, s.c[i], s.c_sign[i]);
     }
     const Part a = a_part(w, rows.begin);
-    const int64_t panels = w.columns.size() / kPanel, depth = w.depth.size();
+    const int64_t depth = w.depth.size();
+    const Panels panels = block_of(w, buffer).as_read();
     if (a_by_row_) {
       (a.second ? copy_tile_rows<true> : copy_tile_rows<false>)(a, rows.size(), depth, tile);
-      dispatch_rows<ByRow>(rows.size(), panels, depth, tile, block, targets, next);
+      dispatch_rows<ByRow>(rows.size(), panels, depth, tile, targets, next);
     } else {
       copy_tile_columns(a, rows.size(), depth, tile);
       if (g_.a_sum && w.columns.begin == 0) {
         sum_tile_columns(tile, rows.size(), depth, g_.a_sum + rows.begin,
                          w.depth.begin > 0 || g_.accumulate_a_sum);
       }
-      dispatch_rows<ByColumn>(rows.size(), panels, depth, tile, block, targets, next);
+      dispatch_rows<ByColumn>(rows.size(), panels, depth, tile, targets, next);
     }
     if (!(g_.quick_gelu || g_.factor || g_.residual)) return;
     for (const Quarter& c : s.c) {

@@ -244,6 +244,7 @@ void gemm(const GemmArgs& args) {
     empty.b = {zeros.data(), 0, args.n, 1};
     return gemm(empty);
   }
+  if (args.b_in_panels) return blocked_gemm(args);
   if (few_rows_gemm_applies(args)) return few_rows_gemm(args);
   if (blocked_gemm_applies(args)) return blocked_gemm(args);
   if (args.quick_gelu) return execute_then_activate(args);

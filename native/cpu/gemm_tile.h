@@ -72,21 +72,31 @@ class Fetcher {
   int64_t stride_ = 0, count_ = 0, rows_ = 0, at_once_ = 0, offset_ = 0;
 };
 
+// Panels [depth][kPanel] of a block as they are read, `stride` apart.
+struct Panels {
+  const float* first;
+  int64_t stride, count;
+};
+
 // Where a block of b lies in memory and its form in cache: panels [depth][kPanel], made of units of
 // kDepthStep rows of a panel, which are numbered in order.
 struct Block {
   static constexpr int64_t kUnit = kDepthStep * kPanel;
 
   Part b;
-  bool by_row;  // rows of b are contiguous, not its columns
+  bool by_row;           // rows of b are contiguous, not its columns
+  int64_t panel_stride;  // in memory, with contiguous rows
   int64_t depth, panels;
-  float* packed;
+  float* packed;  // or null: a block that has this form in memory and is read from there
 
   int64_t units() const { return panels * (depth / kDepthStep); }
+  Panels as_read() const {
+    return packed ? Panels{packed, depth * kPanel, panels} : Panels{b.first, panel_stride, panels};
+  }
   // Of the first element of a unit, in each part.
   int64_t offset(int64_t unit) const {
     const int64_t panel = unit / (depth / kDepthStep) * kPanel, p = unit % (depth / kDepthStep) * kDepthStep;
-    return by_row ? p * b.stride + panel : panel * b.stride + p;
+    return by_row ? p * b.stride + panel / kPanel * panel_stride : panel * b.stride + p;
   }
 };
 
@@ -126,7 +136,8 @@ AVX512 inline void transpose_square(float* square) {
 // Packs units of a block, some rows or columns with every call of advance: between the multiply-adds of a
 // tile there is room for that, while by itself it would wait for memory. Where columns of b are contiguous
 // they are copied as they are, to where the rows of the unit will be, and transposed in the end: shuffling
-// does cost the multiply-adds their time, so it is best done apart from them.
+// does cost the multiply-adds their time, so it is best done apart from them. A block that has its form in
+// memory is only fetched.
 class Packer {
  public:
   Packer() = default;
@@ -140,7 +151,15 @@ class Packer {
 
   INLINE_AVX512 void advance() {
     for (int64_t i = 0; i < at_once_ && unit_ < end_; ++i) {
-      for (int64_t j = 0; j < 2; ++j) block_.by_row ? copy_half_row(j) : copy_column(j);
+      for (int64_t j = 0; j < 2; ++j) {
+        if (!block_.packed) {
+          _mm_prefetch(block_.b.first + at_ + row_ * kPanel + j * kLanes, _MM_HINT_T1);
+        } else if (block_.by_row) {
+          copy_half_row(j);
+        } else {
+          copy_column(j);
+        }
+      }
       if (++row_ < kDepthStep) continue;
       ++unit_;
       begin_unit();
@@ -183,6 +202,7 @@ class Packer {
 
 // The whole block at once.
 AVX512 inline void pack_block(const Block& block) {
+  if (!block.packed) return;
   Packer packer(block, 0, block.units(), 1);
   packer.advance();
   packer.finish();
@@ -273,21 +293,21 @@ INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, c
 }
 
 template <class Tile, int rows>
-AVX512 void multiply_panels(int64_t panels, int64_t depth, const float* a, const float* block,
-                            Targets targets, Ahead& next) {
-  for (int64_t i = 0; i < panels; ++i) {
-    multiply<Tile, rows>(depth, a, block + i * depth * kPanel, targets, next);
+AVX512 void multiply_panels(const Panels& panels, int64_t depth, const float* a, Targets targets,
+                            Ahead& next) {
+  for (int64_t i = 0; i < panels.count; ++i) {
+    multiply<Tile, rows>(depth, a, panels.first + i * panels.stride, targets, next);
     targets.next_panel();
   }
 }
 
 // Calls multiply_panels for the number of rows.
 template <class Tile, int rows = kTileRows>
-void dispatch_rows(int64_t count, int64_t panels, int64_t depth, const float* a, const float* block,
-                   const Targets& targets, Ahead& next) {
+void dispatch_rows(int64_t count, const Panels& panels, int64_t depth, const float* a, const Targets& targets,
+                   Ahead& next) {
   if constexpr (rows > 0) {
-    if (count == rows) return multiply_panels<Tile, rows>(panels, depth, a, block, targets, next);
-    dispatch_rows<Tile, rows - 1>(count, panels, depth, a, block, targets, next);
+    if (count == rows) return multiply_panels<Tile, rows>(panels, depth, a, targets, next);
+    dispatch_rows<Tile, rows - 1>(count, panels, depth, a, targets, next);
   }
 }
 

@@ -27,6 +27,7 @@ void forward(const LinearArgs& a) {
   product.slope = a.slope;
   product.residual = a.residual;
   product.normwise = true;  // rows of activations are alike in size
+  product.b_in_panels = a.weight_packed;
   gemm(product);
 }
 

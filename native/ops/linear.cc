@@ -1,5 +1,6 @@
 #include "ops/linear.h"
 
+#include "core/weight_packing.h"
 #include "ops/check.h"
 
 namespace native {
@@ -64,11 +65,23 @@ std::tuple<Tensor, std::optional<Tensor>> linear_forward(const Tensor& x, const 
   if (quick_gelu && save_slope) slope = empty_like(y);
   if (bias) common_device("linear_forward", {&x, &*bias});
   if (residual) common_device("linear_forward", {&x, &*residual});
-  launch(linear_forward_kernel,
-         LinearArgs{x.raw(), weight.raw(), bias ? bias->data<float>() : nullptr,
-                    residual ? residual->raw() : nullptr, y.raw(), slope ? slope->raw() : nullptr,
-                    row_count(x), x.size(-1), out, quick_gelu, x.dtype()},
-         {&x, &weight});
+  LinearArgs args{x.raw(),
+                  nullptr,
+                  bias ? bias->data<float>() : nullptr,
+                  residual ? residual->raw() : nullptr,
+                  y.raw(),
+                  slope ? slope->raw() : nullptr,
+                  row_count(x),
+                  x.size(-1),
+                  out,
+                  false,
+                  quick_gelu,
+                  x.dtype()};
+  // Last: an operand that shares its memory wants the order.
+  const WeightAddress address = address_for_linear(weight, args.rows);
+  args.weight = address.data;
+  args.weight_packed = address.packed;
+  launch(linear_forward_kernel, args, {&x, &weight});
   return {y, slope};
 }
 

@@ -11,13 +11,13 @@ namespace native {
 
 struct LinearArgs {
   const void* x;         // [rows, in]
-  const void* weight;    // [out, in]
+  const void* weight;    // [out, in], or as the device's WeightPacking has it
   const float* bias;     // [out] or null
   const void* residual;  // [rows, out] or null
   void* y;               // [rows, out]
   void* slope;           // [rows, out]: d act / d u, or null; with QuickGELU only
   int64_t rows, in, out;
-  bool quick_gelu;
+  bool weight_packed, quick_gelu;
   DType dtype;  // of x, weight, residual, y and slope: a floating type
 };
 
