@@ -16,6 +16,6 @@ export function warn(code: WarningCode, message: string): void {
 }
 
 /** Whether a warning of the process is one of this package's. */
-export function isOwnWarning(warning: Error & { code?: unknown }): boolean {
-  return (codes as readonly unknown[]).includes(warning.code);
+export function isOwnWarning(warning: Error): warning is Error & { code: WarningCode } {
+  return (codes as readonly unknown[]).includes((warning as { code?: unknown }).code);
 }

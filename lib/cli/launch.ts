@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { CodedError } from '../base/error';
-import { launch } from '../distributed/launch';
+import { type LaunchOptions, launch } from '../distributed/launch';
 import { integerFrom } from './arguments';
 import { note, print } from './terminal';
 
@@ -60,7 +60,7 @@ async function launchCommand(command: string[], flags: LaunchFlags): Promise<num
       ...endpointOf(flags.rdzvEndpoint),
       token: process.env.JOB_TOKEN,
       signal: controller.signal,
-      onLine: (rank, line, stream) => (stream === 'stdout' ? print : note)(`[rank ${rank}] ${line}`),
+      onLine: relay(),
     });
     if (!failed) return 0;
     // Who ended by itself has said why.
@@ -69,6 +69,21 @@ async function launchCommand(command: string[], flags: LaunchFlags): Promise<num
   } finally {
     for (const name of signals) process.off(name, pass);
   }
+}
+
+/**
+ * Passes on what processes say whose output is not that of this one. What is wrong for all, such as a file that is not
+ * there, is passed on once.
+ */
+function relay(): NonNullable<LaunchOptions['onLine']> {
+  const said = new Set<string>();
+  return (rank, line, stream) => {
+    if (stream === 'stderr' && /^(error|warning)\b/.test(line)) {
+      if (said.has(line)) return;
+      said.add(line);
+    }
+    (stream === 'stdout' ? print : note)(`[rank ${rank}] ${line}`);
+  };
 }
 
 function endpointOf(text: string | undefined): { host?: string; port?: number } {

@@ -24,20 +24,23 @@ export function progressListener(): Listener & { stop(): void } {
   return Object.assign(listener, { stop: () => bar?.stop() });
 }
 
-/** Shows warnings alone: what a process tells that is not rank 0 of its job. */
-export function warningListener(): Listener & { stop(): void } {
+/**
+ * Shows bad videos alone: what a process tells that is not rank 0 of its job. It has a share of the videos to itself;
+ * other warnings are those of rank 0 too.
+ */
+export function badVideoListener(): Listener & { stop(): void } {
   const listener = (event: EngineEvent) => {
-    if (isWarning(event)) for (const line of logLines(event)) note(line);
+    if (isBadVideo(event)) for (const line of logLines(event)) note(line);
   };
   return Object.assign(listener, { stop: () => {} });
 }
 
 function isWarning(event: EngineEvent): boolean {
-  return (
-    event.kind === 'failure' ||
-    event.kind === 'damage' ||
-    (event.kind === 'message' && event.warning === true)
-  );
+  return isBadVideo(event) || (event.kind === 'message' && event.warning === true);
+}
+
+function isBadVideo({ kind }: EngineEvent): boolean {
+  return kind === 'failure' || kind === 'damage';
 }
 
 /** Shows how archives are listed: a line when it begins and, where there is a bar, how far it is. */

@@ -1,5 +1,5 @@
 // What the commands print goes through here: results to standard output, everything else to standard error.
-import { isOwnWarning } from '../base/warning';
+import { isOwnWarning, type WarningCode } from '../base/warning';
 
 /** Prints a line of the result. */
 export function print(line = ''): void {
@@ -22,6 +22,14 @@ export function printError(error: unknown): void {
   if (process.env.DEBUG && stack) note(stack);
 }
 
+/** Warnings that another process prints. */
+const leftToOthers = new Set<WarningCode>();
+
+/** Leaves a warning to another process, which has the same to say. */
+export function leaveToOthers(code: WarningCode): void {
+  leftToOthers.add(code);
+}
+
 /**
  * Prints the warnings of this package as one line, `warning CODE: message`, without what Node adds for programmers. Other
  * warnings are printed by Node as ever, and with --no-warnings there are none.
@@ -30,9 +38,9 @@ export function printOwnWarnings(): void {
   const nodes = process.listeners('warning');
   if (nodes.length === 0) return;
   process.removeAllListeners('warning');
-  process.on('warning', (warning: Error & { code?: string }) => {
-    if (isOwnWarning(warning)) note(`warning ${warning.code}: ${warning.message}`);
-    else for (const listener of nodes) listener.call(process, warning);
+  process.on('warning', (warning) => {
+    if (!isOwnWarning(warning)) for (const listener of nodes) listener.call(process, warning);
+    else if (!leftToOthers.has(warning.code)) note(`warning ${warning.code}: ${warning.message}`);
   });
 }
 

@@ -6,9 +6,9 @@ import { ProcessGroup } from '../distributed/process_group';
 import { type RunResult, run } from '../engine/run';
 import { integerFrom } from './arguments';
 import { interruptible } from './interrupt';
-import { progressListener, warningListener } from './progress';
+import { badVideoListener, progressListener } from './progress';
 import { testSplits } from './splits';
-import { note } from './terminal';
+import { leaveToOthers, note } from './terminal';
 
 /** Options of `train` and `test`, as the parser gives them. */
 interface RunFlags extends ConfigFlags {
@@ -105,12 +105,14 @@ async function execute({
     config = loadConfig({ ...sources, flags: { ...flags, output: DEFAULT_OUTPUT } });
   }
   const job = jobFromEnvironment();
-  // In a job one process speaks for all, except for what is wrong.
+  // In a job one process speaks for all, except for what is wrong, and the first of each machine for what that one lacks.
   const speaks = job === null || job.rank === 0;
+  const first = job === null || job.localRank === 0;
+  if (!first) leaveToOthers('DEVICE_FALLBACK');
   const hint = config.TEST.ONLY_TEST ? 'stopping' : 'stopping; a checkpoint is being saved';
   const work = async (signal: AbortSignal) => {
     const group = await ProcessGroup.join(job, { signal });
-    const progress = speaks ? progressListener() : warningListener();
+    const progress = speaks ? progressListener() : badVideoListener();
     try {
       const result = await run(config, { threads, signal, group, listener: progress });
       await group?.leave();
@@ -124,10 +126,9 @@ async function execute({
     }
   };
   const launcher = launcherSignal();
-  // The output of all others went to the launcher.
-  const audible = job === null || job.localRank === 0;
   const mourn = () => note('\nlaunch has ended before its processes, killed perhaps; they end too');
-  if (audible) launcher?.addEventListener('abort', mourn);
+  // The output of all others went to the launcher.
+  if (first) launcher?.addEventListener('abort', mourn);
   try {
     return await interruptible(speaks ? hint : null, work, launcher);
   } finally {

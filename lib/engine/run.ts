@@ -113,7 +113,8 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
 /**
  * The configuration for this process of a job: each has a GPU of its own machine's, and rank 0 alone writes.
  *
- * @throws ERR_CONFIG_VALUE when the processes were started with different configurations
+ * @throws ERR_CONFIG_VALUE when the processes were started with different configurations, ERR_DEVICE when one has no GPU
+ *   and another does
  */
 async function configIn(group: ProcessGroup, config: Config): Promise<Config> {
   const everyone = await group.exchange(configToYaml(config));
@@ -125,6 +126,14 @@ async function configIn(group: ProcessGroup, config: Config): Promise<Config> {
     );
   }
   const device = resolveDevice(config.MODEL.DEVICE as Device);
+  const devices = await group.exchange(device);
+  const unlike = devices.findIndex((theirs) => theirs !== devices[0]);
+  if (unlike >= 0) {
+    throw new CodedError(
+      'ERR_DEVICE',
+      `rank ${unlike} would compute on ${devices[unlike]}, rank 0 on ${devices[0]}; --device names the one that all have`,
+    );
+  }
   const own = device === 'cuda' && !config.MODEL.DEVICE.includes(':') ? `cuda:${group.localRank}` : device;
   return {
     ...config,

@@ -1,7 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../../lib/distributed/launch';
-import { RawTensor, readCheckpoint } from '../../lib/io';
+import { RawTensor, readCheckpoint, writeTorch } from '../../lib/io';
+import { createTask, rawStateDict } from '../../lib/models';
+import { native } from '../../lib/native/load';
 import { buildCli, type CliResult, runCli } from '../support/built_cli';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 import { damageVideo } from '../support/video_folder';
@@ -12,6 +14,9 @@ jest.setTimeout(240_000);
 beforeAll(async () => {
   buildCli();
   tiny = await makeTinyRun(4, 2);
+  const task = await createTask(tiny.config(), tiny.names);
+  await writeTorch(join(tiny.root, 'weights.pth'), { model: rawStateDict(task.model) });
+  task.dispose();
 });
 afterAll(() => tiny.remove());
 
@@ -160,6 +165,44 @@ test.each([1, 2])('when launch is killed its processes (%d) save a checkpoint an
   for (let i = 0; i < 100 && writersTo(output).length > 0; i++)
     await new Promise((resolve) => setTimeout(resolve, 100));
   expect(writersTo(output)).toEqual([]);
+});
+
+test('what all processes would warn of is said once', async () => {
+  const { status, stderr } = await cli(
+    [
+      ...[
+        'launch',
+        '--nproc-per-node',
+        '3',
+        'train',
+        '-cfg',
+        tiny.cfg,
+        '--output',
+        'warned',
+        '--threads',
+        '1',
+      ],
+      ...['--resume', 'weights.pth', '--seed', '8', '--opts', 'TRAIN.EPOCHS', '1', 'TRAIN.BATCH_SIZE', '1'],
+    ],
+    { env: { NATIVE_DEVICE: 'auto' } },
+  );
+  const { built, unavailable } = native().deviceReport('cuda');
+  const fallback =
+    built && unavailable ? [`warning DEVICE_FALLBACK: computing on the CPU: ${unavailable}`] : [];
+  const weightsOnly =
+    'warning: weights.pth holds weights only, no optimizer state: training starts at epoch 0 with these weights';
+  expect(stderr.trimEnd().split('\n')).toEqual([...fallback, weightsOnly]);
+  expect(status).toBe(0);
+});
+
+test('what is wrong for all is said by rank 0 and by one other', async () => {
+  const words = ['launch', '--nproc-per-node', '5', 'train', '-cfg', 'missing.yaml'];
+  const { status, stderr } = await cli(words);
+  const text = 'error ERR_FILE_NOT_FOUND: configuration file missing.yaml does not exist';
+  const lines = stderr.trimEnd().split('\n').sort();
+  expect(lines).toEqual([expect.stringMatching(/^\[rank [1-4]\] /), text]);
+  expect(lines[0]!.slice('[rank 1] '.length)).toBe(text);
+  expect(status).toBe(1);
 });
 
 test('a descriptor of the launcher that is none is refused', async () => {
