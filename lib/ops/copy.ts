@@ -3,7 +3,7 @@ import { CodedError } from '../base/error';
 import { type DType, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
-import { resolveDevice, Tensor, type TensorOptions, tensor } from '../tensor/tensor';
+import { checkInteger, resolveDevice, Tensor, type TensorOptions, tensor } from '../tensor/tensor';
 
 const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);
 
@@ -30,7 +30,7 @@ export function cast(x: Tensor, dtype: DType): Tensor {
 /**
  * A tensor with every element equal to `value`.
  *
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_ARGUMENT for a value that an integer dtype does not hold
  *
  * @example
  * const y = full([2, 2], 0.5); // [[0.5, 0.5], [0.5, 0.5]]
@@ -61,6 +61,7 @@ export function ones(shape: readonly number[], options: TensorOptions = {}): Ten
  * The numbers `start`, `start + 1`, … below `end`.
  *
  * @returns float32 unless `options.dtype` says otherwise
+ * @throws ERR_ARGUMENT for bounds that are not finite, and for numbers that an integer dtype does not hold
  *
  * @example
  * const y = arange(2, 5); // [2, 3, 4]
@@ -83,6 +84,7 @@ function filled(op: string, shape: readonly number[], value: number, options: Te
   checkOptions(op, options);
   const { dtype = 'float32', device, requiresGrad = false } = options;
   return named(op, () => {
+    checkInteger(dtype, value);
     const result = new Tensor(native().full(shape, value, dtype, resolveDevice(device)));
     result.requiresGrad = requiresGrad;
     return result;

@@ -225,7 +225,8 @@ export class Tensor {
  *
  * @param data a typed array (bfloat16 and float16: bits in a Uint16Array) or nested arrays of numbers
  * @param shape defaults to the nesting, or to `[data.length]`
- * @throws ERR_SHAPE when the number of elements does not fit, ERR_DTYPE when the array type does not
+ * @throws ERR_SHAPE when the number of elements does not fit, ERR_DTYPE when the array type does not, ERR_ARGUMENT for a
+ *   number in nested arrays that an integer dtype does not hold: a fraction, NaN, or one out of its range
  *
  * @example
  * const x = tensor(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3]);
@@ -248,7 +249,7 @@ function make(
   const dtype = options.dtype ?? (given ? 'float32' : dtypeOf(data as TensorData));
   if (!(dtype in arrayTypes)) throw new CodedError('ERR_DTYPE', `unknown dtype '${dtype}'`);
   const array = given
-    ? fromNumbers(dtype, (data as unknown[]).flat?.(Number.POSITIVE_INFINITY) ?? [data])
+    ? fromNumbers(dtype, (data as Numbers).flat?.(Number.POSITIVE_INFINITY) ?? [data], given)
     : data;
   checkArrayType(dtype, array as TensorData);
   const result = new Tensor(
@@ -309,25 +310,62 @@ function nestedShape(data: unknown): number[] {
   }
   const inner = data.length > 0 ? nestedShape(data[0]) : [];
   for (const item of data) {
-    if (JSON.stringify(nestedShape(item)) !== JSON.stringify(inner)) {
+    const other = nestedShape(item);
+    if (other.length !== inner.length || other.some((size, i) => size !== inner[i])) {
       throw new CodedError('ERR_SHAPE', 'nested arrays must have the same length at each depth');
     }
   }
   return [data.length, ...inner];
 }
 
-function fromNumbers(dtype: DType, values: unknown[]): TensorData {
-  const numbers = values.map(Number);
-  if (dtype === 'int64') {
-    // Not by way of a number, which holds 53 bits.
-    return BigInt64Array.from(values, (value) => {
-      if (typeof value === 'bigint' || Number.isInteger(value)) return BigInt(value as number | bigint);
-      throw new CodedError('ERR_ARGUMENT', `int64 data must be whole numbers, got ${value}`);
-    });
+type Numbers = (number | bigint)[];
+
+/** @param shape that of the nested arrays which the values come from */
+function fromNumbers(dtype: DType, values: Numbers, shape: readonly number[]): TensorData {
+  if (dtype in integerRanges) {
+    for (const [i, value] of values.entries()) checkInteger(dtype, value, () => placeOf(i, shape));
   }
+  // Not by way of a number, which holds 53 bits.
+  if (dtype === 'int64') return BigInt64Array.from(values, BigInt);
+  const numbers = values.map(Number);
   if (dtype === 'bfloat16') return Uint16Array.from(numbers, bfloat16Bits);
   if (dtype === 'float16') return Uint16Array.from(numbers, float16Bits);
   return (arrayTypes[dtype] as { from(x: number[]): TensorData }).from(numbers);
+}
+
+/** " at [1, 2]" for element `i` in row-major order; nothing for a scalar. */
+function placeOf(i: number, shape: readonly number[]): string {
+  let rest = i;
+  const place: number[] = [];
+  for (const size of [...shape].reverse()) {
+    place.unshift(rest % size);
+    rest = Math.floor(rest / size);
+  }
+  return place.length > 0 ? ` at [${place.join(', ')}]` : '';
+}
+
+const integerRanges: { readonly [T in DType]?: readonly [least: bigint, most: bigint] } = {
+  int64: [-(2n ** 63n), 2n ** 63n - 1n],
+  int32: [-(2n ** 31n), 2n ** 31n - 1n],
+  uint8: [0n, 255n],
+};
+
+/**
+ * Refuses what an integer dtype does not hold: JavaScript would cut off fractions, wrap large numbers and make 0 of NaN.
+ *
+ * @param where the number stood, for the message
+ * @throws ERR_ARGUMENT
+ * @internal
+ */
+export function checkInteger(dtype: DType, value: number | bigint, where = () => ''): void {
+  const range = integerRanges[dtype];
+  if (range === undefined) return;
+  const [least, most] = range;
+  if ((typeof value === 'bigint' || Number.isInteger(value)) && value >= least && value <= most) return;
+  throw new CodedError(
+    'ERR_ARGUMENT',
+    `${dtype} data must be whole numbers from ${least} to ${most}, got ${value}${where()}; cast() cuts fractions off`,
+  );
 }
 
 /** Elements as JavaScript numbers, whatever the dtype. */

@@ -1,5 +1,6 @@
 import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
+import { full } from '../../lib/ops';
 import { scope } from '../../lib/tensor/scope';
 import { tensor } from '../../lib/tensor/tensor';
 
@@ -29,6 +30,52 @@ test('typed arrays and nested arrays go in and come out', async () => {
 test('int64 holds every bit of a bigint', async () => {
   using x = tensor([[2n ** 60n + 1n, -(2n ** 53n) - 1n]], undefined, { dtype: 'int64' });
   expect(await x.data()).toEqual(BigInt64Array.of(2n ** 60n + 1n, -(2n ** 53n) - 1n));
+});
+
+test.each([
+  [
+    'int32',
+    [
+      [1, 2],
+      [3, 1.5],
+    ],
+    'from -2147483648 to 2147483647, got 1.5 at [1, 1]',
+  ],
+  ['int32', [0, Number.NaN], 'got NaN at [1]'],
+  ['int32', [2 ** 31], 'got 2147483648 at [0]'],
+  ['int32', -(2n ** 31n) - 1n, 'got -2147483649;'],
+  [
+    'uint8',
+    [
+      [0, 255],
+      [256, 0],
+    ],
+    'from 0 to 255, got 256 at [1, 0]',
+  ],
+  ['uint8', [-1], 'got -1 at [0]'],
+  ['int64', [2n ** 63n], 'from -9223372036854775808 to 9223372036854775807, got 9223372036854775808 at [0]'],
+  ['int64', [2 ** 63], 'got 9223372036854776000 at [0]'],
+  ['int64', [Number.POSITIVE_INFINITY], 'got Infinity at [0]'],
+] as const)('%s refuses %j, and says where', (dtype, data, words) => {
+  expect(() => tensor(data, undefined, { dtype })).toThrow(
+    expect.objectContaining({ code: 'ERR_ARGUMENT', message: expect.stringContaining(words) }),
+  );
+  const value = [data].flat(2).at(-1)!;
+  if (typeof value === 'number' && value !== 0)
+    expect(() => full([2], value, { dtype })).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+});
+
+test('integer dtypes hold the ends of their ranges', async () => {
+  for (const [dtype, least, most] of [
+    ['uint8', 0n, 255n],
+    ['int32', -(2n ** 31n), 2n ** 31n - 1n],
+    ['int64', -(2n ** 63n), 2n ** 63n - 1n],
+  ] as const) {
+    using x = tensor([least, most], undefined, { dtype });
+    expect(Array.from(await x.data(), BigInt)).toEqual([least, most]);
+  }
+  using y = full([1], 255, { dtype: 'uint8' });
+  expect(await y.toArray()).toEqual([255]);
 });
 
 test('bfloat16 rounds to nearest even and survives NaN and infinity', async () => {
