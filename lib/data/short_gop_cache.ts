@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { CodedError } from '../base/error';
+import { writeError } from '../io/atomic_file';
 import { readError } from '../io/file_bytes';
 import { makeFolder, writeText } from '../io/text_file';
 import {
@@ -17,6 +18,7 @@ import { formatList, type ListEntry } from './list_file';
 import { resizeShortSide } from './transforms/resize_short_side';
 import { requirePlainName, type VideoDataset, type VideoSample } from './video_dataset';
 import { videoFault } from './video_fault';
+import { withWorkFolder } from './work_folder';
 
 /** How the copies are made. */
 export interface CacheSettings {
@@ -63,7 +65,7 @@ const deadlineMs = 600_000;
 /**
  * Writes a smaller copy of each video with a key frame every few frames, and a list of the copies: training decodes a few
  * frames per video, and with short distances between key frames hardly any others. Copies that are there from an earlier
- * call with the same settings stay, so an interrupted call goes on.
+ * call with the same settings stay, so an interrupted call goes on; what a killed one left unfinished is removed.
  *
  * @throws ERR_ARGUMENT for settings that there are none of, when the folder has the originals, or copies with others; ERR_LIST_FORMAT for names that are
  *   no plain paths, and for two whose copies would be one;
@@ -82,19 +84,22 @@ export async function cacheDataset(dataset: VideoDataset, options: CacheOptions)
   let done = 0;
   const refused = new DiskFailures<string>();
   const aborted = 'caching was aborted; the same command goes on';
-  await forEachVideo(samples, { signal, aborted }, async (sample, cancel) => {
-    const target = join(output, cachedName(sample.name));
-    const begun = refused.now();
-    const fault = existsSync(target)
-      ? undefined
-      : await copyVideo(addon, sample, target, settings, cancel).catch(faultOrThrow);
-    const { name, where, location } = sample;
-    if (fault) failed.set(name, { name, where, location, ...fault });
-    if (fault?.code === 'ERR_FILE_IO') refused.add(sample.name, fault.reason);
-    else refused.release(begun);
-    done++;
-    onProgress?.(done, samples.length);
-  });
+  await withWorkFolder(output, (work) =>
+    forEachVideo(samples, { signal, aborted }, async (sample, cancel) => {
+      const copy = cachedName(sample.name);
+      const [target, unfinished] = [join(output, copy), join(work, copy)];
+      const begun = refused.now();
+      const fault = existsSync(target)
+        ? undefined
+        : await copyVideo(addon, sample, { target, unfinished }, settings, cancel).catch(faultOrThrow);
+      const { name, where, location } = sample;
+      if (fault) failed.set(name, { name, where, location, ...fault });
+      if (fault?.code === 'ERR_FILE_IO') refused.add(sample.name, fault.reason);
+      else refused.release(begun);
+      done++;
+      onProgress?.(done, samples.length);
+    }),
+  );
   const entries = dataset.samples
     .filter(({ name }) => !failed.has(name))
     .map(({ name, labels, where }) => ({ name: cachedName(name), labels, where }));
@@ -172,7 +177,7 @@ async function claim(output: string, settings: CacheSettings): Promise<void> {
 async function copyVideo(
   addon: VideoAddon,
   { source }: VideoSample,
-  target: string,
+  { target, unfinished }: { target: string; unfinished: string },
   { shortSide, gop, quality }: CacheSettings,
   cancel: CancelToken,
 ): Promise<void> {
@@ -187,8 +192,8 @@ async function copyVideo(
     const pieceLength = Math.min(frameCount, Math.max(1, Math.floor(pieceBytes / pictureBytes)));
     const piece = new Uint8Array(pieceLength * pictureBytes);
     const rate = Math.min(1000, Math.max(0.01, fps));
-    await makeFolder(dirname(target));
-    copy = await addon.openEncoder(target, { width: size[0], height: size[1], fps: rate, gop, quality });
+    await makeFolder(dirname(unfinished));
+    copy = await addon.openEncoder(unfinished, { width: size[0], height: size[1], fps: rate, gop, quality });
     for (let first = 0; first < frameCount; first += pieceLength) {
       const count = Math.min(pieceLength, frameCount - first);
       const plan: VideoPlan = {
@@ -206,6 +211,10 @@ async function copyVideo(
       await addon.writeFrames(copy, piece.subarray(0, count * pictureBytes), cancel);
     }
     await addon.finishEncoder(copy);
+    await makeFolder(dirname(target));
+    await rename(unfinished, target).catch((error) => {
+      throw writeError(target, error);
+    });
   } finally {
     addon.closeVideo(video);
     if (copy) addon.closeEncoder(copy);

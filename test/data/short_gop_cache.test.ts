@@ -1,10 +1,22 @@
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { hostname } from 'node:os';
+import { basename, join } from 'node:path';
 import { compareDecoding } from '../../lib/data/decode_speed';
 import { type CacheSettings, cacheDataset } from '../../lib/data/short_gop_cache';
 import { VideoDataset } from '../../lib/data/video_dataset';
 import { VideoReader } from '../../lib/data/video_reader';
 import { videoAddon } from '../../lib/native/video';
+import { buildCli, runCli } from '../support/built_cli';
 import { numberedFrames, numbersIn } from '../support/video';
 import { makeVideoFolder, type VideoFolder } from '../support/video_folder';
 
@@ -64,6 +76,53 @@ test('neither originals nor other copies are taken for the copy of a video', asy
     code: 'ERR_LIST_FORMAT',
     message: expect.stringMatching(/two\.txt:2: .*"b\.mov\.mp4" and "b\.mov" .* would both be "b\.mov\.mp4"/),
   });
+});
+
+test('what a killed call left unfinished is removed, and nothing of a running one', async () => {
+  const place = join(folder.root, 'killed');
+  mkdirSync(place);
+  const running = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+  const ended = spawnSync(process.execPath, ['-e', '']);
+  const left = (host: string, pid: number | undefined, old = false) => {
+    const path = join(place, `.unfinished-${host}-${pid}-aB3dEf`);
+    mkdirSync(path);
+    writeFileSync(join(path, 'b.mov.mp4.part'), 'the beginning');
+    if (old) utimesSync(path, 1e9, 1e9);
+    return basename(path);
+  };
+  try {
+    left(hostname(), ended.pid);
+    left(hostname(), process.pid, true); // of a container that had the same number
+    const kept = [left(hostname(), running.pid), left('another-machine', ended.pid)];
+    await cache({}, undefined, place);
+    expect(readdirSync(place).sort()).toEqual([...kept, 'b.mov.mp4', 'cache.json', 'list.txt', 'x'].sort());
+  } finally {
+    running.kill();
+  }
+});
+
+test('a killed command is gone on with, and leaves nothing behind', async () => {
+  const place = join(folder.root, 'killed_command');
+  const whole = join(folder.videos, 'long.mp4');
+  const encoder = { width: 320, height: 240, fps: 20, gop: 12 };
+  await videoAddon().encodeVideo(whole, encoder, numberedFrames(300, 320, 240));
+  const list = join(folder.root, 'long.txt');
+  writeFileSync(list, 'long.mp4 0\n');
+  const words = ['data', 'cache', list, '--root', folder.videos, '--output', place];
+  const child = spawn(process.execPath, [buildCli(), ...words], { stdio: 'ignore' });
+  const unfinished = () => readdirSync(place).filter((name) => name.startsWith('.unfinished-'));
+  for (;;) {
+    const [begun] = existsSync(place) ? unfinished() : [];
+    if (begun && readdirSync(join(place, begun)).length > 0) break;
+    if (child.exitCode !== null) throw new Error('it ended before it was killed');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  expect(unfinished()).toHaveLength(1);
+  expect(existsSync(join(place, 'long.mp4'))).toBe(false);
+  expect(await runCli(words)).toMatchObject({ status: 0 });
+  expect(readdirSync(place).sort()).toEqual(['cache.json', 'long.mp4', 'long.txt']);
 });
 
 test('copies that are there stay; other settings are refused; an abort stops', async () => {
