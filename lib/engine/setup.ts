@@ -8,6 +8,7 @@ import type { ListingOptions } from '../data/sources/listing';
 import { reorderFrames } from '../data/transforms/frame_order';
 import { VideoDataset } from '../data/video_dataset';
 import type { ProcessGroup } from '../distributed/process_group';
+import { readError } from '../io/file_bytes';
 import { type Device, resolveDevice } from '../native/device';
 
 /** The class names that a configuration means. @throws ERR_LABELS, ERR_CONFIG_VALUE when their number is another */
@@ -152,8 +153,17 @@ function pixelWorkOf({ MODEL }: Config): 'host' | 'device' {
   return resolveDevice(MODEL.DEVICE as Device) === 'cuda' ? 'device' : 'host';
 }
 
-/** Refuses a file that is not there, before any work. @param key the configuration key that names it */
+/**
+ * Refuses a file or folder that is not there or that the system does not lead to, before any work.
+ *
+ * @param key the configuration key that names it
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ
+ */
 export async function requireFile(key: string, path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
-  if (!found) throw new CodedError('ERR_FILE_NOT_FOUND', `${key}: ${path} does not exist`);
+  try {
+    await stat(path);
+  } catch (cause) {
+    const { code, message } = readError(path, cause) as CodedError;
+    throw new CodedError(code, `${key}: ${message}`, { cause });
+  }
 }

@@ -101,7 +101,8 @@ export function readError(path: string, error: unknown): unknown {
   const code = (error as NodeJS.ErrnoException | null)?.code;
   if (code?.startsWith('ERR_')) return error;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
-    return new CodedError('ERR_FILE_NOT_FOUND', `${path} does not exist`, { cause: error });
+    const why = code === 'ENOTDIR' ? ': what it names as a folder is a file' : '';
+    return new CodedError('ERR_FILE_NOT_FOUND', `${path} does not exist${why}`, { cause: error });
   }
   return new CodedError('ERR_FILE_READ', `${path} cannot be read: ${(error as Error).message}`, {
     cause: error,

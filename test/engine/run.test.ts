@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config/schema';
 import type { EngineEvent, TrainStep } from '../../lib/engine/events';
@@ -272,6 +272,28 @@ test.each([
   expect(error).toMatchObject({ code });
   expect(existsSync(out)).toBe(false);
 });
+
+test.each(['MODEL.RESUME', 'MODEL.PRETRAINED'])(
+  '%s says why the system does not lead to a file',
+  async (key) => {
+    symlinkSync('loop', join(tiny.root, 'loop'));
+    try {
+      for (const [name, code, words] of [
+        ['loop', 'ERR_FILE_READ', 'cannot be read: ELOOP'],
+        ['val.txt/x.pth', 'ERR_FILE_NOT_FOUND', 'does not exist: what it names as a folder is a file'],
+        ['n'.repeat(300), 'ERR_FILE_READ', 'cannot be read: ENAMETOOLONG'],
+      ] as const) {
+        const { error } = await outcomeOf(tiny.config([key, join(tiny.root, name)]));
+        expect(error).toMatchObject({
+          code,
+          message: expect.stringContaining(`${key}: ${tiny.root}/${name} ${words}`),
+        });
+      }
+    } finally {
+      unlinkSync(join(tiny.root, 'loop'));
+    }
+  },
+);
 
 test('automatic resume needs a folder, and goes by epoch', async () => {
   const { error } = await outcomeOf(tiny.config(['TRAIN.AUTO_RESUME', 'True']));

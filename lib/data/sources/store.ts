@@ -41,6 +41,8 @@ export async function openStore(root: string, options: ListingOptions = {}): Pro
   });
   if (found?.isDirectory()) return new FolderStore(resolve(root));
   if (!isArchiveName(root)) {
+    if (found)
+      throw new CodedError('ERR_FILE_READ', `${root} is neither a folder nor a .tar or .zip archive`);
     throw new CodedError('ERR_FILE_NOT_FOUND', `${root}: the folder of the videos does not exist`);
   }
   const archives = isBracePattern(root) && !found ? expandBraces(root) : [root];

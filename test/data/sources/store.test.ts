@@ -288,4 +288,8 @@ test('a root that cannot be looked at is not called missing', async () => {
   await expect(openStore(join(folder, 'gone'))).rejects.toEqual(
     coded('ERR_FILE_NOT_FOUND', /gone: the folder of the videos does not exist/),
   );
+  put('videos.mp4', 'a file');
+  await expect(openStore(join(folder, 'videos.mp4'))).rejects.toEqual(
+    coded('ERR_FILE_READ', /videos\.mp4 is neither a folder nor a \.tar or \.zip archive/),
+  );
 });
