@@ -5,6 +5,7 @@
 #include "bind.h"
 #include "core/kernel.h"
 #include "core/parallel.h"
+#include "core/precision.h"
 #include "core/queue.h"
 #include "environment.h"
 #include "ops/copy.h"
@@ -265,6 +266,8 @@ std::vector<Binding> tensor_bindings() {
       BIND(set_synchronous, "device", "on"),
       BIND(set_profiling, "device", "on"),
       BIND(set_threads, "count"),
+      BIND(set_allow_tf32, "on"),
+      BIND(allow_tf32),
   };
 }
 

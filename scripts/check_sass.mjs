@@ -30,6 +30,7 @@ const planned = {
     [/gemm_sm90_(forward|input|transposed)/, ['STSM']],
   ],
   sm_80: [
+    [/gemm_sm80_tf32/, ['HMMA.1688.F32.TF32', 'LDGSTS.E.BYPASS']],
     [/gemm_sm80_(bf|f)loat16/, ['HMMA.16816.F32', 'LDSM.16.M', 'LDGSTS.E.BYPASS']],
     [
       /attention_tensor_core\S* \S*attention_(for|back)ward_kernel/,

@@ -42,16 +42,16 @@ struct GemmArgs {
   GemmEpilogue epilogue;
 };
 
-// Picks an implementation by device, dtype, alignment and shape, and queues it. Sums are taken in a fixed
-// order, so results are the same from run to run. m, n or batch may be 0 (nothing happens); k = 0 makes the
-// product 0.
+// Picks an implementation by device, dtype, alignment and shape, and queues it. float32 operands are rounded
+// to tf32 only where core/precision.h allows it. Sums are taken in a fixed order, so results are the same
+// from run to run. m, n or batch may be 0 (nothing happens); k = 0 makes the product 0.
 void gemm(const GemmArgs& args);
 
 // The implementations. `supports` says whether one can do these arguments at all (dtype, alignment,
 // epilogue).
 bool gemm_sm90_supports(const GemmArgs& args);
 void gemm_sm90(const GemmArgs& args);
-bool gemm_sm80_supports(const GemmArgs& args);
+bool gemm_sm80_supports(const GemmArgs& args);  // float32: where tf32 is allowed
 void gemm_sm80(const GemmArgs& args);
 void gemm_simt(const GemmArgs& args);  // everything, float32 arithmetic
 

@@ -18,7 +18,7 @@ bool gemm_supports(const GemmArgs& args, const GemmChoice& choice) {
   if (current_context().capability() < choice.kernels) return false;
   if (choice.kernels == 90) return gemm_sm90_supports(args, sm90_of(choice));
   return choice.kernels == 80 && choice.tile >= 0 &&
-         choice.tile < static_cast<int>(gemm_sm80_tiles().size()) && choice.cluster == 1 &&
+         choice.tile < static_cast<int>(gemm_sm80_tiles(args.dtype).size()) && choice.cluster == 1 &&
          choice.slabs >= 1 && gemm_sm80_supports(args);
 }
 
@@ -47,7 +47,7 @@ std::optional<GemmChoice> estimated_gemm(const GemmArgs& args) {
   const GemmChoice large{90, static_cast<int>(choice.tile), choice.cluster, choice.slabs};
   if (!mma) return large;
   const Tiling tiling = gemm_sm80_tiling(args);
-  const TileKind& small = gemm_sm80_tiles()[static_cast<size_t>(tiling.kind)];
+  const TileKind& small = gemm_sm80_tiles(args.dtype)[static_cast<size_t>(tiling.kind)];
   const Sm90TileShape tile = kSm90TileShapes[large.tile];
   const ProductShape shape = product_shape(args);
   const int multiprocessors = context.multiprocessors();

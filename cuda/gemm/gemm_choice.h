@@ -9,7 +9,7 @@ namespace native::cuda {
 
 struct GemmChoice {
   int kernels;  // 90: gemm_sm90, 80: gemm_sm80
-  int tile;     // an Sm90TileKind, or an index into gemm_sm80_tiles()
+  int tile;     // an Sm90TileKind, or an index into gemm_sm80_tiles(dtype)
   int cluster;  // 1 for gemm_sm80
   int slabs;
 };

@@ -8,8 +8,8 @@
 
 namespace native::cuda {
 
-// The tiles there are kernels for.
-const std::vector<TileKind>& gemm_sm80_tiles();
+// The tiles there are kernels for, by the dtype of the operands.
+const std::vector<TileKind>& gemm_sm80_tiles(DType dtype = DType::bfloat16);
 
 // The tiling that gemm_sm80 takes for these arguments on this device.
 Tiling gemm_sm80_tiling(const GemmArgs& args);

@@ -1,6 +1,7 @@
 // The tensor-core product for sm_80 and later, one block per tile of C: cp.async fills a ring of stages, one
 // step of k each; ldmatrix reads the next fragments while mma.sync m16n8k16 multiplies the present ones; the
 // epilogue turns the sums round in shared memory, so that C is read and written in rows of 16 bytes per lane.
+// float32 operands are rounded to tf32 in registers, and multiplied by m16n8k8: as many bytes of k.
 //
 // Floor per tile: m n k / 1024 clocks of one A100 multiprocessor. A warp of 64 x 64 reads 4 KB of fragments
 // from shared memory for 64 x 64 x 16 multiply-adds, half of what the products' time allows.
@@ -10,14 +11,17 @@
 
 namespace native::cuda {
 
-template <int kTileM_, int kTileN_, int kDepth_, int kStages_, int kWarpsM_, int kWarpsN_, int kBlocks_>
+// kDepthBytes: those of k in a step, 64 or 128.
+template <int kTileM_, int kTileN_, int kDepthBytes_, int kStages_, int kWarpsM_, int kWarpsN_, int kBlocks_>
 struct Sm80Shape {
-  static constexpr int kTileM = kTileM_, kTileN = kTileN_, kDepth = kDepth_, kStages = kStages_;
+  static constexpr int kTileM = kTileM_, kTileN = kTileN_, kDepthBytes = kDepthBytes_, kStages = kStages_;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kThreads = 32 * kWarpsM * kWarpsN;
   static constexpr int kWarpM = kTileM / kWarpsM, kWarpN = kTileN / kWarpsN;
   static constexpr int kBlocks = kBlocks_;  // on a multiprocessor, which bounds the registers
-  static constexpr int kStageBytes = 2 * (kTileM + kTileN) * kDepth;
+  static constexpr int kStageBytes = (kTileM + kTileN) * kDepthBytes;
   static constexpr int kSharedBytes = kStages * kStageBytes;
+  template <class T>
+  static constexpr int kDepth = kDepthBytes / static_cast<int>(sizeof(T));  // elements of k in a step
 };
 
 // A warp's 16 rows of float32 sums on their way to rows of C. Rows are 8 words longer than the warp's
@@ -36,12 +40,15 @@ struct SumRows {
 template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums>
 class Sm80Block {
   static constexpr int kBlocksM = Shape::kWarpM / 16, kBlocksN = Shape::kWarpN / 8,
-                       kParts = Shape::kDepth / 16;
-  using LayoutA = OperandLayout<kMajorA, Shape::kTileM, Shape::kDepth>;
-  using LayoutB = OperandLayout<kMajorB, Shape::kTileN, Shape::kDepth>;
+                       kParts = Shape::kDepthBytes / 32;  // products of 32 bytes of k
+  static constexpr int kDepth = Shape::template kDepth<T>;
+  using LayoutA = OperandLayout<T, kMajorA, Shape::kTileM, kDepth>;
+  using LayoutB = OperandLayout<T, kMajorB, Shape::kTileN, kDepth>;
   using Rows = SumRows<Shape::kWarpN>;
   static constexpr int kPerLane = 8, kLanes = Shape::kWarpN / kPerLane;  // of a row, in the epilogue
   static constexpr int kRowsAtOnce = 32 / kLanes, kPasses = 16 / kRowsAtOnce;
+  static constexpr bool kAhead = sizeof(T) == 2;  // float32 would take more registers than there are
+  static_assert(kParts > 1, "the next fragments are read while the present ones are multiplied");
   static_assert(Shape::kThreads / 32 * sizeof(Rows) <= Shape::kSharedBytes, "the sums reuse the stages");
 
   struct Fragments {
@@ -72,11 +79,11 @@ class Sm80Block {
       matrix = step / gemm_.steps_per_matrix;
       step -= matrix * gemm_.steps_per_matrix;
     }
-    int k_left = gemm_.k - step * Shape::kDepth;
-    OperandLoader<T, kMajorA, Shape::kTileM, Shape::kDepth, Shape::kThreads> a(
-        gemm_.a, task_.batch + matrix, task_.row, gemm_.m, step * Shape::kDepth);
-    OperandLoader<T, kMajorB, Shape::kTileN, Shape::kDepth, Shape::kThreads> b(
-        gemm_.b, task_.batch + matrix, task_.column, gemm_.n, step * Shape::kDepth);
+    int k_left = gemm_.k - step * kDepth;
+    OperandLoader<T, kMajorA, Shape::kTileM, kDepth, Shape::kThreads> a(gemm_.a, task_.batch + matrix,
+                                                                        task_.row, gemm_.m, step * kDepth);
+    OperandLoader<T, kMajorB, Shape::kTileN, kDepth, Shape::kThreads> b(gemm_.b, task_.batch + matrix,
+                                                                        task_.column, gemm_.n, step * kDepth);
     int to_load = task_.last - task_.first;
     const auto load = [&](int stage) {
       const int present = to_load > 0 ? k_left : 0;  // behind the last step come zeros, without a branch
@@ -84,7 +91,7 @@ class Sm80Block {
       b.load(stage_of_b(stage), present);
       copy_async_commit();
       --to_load;
-      k_left -= Shape::kDepth;
+      k_left -= kDepth;
       if (k_left <= 0) {
         k_left = gemm_.k;
         a.next_matrix(gemm_.a, gemm_.steps_per_matrix);
@@ -127,8 +134,8 @@ class Sm80Block {
   }
 
   __device__ __forceinline__ void read(int stage, int part, Fragments& fragments) const {
-    const FragmentReader<kMajorA, Shape::kTileM, Shape::kDepth, Shape::kWarpM, true> a(warp_m_);
-    const FragmentReader<kMajorB, Shape::kTileN, Shape::kDepth, Shape::kWarpN, false> b(warp_n_);
+    const FragmentReader<T, kMajorA, Shape::kTileM, kDepth, Shape::kWarpM, true> a(warp_m_);
+    const FragmentReader<T, kMajorB, Shape::kTileN, kDepth, Shape::kWarpN, false> b(warp_n_);
 #pragma unroll
     for (int i = 0; i < kBlocksM; ++i) a.load(stage_of_a(stage), i, part, fragments.a[i]);
 #pragma unroll
@@ -142,20 +149,59 @@ class Sm80Block {
     }
   }
 
-  __device__ __forceinline__ void multiply(const Fragments& fragments) {
+  __device__ __forceinline__ void multiply(Fragments& fragments) {
+    if constexpr (std::is_same_v<T, float>) {
+      if (kRowSums && sum_rows_) add_rows(fragments);
+      round(fragments);
+    }
 #pragma unroll
     for (int i = 0; i < kBlocksM; ++i) {
 #pragma unroll
       for (int j = 0; j < kBlocksN; ++j) mma<T>(sums_[i][j], fragments.a[i], fragments.b[j]);
     }
-    if (kRowSums && sum_rows_) {  // A times a column of ones, in the one block of each row of tiles
-      const uint32_t ones[2] = {pack2<T>(1.0f, 1.0f), pack2<T>(1.0f, 1.0f)};
+    if constexpr (!std::is_same_v<T, float>) {
+      if (kRowSums && sum_rows_) {  // A times a column of ones, in the one block of each row of tiles
+        const uint32_t ones[2] = {pack2<T>(1.0f, 1.0f), pack2<T>(1.0f, 1.0f)};
 #pragma unroll
-      for (int i = 0; i < kBlocksM; ++i) mma<T>(row_sums_[i], fragments.a[i], ones);
+        for (int i = 0; i < kBlocksM; ++i) mma<T>(row_sums_[i], fragments.a[i], ones);
+      }
+    }
+  }
+
+  // The elements of A that this lane holds, as they are in memory: their sum needs no rounding to tf32.
+  __device__ __forceinline__ void add_rows(const Fragments& fragments) {
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) {
+      const uint32_t(&a)[4] = fragments.a[i];
+      row_sums_[i][0] += float_of_bits(a[0]) + float_of_bits(a[2]);
+      row_sums_[i][2] += float_of_bits(a[1]) + float_of_bits(a[3]);
+    }
+  }
+
+  static __device__ __forceinline__ void round(Fragments& fragments) {
+#pragma unroll
+    for (int i = 0; i < kBlocksM; ++i) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) fragments.a[i][r] = to_tf32(fragments.a[i][r]);
+    }
+#pragma unroll
+    for (int j = 0; j < kBlocksN; ++j) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) fragments.b[j][r] = to_tf32(fragments.b[j][r]);
     }
   }
 
   __device__ __forceinline__ void write_row_sums() {
+    if constexpr (std::is_same_v<T, float>) {  // each of a row's four lanes has added a quarter of it
+#pragma unroll
+      for (int i = 0; i < kBlocksM; ++i) {
+#pragma unroll
+        for (int r = 0; r < 4; r += 2) {
+          row_sums_[i][r] += shuffle_xor(row_sums_[i][r], 1);
+          row_sums_[i][r] += shuffle_xor(row_sums_[i][r], 2);
+        }
+      }
+    }
     if (lane_index() % 4) return;  // the four lanes of a row hold the same sum
     float* target = gemm_.sums.row_sums + static_cast<int64_t>(task_.slab) * gemm_.m;
 #pragma unroll
@@ -184,7 +230,7 @@ class Sm80Block {
       EpilogueInputs<kPerLane, T> inputs[kPasses];  // on their way while the sums turn round
 #pragma unroll
       for (int pass = 0; pass < kPasses; ++pass) {
-        if (!vectors || row_of(pass) >= gemm_.m) continue;
+        if (!kAhead || !vectors || row_of(pass) >= gemm_.m) continue;
         inputs[pass] = load_inputs<kPerLane>(gemm_.epilogue, at(row_of(pass), column));
       }
       put(rows, sums_[i]);
@@ -200,6 +246,7 @@ class Sm80Block {
         float values[kPerLane];
         get(rows, row, lane_column, values);
         if (direct) {
+          if (!kAhead) inputs[pass] = load_inputs<kPerLane>(gemm_.epilogue, at(row_of(pass), column));
           write_result(gemm_.epilogue, at(row_of(pass), column), bias, inputs[pass], values);
         } else {
           store_sums(gemm_, task_, row_of(pass), column, values);

@@ -8,16 +8,17 @@
 
 namespace native::cuda {
 
-// Tile, step, stages, warps, blocks per multiprocessor. 128 x 256 reads the least of A and B per product; the
-// small ones fill the device when C is small.
-using Sm80Wide = Sm80Shape<128, 256, 32, 3, 2, 4, 1>;
-using Sm80Square = Sm80Shape<128, 128, 32, 4, 2, 2, 2>;
-using Sm80Narrow = Sm80Shape<128, 64, 32, 4, 4, 1, 3>;
-using Sm80Small = Sm80Shape<64, 64, 64, 3, 2, 2, 4>;
+// Tile, bytes of a step, stages, warps, blocks per multiprocessor. 128 x 256 reads the least of A and B per
+// product; the small ones fill the device when C is small.
+using Sm80Wide = Sm80Shape<128, 256, 64, 3, 2, 4, 1>;
+using Sm80Square = Sm80Shape<128, 128, 64, 4, 2, 2, 2>;
+using Sm80Narrow = Sm80Shape<128, 64, 64, 4, 4, 1, 3>;
+using Sm80Small = Sm80Shape<64, 64, 128, 3, 2, 2, 4>;
+using Sm80SmallTf32 = Sm80Shape<64, 64, 128, 3, 2, 2, 3>;  // elements of 32 bits take more registers
 
 template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums = false>
 void run_sm80_kernel(const GemmArgs& args, int slabs) {
-  run_tiled<T>(args, Shape::kTileM, Shape::kTileN, Shape::kDepth, slabs,
+  run_tiled<T>(args, Shape::kTileM, Shape::kTileN, Shape::template kDepth<T>, slabs,
                [](const TiledGemm<T>& gemm, unsigned blocks) {
                  LaunchShape shape;
                  shape.grid = dim3(blocks);
@@ -55,5 +56,7 @@ void run_sm80(const GemmArgs& args, const Tiling& tiling) {
 
 extern template void run_sm80<bfloat16>(const GemmArgs& args, const Tiling& tiling);
 extern template void run_sm80<float16>(const GemmArgs& args, const Tiling& tiling);
+// float32: `kind` 0 is Sm80Square, 1 is Sm80SmallTf32.
+void run_sm80_tf32(const GemmArgs& args, const Tiling& tiling);
 
 }  // namespace native::cuda

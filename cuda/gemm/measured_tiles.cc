@@ -9,7 +9,7 @@ namespace native::cuda {
 namespace {
 
 std::optional<ProductKind> kind_of(const GemmArgs& args) {
-  if (args.batch != 1) return std::nullopt;
+  if (args.batch != 1 || dtype_size(args.dtype) != 2) return std::nullopt;
   if (args.c_dtype != args.dtype) {
     const bool weight = args.a.major == Major::mn && args.b.major == Major::mn;
     return weight ? std::optional(ProductKind::weight) : std::nullopt;

@@ -70,4 +70,24 @@ __device__ __forceinline__ void mma<float16>(float (&d)[4], const uint32_t (&a)[
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+__device__ __forceinline__ float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
+
+// float32 rounded to tf32, which has 10 bits behind the point, to nearest, halves away from zero.
+__device__ __forceinline__ uint32_t to_tf32(uint32_t bits) {
+  uint32_t result;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(result) : "f"(float_of_bits(bits)));
+  return result;
+}
+
+// d += a b with a [16, 8], b [8, 8] in tf32: a = {row l/4, k l%4}, {row + 8}, {k + 4}, {row + 8, k + 4}; b =
+// {k l%4, n l/4}, {k + 4}; d as above.
+template <>
+__device__ __forceinline__ void mma<float>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 }  // namespace native::cuda

@@ -1,4 +1,4 @@
-import { named } from '../base/check';
+import { named, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import { warn } from '../base/warning';
 import { type DeviceType, type MemoryStats, native } from './load';
@@ -85,6 +85,33 @@ export async function synchronize(device: Device = chosen): Promise<void> {
 /** Number of threads that compute on the CPU (default: all cores), 1 to 1024. @throws ERR_ARGUMENT */
 export function setThreads(count: number): void {
   named('setThreads', () => native().setThreads(count));
+}
+
+/** How exactly float32 matrices are multiplied, see {@link setFloat32MatmulPrecision}. */
+export type Float32MatmulPrecision = 'highest' | 'high';
+
+/**
+ * How exactly float32 matrices are multiplied, in this process, from now on: `highest` (at the start) in float32; `high`
+ * lets CUDA devices from compute capability 8.0 on round operands to tf32, 10 bits behind the point, and multiply them
+ * on tensor cores. Sums, biases and what else is not a product of matrices stay float32, as do attention, products of
+ * rows that do not start on 16 bytes, and the CPU's. {@link captureGraph} and StepGraph keep what they were recorded with.
+ *
+ * @example
+ * setFloat32MatmulPrecision('high');
+ * const y = matmul(randomNormal([64, 768]), randomNormal([768, 64])); // in tf32, on such a device
+ *
+ * @throws ERR_ARGUMENT for any other word
+ */
+export function setFloat32MatmulPrecision(precision: Float32MatmulPrecision): void {
+  if (precision !== 'highest' && precision !== 'high') {
+    throw wrongKind('setFloat32MatmulPrecision', 'precision', "'highest' or 'high'", precision);
+  }
+  native().setAllowTf32(precision === 'high');
+}
+
+/** What {@link setFloat32MatmulPrecision} set last. */
+export function float32MatmulPrecision(): Float32MatmulPrecision {
+  return native().allowTf32() ? 'high' : 'highest';
 }
 
 /** Time that an operation took on a device. */

@@ -33,6 +33,7 @@ export interface NativeOps {
   add(a: NativeTensor, b: NativeTensor): NativeTensor;
   allFinite(list: readonly NativeTensor[]): NativeTensor;
   allReduce(list: readonly NativeTensor[], scale: number): void;
+  allowTf32(): boolean;
   argmax(x: NativeTensor, axis: number): NativeTensor;
   attentionBackward(
     dout: NativeTensor,
@@ -204,6 +205,7 @@ export interface NativeOps {
     queries: number,
     causal: boolean,
   ): [NativeTensor, NativeTensor];
+  setAllowTf32(on: boolean): void;
   setProfiling(device: DeviceType, on: boolean): void;
   setSynchronous(device: DeviceType, on: boolean): void;
   setThreads(count: number): void;

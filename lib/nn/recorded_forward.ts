@@ -1,7 +1,7 @@
 import { checkFunction } from '../base/check';
 import { type CodedError, hasCode } from '../base/error';
 import { warn } from '../base/warning';
-import { emptyCache } from '../native/device';
+import { emptyCache, float32MatmulPrecision } from '../native/device';
 import { native } from '../native/load';
 import { isRecording, noGrad } from '../tensor/autograd';
 import { type Graph, isCapturing, recordGraph } from '../tensor/graph';
@@ -48,7 +48,7 @@ export class RecordedForward<
   /** The function's value: tensors of the caller's own. */
   run(...inputs: Inputs): R {
     if (!this.takes(inputs)) return this.body(...inputs);
-    const key = inputs.map(describe).join();
+    const key = [float32MatmulPrecision(), ...inputs.map(describe)].join();
     const recording = this.recordings.get(key) ?? this.record(key, inputs);
     if (recording === null) return noGrad(() => this.body(...inputs));
     this.recordings.delete(key);

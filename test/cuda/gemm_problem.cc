@@ -80,11 +80,23 @@ Arrays make_arrays(const Problem& p, uint64_t seed) {
   return x;
 }
 
+// To nearest with 10 bits behind the point, halves away from zero.
+float to_tf32(float value) {
+  int exponent;
+  const float fraction = std::frexp(value, &exponent);  // 0.5 <= |fraction| < 1
+  return std::ldexp(std::round(std::ldexp(fraction, 11)), exponent - 11);
+}
+
 // The result in arithmetic of type F, every sum from front to back; results are rounded to their dtype when F
 // is float.
 template <class F>
 struct Expected {
   Values c, slope, row_sum;
+
+  static F factor(const Problem& p, F value) {
+    if (!p.tf32 || sizeof(F) == 8) return value;
+    return static_cast<F>(to_tf32(static_cast<float>(value)));
+  }
 
   Expected(const Problem& p, const Arrays& x)
       : c(x.c_data.values), slope(x.slope.values), row_sum(x.row_sum.values) {
@@ -117,7 +129,7 @@ struct Expected {
           for (int64_t matrix = result; matrix < result + summed; ++matrix) {
             const F* row = a.data() + ((p.share_a ? 0 : matrix) * p.m + i) * p.k;
             const F* column = b.data() + ((p.share_b ? 0 : matrix) * p.n + j) * p.k;
-            for (int64_t k = 0; k < p.k; ++k) sum += row[k] * column[k];
+            for (int64_t k = 0; k < p.k; ++k) sum += factor(p, row[k]) * factor(p, column[k]);
           }
           finish(p, x, x.c.index(result, i, j), j, sum, round);
         }
@@ -174,17 +186,13 @@ std::string Problem::describe() const {
   std::string text = native::concat(native::dtype_name(dtype), " -> ", native::dtype_name(c_dtype), " m ", m,
                                     " n ", n, " k ", k, " A by ", major_name(a), ", B by ", major_name(b));
   if (batch != 1) text += native::concat(" batch ", batch);
-  const std::pair<bool, const char*> flags[] = {{share_a, "share_a"},
-                                                {share_b, "share_b"},
-                                                {sum_batch, "sum_batch"},
-                                                {bias, "bias"},
-                                                {quick_gelu, "gelu"},
-                                                {slope, "slope"},
-                                                {multiplier, "multiplier"},
-                                                {residual, "residual"},
-                                                {accumulate, "accumulate"},
-                                                {row_sum, "row_sum"},
-                                                {accumulate_row_sum, "accumulate_row_sum"}};
+  const std::pair<bool, const char*> flags[] = {
+      {share_a, "share_a"},       {share_b, "share_b"},
+      {sum_batch, "sum_batch"},   {bias, "bias"},
+      {quick_gelu, "gelu"},       {slope, "slope"},
+      {multiplier, "multiplier"}, {residual, "residual"},
+      {accumulate, "accumulate"}, {tf32, "tf32"},
+      {row_sum, "row_sum"},       {accumulate_row_sum, "accumulate_row_sum"}};
   for (const auto& [on, name] : flags) {
     if (on) text += native::concat(" ", name);
   }

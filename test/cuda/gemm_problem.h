@@ -25,6 +25,7 @@ struct Problem {
   bool accumulate = false, row_sum = false, accumulate_row_sum = false;
   int64_t gap_a = 0, gap_b = 0, gap_c = 0;  // elements between a row's end and the next row
   int64_t offset = 0;                       // elements from an aligned address to each array
+  bool tf32 = false;                        // the plain loops round float32 operands of products to tf32
 
   std::string describe() const;
 };

@@ -179,4 +179,5 @@ test('products of sm_80 need matrix loads and asynchronous copies', () => {
   expect(problemsOf(kernel.slice(1), 'sm_80', 'gemm/gemm_sm80_bfloat16.cu')).toEqual([
     'has no LDGSTS.E.BYPASS',
   ]);
+  expect(problemsOf(kernel, 'sm_80', 'gemm/gemm_sm80_tf32.cu')).toEqual(['has no HMMA.1688.F32.TF32']);
 });

@@ -141,6 +141,11 @@ const table: Record<string, Row> = {
     wrong: [[], nowhere],
     names: unknown,
   },
+  setFloat32MatmulPrecision: {
+    call: library.setFloat32MatmulPrecision,
+    good: () => ['highest'],
+    wrong: [anything],
+  },
   setThreads: {
     call: library.setThreads,
     good: () => [2],
@@ -420,6 +425,7 @@ test('every function and class of these layers is in a table', () => {
     'run',
     'defaultDevice',
     'isRecording',
+    'float32MatmulPrecision',
   ];
   const known = new Set([...others, ...Object.keys(ops), ...Object.keys(models)]);
   const wanted = [

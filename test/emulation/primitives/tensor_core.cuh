@@ -103,6 +103,19 @@ inline void load_matrix_x2_transposed(uint32_t (&r)[2], const void* row, Site si
   load_matrices<2, true>(r, row, "load_matrix_x2_transposed", site);
 }
 
+inline float float_of_bits(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+// cvt.rna: half a unit of the last of the 10 bits is added to the magnitude, and the rest cut off.
+inline uint32_t to_tf32(uint32_t bits) {
+  const uint32_t magnitude = bits & 0x7FFFFFFFu;
+  if (magnitude > 0x7F800000u) return 0x7FFFFFFFu;  // the one NaN of conversions
+  if (magnitude == 0x7F800000u) return bits;
+  return (bits + 0x1000u) & ~0x1FFFu;
+}
+
 struct MmaOperand {
   float* d;
   const uint32_t *a, *b;
@@ -130,6 +143,39 @@ inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], S
     }
     for (int m = 0; m < 16; ++m) {
       for (int k = 0; k < 16; ++k) {
+        for (int n = 0; n < 8; ++n) sums[m][n] += a_rows[m][k] * b_rows[k][n];
+      }
+    }
+    for (int l = 0; l < 32; ++l) {
+      for (int i = 0; i < 4; ++i) lanes[l]->d[i] = sums[l / 4 + 8 * (i >> 1)][2 * (l % 4) + (i & 1)];
+    }
+  });
+}
+
+// tf32: the hardware cuts off the lower 13 bits; here an operand that has any was not rounded, which is an
+// error.
+template <>
+inline void mma<float>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Site site) {
+  MmaOperand operand{d, a, b};
+  const auto check = [&](uint32_t bits) {
+    if (bits & 0x1FFFu && (bits & 0x7FFFFFFFu) <= 0x7F800000u) {
+      emulation::fail("mma of ", float_of_bits(bits), ", which is no tf32, at ", site.file, ":", site.line);
+    }
+  };
+  for (const uint32_t bits : a) check(bits);
+  for (const uint32_t bits : b) check(bits);
+  emulation::exchange_warp("mma", site, operand, [](MmaOperand* const* lanes) {
+    float a_rows[16][8], b_rows[8][8], sums[16][8];
+    for (int l = 0; l < 32; ++l) {
+      const int row = l / 4, column = l % 4;
+      for (int i = 0; i < 4; ++i) {
+        std::memcpy(&a_rows[row + 8 * (i & 1)][column + 4 * (i >> 1)], &lanes[l]->a[i], 4);
+        sums[row + 8 * (i >> 1)][2 * column + (i & 1)] = lanes[l]->d[i];
+      }
+      for (int i = 0; i < 2; ++i) std::memcpy(&b_rows[column + 4 * i][row], &lanes[l]->b[i], 4);
+    }
+    for (int m = 0; m < 16; ++m) {
+      for (int k = 0; k < 8; ++k) {
         for (int n = 0; n < 8; ++n) sums[m][n] += a_rows[m][k] * b_rows[k][n];
       }
     }
