@@ -98,7 +98,7 @@ export type Float32MatmulPrecision = 'highest' | 'high';
  *
  * @example
  * setFloat32MatmulPrecision('high');
- * const y = matmul(randomNormal([64, 768]), randomNormal([768, 64])); // in tf32, on such a device
+ * const y = matmul(ones([64, 768]), ones([768, 64])); // in tf32, on such a device
  *
  * @throws ERR_ARGUMENT for any other word
  */
