@@ -29,28 +29,56 @@ __device__ __forceinline__ Part part_of(int parts) {
   return {picture, block - picture * parts};
 }
 
+// A part of the geometry: 32 columns, one for each lane, by 56 rows, of which each warp has every eighth. So
+// what a lane works out for its column serves seven rows, and what a warp reads in a row lies together.
+constexpr int kTileColumns = kWarpSize, kTileRows = 56;
+
+// The 3 bytes of each lane's pixel as they follow one another: word `lane` of 24, in lanes 0 .. 23. The bytes
+// of a word are of two pixels that are neighbours.
+__device__ __forceinline__ uint32_t packed_word(Rgb p, int lane) {
+  const uint32_t bytes = p.r | static_cast<uint32_t>(p.g) << 8 | static_cast<uint32_t>(p.b) << 16;
+  const int first = lane * 4 / 3, shift = 8 * (lane % 3);
+  const uint32_t low = shuffle(bytes, first & 31), high = shuffle(bytes, (first + 1) & 31);
+  return low >> shift | high << (24 - shift);
+}
+
 // Bytes [pictures, pixels, 3] with everything done that comes before contrast, and the sums of their lumas:
 // integers, which add up to the same in any order.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     pixels_geometry_kernel(const uint8_t* __restrict__ frames, const FrameEdit* __restrict__ edits,
                            uint8_t* __restrict__ bytes, unsigned long long* __restrict__ sums, int width,
                            int height, int parts) {
   wait_for_previous_grid();
   const Part part = part_of(parts);
   const FrameEdit& e = edits[part.picture];
-  const int pixels = width * height, contrast = contrast_place(e);
+  const int contrast = contrast_place(e), lane = lane_index();
+  const bool colored = change_place(e) < contrast;
+  const int tiles = (width + kTileColumns - 1) / kTileColumns, tile_row = part.index / tiles;
+  const int left = (part.index - tile_row * tiles) * kTileColumns, top = tile_row * kTileRows + warp_index();
+  const int columns = width - left < kTileColumns ? width - left : kTileColumns;
+  const int x = left + (lane < columns ? lane : columns - 1);
+  const bool words = width % 4 == 0;  // every row, and so every 32 columns, starts on 4 bytes
+  uint8_t* const picture = bytes + static_cast<int64_t>(part.picture) * width * height * 3;
+  const int last = (tile_row + 1) * kTileRows, bottom = last < height ? last : height;
+  const EditedColumn column(e, width, height, x);
   int sum = 0;
-  const int i = part.index * kThreads + static_cast<int>(threadIdx.x);
-  if (i < pixels) {
-    const Rgb p =
-        change_colors(edited_pixel(frames, e, width, height, i % width, i / width), e, 0, contrast, 0);
-    uint8_t* out = bytes + (static_cast<int64_t>(part.picture) * pixels + i) * 3;
-    out[0] = p.r, out[1] = p.g, out[2] = p.b;
-    sum = luma(p);
+#pragma unroll 1
+  for (int y = top; y < bottom; y += kThreads / kWarpSize) {
+    Rgb p = column.pixel(frames, y);
+    if (colored) p = change_colors(p, e, 0, contrast, 0);
+    if (contrast < 4 && lane < columns) sum += luma(p);
+    uint8_t* const row = picture + (static_cast<int64_t>(y) * width + left) * 3;
+    if (words) {
+      const uint32_t word = packed_word(p, lane);
+      if (lane * 4 < columns * 3) reinterpret_cast<uint32_t*>(row)[lane] = word;
+    } else if (lane < columns) {
+      uint8_t* out = row + lane * 3;
+      out[0] = p.r, out[1] = p.g, out[2] = p.b;
+    }
   }
   if (contrast == 4) return;  // the same for the whole block
   for (int step = 16; step > 0; step /= 2) sum += shuffle_xor(sum, step);
-  if (lane_index() == 0) atomic_add(sums + part.picture, static_cast<unsigned long long>(sum));
+  if (lane == 0) atomic_add(sums + part.picture, static_cast<unsigned long long>(sum));
 }
 
 struct Normalization {
@@ -125,10 +153,9 @@ void edit_pictures(const PixelsArgs& a) {
   const Upload edits(*a.edits);
   const Scratch bytes(static_cast<size_t>(count) * pixels * 3);
   const Upload sums(std::vector<unsigned long long>(count, 0));
-  const auto parts_of = [&](int per_thread) {
-    const int per_block = kThreads * per_thread;
-    return (pixels + per_block - 1) / per_block;
-  };
+  const auto over = [](int size, int step) { return (size + step - 1) / step; };
+  const int tiles = over(a.width, kTileColumns) * over(a.height, kTileRows),
+            groups = over(pixels, 4 * kThreads);
   const auto shape = [&](int parts) {
     const int64_t blocks = int64_t{count} * parts;
     CHECK(blocks <= INT32_MAX, "ERR_SHAPE", "pixels: ", count, " pictures of ", a.width, " x ", a.height,
@@ -138,13 +165,13 @@ void edit_pictures(const PixelsArgs& a) {
   Normalization normalization;
   for (int c = 0; c < 3; ++c)
     normalization.mean[c] = a.mean[c], normalization.scale[c] = 1.0 / a.deviation[c];
-  launch_kernel(pixels_geometry_kernel, shape(parts_of(1)), a.frames, edits.data<const FrameEdit>(),
-                bytes.data<uint8_t>(), sums.data<unsigned long long>(), a.width, a.height, parts_of(1));
+  launch_kernel(pixels_geometry_kernel, shape(tiles), a.frames, edits.data<const FrameEdit>(),
+                bytes.data<uint8_t>(), sums.data<unsigned long long>(), a.width, a.height, tiles);
   visit_device_float(a.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    launch_kernel(pixels_color_kernel<T>, shape(parts_of(4)), bytes.data<const uint8_t>(),
+    launch_kernel(pixels_color_kernel<T>, shape(groups), bytes.data<const uint8_t>(),
                   edits.data<const FrameEdit>(), sums.data<const unsigned long long>(), static_cast<T*>(a.y),
-                  pixels, parts_of(4), normalization);
+                  pixels, groups, normalization);
   });
 }
 

@@ -63,27 +63,19 @@ HOST_DEVICE inline AxisWeights axis_weights(int index, int from, double scale, b
   return {first, static_cast<int>(rintf((1.0f - part) * 2048.0f)), static_cast<int>(rintf(part * 2048.0f))};
 }
 
-// A size that pictures are brought to: pixels before, and the scales of both axes.
-struct Resize {
-  int width, height;
-  double scale_x, scale_y;
-};
-
-// Pixel (x, y) of a picture fetch(x, y) that is brought to another size.
+// A pixel between two columns and two rows of a picture of `height` rows. fetch(side, row): that of the left
+// (0) or right (1) column.
 template <class Fetch>
-HOST_DEVICE Rgb bilinear(int x, int y, const Resize& from, const Fetch& fetch) {
-  const AxisWeights column = axis_weights(x, from.width, from.scale_x, true);
-  const AxisWeights row = axis_weights(y, from.height, from.scale_y, false);
-  const int right = from.width > 1 ? column.first + 1 : column.first;
+HOST_DEVICE Rgb bilinear(const AxisWeights& column, const AxisWeights& row, int height, const Fetch& fetch) {
   struct Sums {
     int r, g, b;
   };
   const auto blended = [&](int line) -> Sums {  // two neighbours in a row
-    line = line < 0 ? 0 : line > from.height - 1 ? from.height - 1 : line;
-    const Rgb left_pixel = fetch(column.first, line), right_pixel = fetch(right, line);
-    return {(left_pixel.r * column.low + right_pixel.r * column.high) >> 4,
-            (left_pixel.g * column.low + right_pixel.g * column.high) >> 4,
-            (left_pixel.b * column.low + right_pixel.b * column.high) >> 4};
+    line = line < 0 ? 0 : line > height - 1 ? height - 1 : line;
+    const Rgb left = fetch(0, line), right = fetch(1, line);
+    return {(left.r * column.low + right.r * column.high) >> 4,
+            (left.g * column.low + right.g * column.high) >> 4,
+            (left.b * column.low + right.b * column.high) >> 4};
   };
   const Sums upper = blended(row.first), lower = blended(row.first + 1);
   const auto mixed = [&](int above, int below) {
@@ -153,24 +145,49 @@ struct FrameEdit {
   double whole_scale[2], crop_scale[2];  // axis_scale of both resizes, x and y
 };
 
-// Pixel (x, y) of the result of `width` x `height` before any colour changes.
-HOST_DEVICE inline Rgb edited_pixel(const uint8_t* frames, const FrameEdit& e, int width, int height, int x,
-                                    int y) {
-  const uint8_t* frame = frames + e.offset;
-  const auto stored = [&](int column, int line) -> Rgb {
-    const uint8_t* p = frame + (static_cast<int64_t>(line) * e.width + column) * 3;
-    return {p[0], p[1], p[2]};
-  };
-  const bool resized = e.resized_width != e.width || e.resized_height != e.height;
-  const auto cropped = [&](int column, int line) -> Rgb {
-    if (!resized) return stored(e.x + column, e.y + line);
-    return bilinear(e.x + column, e.y + line, {e.width, e.height, e.whole_scale[0], e.whole_scale[1]},
-                    stored);
-  };
-  const int column = e.flip ? width - 1 - x : x;
-  if (e.crop_width == width && e.crop_height == height) return cropped(column, y);
-  return bilinear(column, y, {e.crop_width, e.crop_height, e.crop_scale[0], e.crop_scale[1]}, cropped);
-}
+// Column x of the result of `width` x `height` before any colour changes: what all its pixels have in common.
+class EditedColumn {
+ public:
+  HOST_DEVICE EditedColumn(const FrameEdit& edit, int width, int height, int x) : e(edit) {
+    resized_ = e.resized_width != e.width || e.resized_height != e.height;
+    crop_resized_ = e.crop_width != width || e.crop_height != height;
+    const int column = e.flip ? width - 1 - x : x;
+    int columns[2] = {column, column};  // of the crop
+    if (crop_resized_) {
+      crop_ = axis_weights(column, e.crop_width, e.crop_scale[0], true);
+      columns[0] = crop_.first;
+      columns[1] = e.crop_width > 1 ? crop_.first + 1 : crop_.first;
+    }
+    for (int side = 0; side < 2; ++side) {
+      const int at = e.x + columns[side];
+      whole_[side] = resized_ && (crop_resized_ || side == 0)
+                         ? axis_weights(at, e.width, e.whole_scale[0], true)
+                         : AxisWeights{at, 0, 0};
+    }
+  }
+
+  HOST_DEVICE Rgb pixel(const uint8_t* frames, int y) const {
+    const uint8_t* frame = frames + e.offset;
+    const auto stored = [&](int column, int line) -> Rgb {
+      const uint8_t* p = frame + (static_cast<int64_t>(line) * e.width + column) * 3;
+      return {p[0], p[1], p[2]};
+    };
+    const int next = e.width > 1 ? 1 : 0;
+    const auto cropped = [&](int side, int line) -> Rgb {
+      const AxisWeights& column = whole_[side];
+      if (!resized_) return stored(column.first, e.y + line);
+      return bilinear(column, axis_weights(e.y + line, e.height, e.whole_scale[1], false), e.height,
+                      [&](int right, int row) { return stored(column.first + right * next, row); });
+    };
+    if (!crop_resized_) return cropped(0, y);
+    return bilinear(crop_, axis_weights(y, e.crop_height, e.crop_scale[1], false), e.crop_height, cropped);
+  }
+
+ private:
+  const FrameEdit& e;
+  bool resized_, crop_resized_;
+  AxisWeights crop_{}, whole_[2];  // of the crop, and of the whole picture at both neighbours in the crop
+};
 
 // Applies operations first .. last - 1. `mean` is the grey level that contrast moves away from.
 HOST_DEVICE inline Rgb change_colors(Rgb p, const FrameEdit& e, int first, int last, int mean) {
@@ -181,6 +198,13 @@ HOST_DEVICE inline Rgb change_colors(Rgb p, const FrameEdit& e, int first, int l
     if (e.operations[i] == 3) p = turn_hue(p, e.hue_shift);
   }
   return p;
+}
+
+// The place of the first operation there is, or 4.
+HOST_DEVICE inline int change_place(const FrameEdit& e) {
+  int place = 0;
+  while (place < 4 && e.operations[place] < 0) ++place;
+  return place;
 }
 
 // The place of contrast among the operations, or 4.

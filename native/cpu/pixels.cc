@@ -27,10 +27,13 @@ void edit_picture(const PixelsArgs& a, const FrameEdit& e, const Levels& levels,
   std::vector<Rgb> picture(static_cast<size_t>(size));
   const int contrast = contrast_place(e);
   int64_t sum = 0;
+  std::vector<EditedColumn> columns;
+  columns.reserve(static_cast<size_t>(a.width));
+  for (int x = 0; x < a.width; ++x) columns.emplace_back(e, a.width, a.height, x);
   for (int y = 0; y < a.height; ++y) {
     for (int x = 0; x < a.width; ++x) {
       Rgb& p = picture[static_cast<size_t>(int64_t{y} * a.width + x)];
-      p = change_colors(edited_pixel(a.frames, e, a.width, a.height, x, y), e, 0, contrast, 0);
+      p = change_colors(columns[static_cast<size_t>(x)].pixel(a.frames, y), e, 0, contrast, 0);
       sum += luma(p);
     }
   }

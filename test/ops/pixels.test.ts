@@ -44,6 +44,28 @@ const cases: { name: string; width: number; height: number; plan: Partial<VideoP
   { name: 'larger', width: 5, height: 4, plan: { resize: [17, 15], crops: [[1, 2, 12, 10]] } },
   { name: 'smaller', width: 40, height: 33, plan: { resize: [20, 16], crops: [[3, 4, 12, 10]] } },
   { name: 'both resizes', width: 40, height: 33, plan: { resize: [29, 24], crops: [[3, 4, 19, 17]] } },
+  {
+    name: 'several tiles, of whole words',
+    width: 90,
+    height: 70,
+    plan: {
+      resize: [100, 80],
+      crops: [[3, 4, 76, 61]],
+      size: [76, 61],
+      jitter: Array(2).fill(jitter([2, 1, 3, 0], 1.2, 0.7, 1.3, 0.05)),
+    },
+  },
+  {
+    name: 'several tiles, of odd sizes, mirrored',
+    width: 90,
+    height: 130,
+    plan: {
+      crops: [[5, 6, 80, 120]],
+      size: [67, 117],
+      flip: true,
+      jitter: Array(2).fill(jitter([0, 3, 1, 2], 0.8, 1.3, 0.6, -0.07)),
+    },
+  },
   { name: 'one pixel', width: 1, height: 1, plan: { crops: [[0, 0, 1, 1]], size: 3 } },
   {
     name: 'three crops',
