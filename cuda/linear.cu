@@ -2,6 +2,8 @@
 // the product with a slope that no matrix product takes along, and bias gradients of weights that take none.
 #include <primitives/launch.h>
 
+#include <algorithm>
+
 #include "common/dtype.h"
 #include "common/vector.cuh"
 #include "gemm/epilogue.cuh"
@@ -15,7 +17,8 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarpSize;
-constexpr int kColumns = 8, kSlabRows = 512;  // of du: columns per lane, rows per block
+constexpr int kColumns = 8;                        // of du, per lane
+constexpr int kSlabRows = 512, kMostSlabs = 4096;  // rows per block, but for more slabs than that
 
 // du = dy slope. Floor: 3 elements of memory traffic for each.
 template <class T, int width>
@@ -40,18 +43,18 @@ struct ColumnSums {
   float warps[kWarps][kWarpSize * kColumns];
 };
 
-// One slab of the sums of du's columns: kSlabRows rows of 256 columns per block; warps take every kWarps'th
+// One slab of the sums of du's columns: slab_rows rows of 256 columns per block; warps take every kWarps'th
 // row and are added in order. Floor: du once.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    linear_column_sum_kernel(const T* __restrict__ du, int64_t rows, int columns, bool vectors,
-                             SlabSums sums) {
+    linear_column_sum_kernel(const T* __restrict__ du, int64_t rows, int64_t slab_rows, int columns,
+                             bool vectors, SlabSums sums) {
   wait_for_previous_grid();
   auto& shared = shared_memory<ColumnSums>();
   const int warp = warp_index(), local = lane_index() * kColumns;
   const int column = static_cast<int>(blockIdx.x) * kWarpSize * kColumns + local;
-  const int64_t first = static_cast<int64_t>(blockIdx.y) * kSlabRows;
-  const int64_t last = first + kSlabRows < rows ? first + kSlabRows : rows;
+  const int64_t first = blockIdx.y * slab_rows;
+  const int64_t last = first + slab_rows < rows ? first + slab_rows : rows;
   const bool whole = vectors && column + kColumns <= columns;
   float values[kColumns] = {};
 #pragma unroll 4
@@ -121,7 +124,9 @@ void backward_input(const LinearBackwardInputArgs& args) {
 
 void backward_bias(const LinearBackwardBiasArgs& args) {
   if (args.out == 0) return;
-  const int64_t slabs = (args.rows + kSlabRows - 1) / kSlabRows;
+  // A grid ends at 65,535 blocks in this direction.
+  const int64_t slab_rows = std::max<int64_t>(kSlabRows, (args.rows + kMostSlabs - 1) / kMostSlabs);
+  const int64_t slabs = (args.rows + slab_rows - 1) / slab_rows;
   const SlabScratch scratch(1, static_cast<int>(slabs), 1, args.out, false);
   visit_device_float(args.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -130,7 +135,7 @@ void backward_bias(const LinearBackwardBiasArgs& args) {
     shape.threads = kThreads;
     shape.shared_bytes = sizeof(ColumnSums);
     const bool vectors = aligned({args.du}) && args.out % kColumns == 0;
-    launch_kernel(linear_column_sum_kernel<T>, shape, static_cast<const T*>(args.du), args.rows,
+    launch_kernel(linear_column_sum_kernel<T>, shape, static_cast<const T*>(args.du), args.rows, slab_rows,
                   static_cast<int>(args.out), vectors, scratch.sums());
   });
   GemmArgs result{};
