@@ -211,7 +211,7 @@ void CudaBackend::begin_recording(Recording* beside) {
 }
 
 std::unique_ptr<Recording> CudaBackend::end_recording() {
-  CHECK(recording_, "ERR_INTERNAL", "no work is being recorded");
+  CHECK(recording_, "ERR_DEVICE", "no work is being recorded");
   const std::unique_lock<std::recursive_mutex> lock(mutex_, std::adopt_lock);  // of begin_recording
   std::unique_ptr<CudaRecording> recording = std::move(recording_);
   std::optional<Error> failed = std::move(error_);

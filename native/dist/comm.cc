@@ -69,6 +69,7 @@ std::vector<std::string> comm_open(DeviceType device, int64_t rank, int64_t worl
 
 void comm_connect(DeviceType device, const std::vector<std::string>& addresses) {
   const CommBackend& own = backend_of(device);
+  CHECK(group(device).world_size > 0, "ERR_DISTRIBUTED", "comm_connect: this process has joined no job");
   CHECK(static_cast<int64_t>(addresses.size()) == group(device).world_size, "ERR_ARGUMENT", addresses.size(),
         " addresses for ", group(device).world_size, " ranks");
   backend(device).submit({"comm_connect", {}}, [own, addresses] { own.connect(addresses); });

@@ -1,11 +1,11 @@
-// Calls every function of one addon with arguments of every kind, by a seed: node fuzz_arguments.cjs ADDON VIDEO SEED CALLS LAST
-// ADDON is a file, VIDEO a video to open (for the decode addon), LAST a file that names the call in progress, for a crash.
+// Calls every function of one addon with arguments of every kind, by a seed: node fuzz_arguments.cjs ADDON VIDEO SEED CALLS LAST [DEVICE]
+// ADDON is a file, VIDEO a video to open (for the decode addon), LAST a file that names the call in progress, for a crash, DEVICE that of most tensors (cpu).
 // Prints what it came to as JSON.
 const { openSync, writeSync, mkdtempSync, rmSync } = require('node:fs');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
 
-const [addonFile, videoFile, seedText, callsText, lastFile] = process.argv.slice(2);
+const [addonFile, videoFile, seedText, callsText, lastFile, device = 'cpu'] = process.argv.slice(2);
 const addon = require(addonFile);
 const compute = 'signatures' in addon;
 const folder = mkdtempSync(join(tmpdir(), 'fuzz-arguments-'));
@@ -111,7 +111,7 @@ function newTensor() {
   if (random() < 0.3) {
     for (let i = 0; i < bytes.length; i++) bytes[i] = Math.floor(random() * 256);
   }
-  return addon.tensorFromHost(bytes, shape, dtype, 'cpu');
+  return addon.tensorFromHost(bytes, shape, dtype, device);
 }
 const tensor = () => (random() < 0.05 && handles.gone.length > 0 ? pick(handles.gone) : pick(handles.tensor));
 const pixels = () => new Uint8Array(pick([0, 12, 3 * 16 * 16, 3 * 64 * 48, 2 * 3 * 16 * 16]));
@@ -152,7 +152,7 @@ const makers = {
   boolean: () => random() < 0.5,
   string: () => pick(names.split(' ')),
   DType: () => pick(dtypes),
-  DeviceType: () => pick(['cpu', 'cpu', 'cpu', 'cuda']),
+  DeviceType: () => pick([device, device, device, device === 'cpu' ? 'cuda' : 'cpu']),
   'readonly (NativeTensor)[]': () => list(3, tensor),
   'readonly (number)[]': () => list(4, sizes),
   'readonly (string)[]': () => list(2, () => 'x'),
@@ -341,7 +341,7 @@ async function main() {
       }
       if (name === 'setThreads') addon.setThreads(2);
       if (name === 'setWorkerCount') addon.setWorkerCount(2);
-      if (name === 'setSynchronous') addon.setSynchronous('cpu', false);
+      if (name === 'setSynchronous') addon.setSynchronous(device, false);
       if (result instanceof Promise) {
         waiting.push(
           result.then(
@@ -364,8 +364,15 @@ async function main() {
       keep('', undefined);
     }
     if (counts.calls % 40 === 0) {
+      if (device === 'cuda') {
+        try {
+          addon.endRecording(device); // what is recorded does not run
+        } catch (error) {
+          refuse('endRecording', error);
+        }
+      }
       // Kernels tell of indices outside a table here.
-      if (compute) waiting.push(addon.synchronize('cpu').catch((error) => refuse('synchronize', error)));
+      if (compute) waiting.push(addon.synchronize(device).catch((error) => refuse('synchronize', error)));
       await Promise.all(waiting.splice(0));
     }
   }

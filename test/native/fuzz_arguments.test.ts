@@ -1,51 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { computeAddonFile, packageRoot } from '../../lib/native/load';
-import { fixturePath } from '../support/fixture';
+import { expectCodedRefusals } from '../support/fuzz_arguments';
 
-// A process of its own for each addon: a crash or a hang shows, and the file names the call.
-const folder = mkdtempSync(join(tmpdir(), 'fuzz-arguments-'));
-afterAll(() => rmSync(folder, { recursive: true }));
 jest.setTimeout(240_000);
-
-interface Findings {
-  calls: number;
-  worked: number;
-  refused: number;
-  codes: Record<string, number>;
-  /** Calls that failed with anything but a coded error. */
-  faults: string[];
-  /** Exported functions that the program does not know. */
-  missing: string[];
-  rssMB: number;
-}
-
-function fuzz(addon: string, seed: number, calls: number): Findings {
-  const last = join(folder, 'last');
-  const program = join(__dirname, 'fuzz_arguments.cjs');
-  const words = [program, addon, fixturePath('video/h264_b_frames.mp4'), String(seed), String(calls), last];
-  const run = spawnSync(process.execPath, words, { encoding: 'utf8', timeout: 120_000 });
-  const ending = { status: run.status, signal: run.signal, stderr: run.stderr };
-  const call = run.status === 0 ? '' : readFileSync(last, 'utf8').trim();
-  expect({ ...ending, call }).toEqual({ status: 0, signal: null, stderr: '', call: '' });
-  return JSON.parse(run.stdout) as Findings;
-}
 
 test.each([
   ['compute', computeAddonFile(), 20_000],
   ['decode', join(packageRoot(), 'bindings/video/build/Release/video.node'), 8000],
 ])('whatever functions of the %s addon are given, they work or say what is wrong', (_, addon, calls) => {
-  for (const seed of [1, 2, 3]) {
-    const { faults, missing, worked, refused, codes, rssMB } = fuzz(addon, seed, calls);
-    expect({ faults, missing }).toEqual({ faults: [], missing: [] });
-    expect(rssMB).toBeLessThan(1000);
-    // That most calls are refused at their first argument would say little.
-    expect(worked).toBeGreaterThan(calls / 6);
-    expect(refused).toBeGreaterThan(calls / 6);
-    expect(Object.keys(codes).length).toBeGreaterThan(4);
-  }
+  expectCodedRefusals(addon, calls);
 });
 
 /** Right but for one thing each, which the random calls hit too seldom. */
