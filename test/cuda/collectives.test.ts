@@ -96,6 +96,11 @@ test('what a collective holds is free when it has ended, and never when it does 
   expect(await left({ EMULATION_NCCL_STUCK: '1' })).toEqual(Array(2).fill([0, 0]));
 });
 
+test('a job that is closed while another thread begins a collective ends with the collective', async () => {
+  const { results } = await runJob('closeDuringLaunch', 2, { ...withLibrary, EMULATION_NCCL_SLOW: '1' });
+  expect(results).toEqual(Array(2).fill({ sums: [6, 8], waited: true }));
+});
+
 test('a process that does not come for the communicator is waited for no longer than a collective', async () => {
   const { results } = await runJob('absent', 2, { ...withLibrary, COLLECTIVE_TIMEOUT_MS: '1500' });
   const late = expect.stringMatching(/did not come for its communicator, in 1.5 s$/);

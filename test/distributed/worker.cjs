@@ -1,5 +1,6 @@
 // A process of the jobs in process_group.test.ts: joins, does what its first argument names, prints a line of JSON.
 const { join } = require('node:path');
+const { Worker } = require('node:worker_threads');
 const {
   add,
   backward,
@@ -172,6 +173,35 @@ const tasks = {
     const left = memory(resolveDevice()).liveTensors;
     console.log(JSON.stringify({ rank: group.rank, result: [held - before, left - before] }));
     process.exit(0);
+  },
+
+  // The job is closed while another thread is within the call that begins a collective.
+  async closeDuringLaunch() {
+    const dist = join(__dirname, '../../dist');
+    const { native } = require(`${dist}/native/load`);
+    const thread = new Worker(
+      `const { parentPort, workerData: dist } = require('node:worker_threads');
+      const { tensor } = require(dist);
+      const { native } = require(dist + '/native/load');
+      const x = tensor([3, 4]);
+      x.data().then(() => {
+        parentPort.once('message', async () => parentPort.postMessage(Array.from(await x.data())));
+        parentPort.postMessage('begins');
+        native().allReduce([x.handle], 1);
+      });`,
+      { eval: true, workerData: dist },
+    );
+    const next = () => new Promise((resolve) => thread.once('message', resolve));
+    await next();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const start = performance.now();
+    native().commClose(resolveDevice());
+    const waited = performance.now() - start;
+    const sums = next();
+    thread.postMessage('closed');
+    const result = { sums: await sums, waited: waited > 400 };
+    await thread.terminate();
+    return result;
   },
 
   // Rank 1 goes without a word while the others are in a collective.

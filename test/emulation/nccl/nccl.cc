@@ -8,6 +8,7 @@
 //   EMULATION_NCCL_ERROR=N    on its way (ncclCommGetAsyncError)
 //   EMULATION_NCCL_REFUSE=N   the call fails
 //   EMULATION_NCCL_BLOCK=N    the call returns when the communicator is aborted, with an error
+//   EMULATION_NCCL_SLOW=N     the call takes a second
 //   EMULATION_NCCL_CRASH=N    on its stream, as a kernel does that accesses what is no memory
 //   EMULATION_NCCL_STUCK=N    it never ends, and neither does the abort
 #include <arpa/inet.h>
@@ -156,6 +157,7 @@ int on_stream(Comm* comm, void* stream, std::function<void()> work) {
     ++g_open_groups;
     return refuse(6);
   }
+  if (planted("EMULATION_NCCL_SLOW", number)) usleep(1'000'000);
   if (planted("EMULATION_NCCL_CRASH", number)) work = [] { throw std::runtime_error("emulated crash"); };
   if (planted("EMULATION_NCCL_STUCK", number)) {
     comm->stuck = true;
