@@ -47,8 +47,10 @@ const rules = {
     slopes: [
       (dy, [a, b]) =>
         withTemporaries((t) => {
-          const one = t(native().full([], 1, 'float32', deviceOf(a!)));
-          const power = t(call('pow', a!, t(call('sub', b!, one))));
+          const [zero, one] = [0, 1].map((value) => t(native().full([], value, 'float32', deviceOf(a!))));
+          // Where b is 0 the derivative is 0, and a to the power -1 would make NaN of it where a is 0: 0 stands in for -1.
+          const lowered = t(call('sub', b!, one!));
+          const power = t(call('pow', a!, t(call('add', lowered, t(call('equal', b!, zero!))))));
           return call('mul', dy, t(call('mul', power, b!)));
         }),
       (dy, [a, , y]) =>

@@ -142,7 +142,7 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
     [x],
     () => native().reshape(x.handle, target),
     ([dy]) => [native().reshape(dy!, before)],
-  );
+  ).sharing(x);
 }
 
 /**

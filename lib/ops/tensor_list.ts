@@ -36,13 +36,16 @@ export function scaleInPlace(list: readonly Tensor[], factor: Tensor | number): 
   if (typeof factor !== 'number') checkTensor('scaleInPlace', 'factor', factor);
   if (list.length === 0) return;
   const number = typeof factor === 'number' ? native().full([], factor, 'float32', list[0]!.device) : null;
-  named('scaleInPlace', () =>
-    native().scaleInPlace(
-      list.map((x) => x.handle),
-      number ?? (factor as Tensor).handle,
-    ),
-  );
-  if (number) native().release(number);
+  try {
+    named('scaleInPlace', () =>
+      native().scaleInPlace(
+        list.map((x) => x.handle),
+        number ?? (factor as Tensor).handle,
+      ),
+    );
+  } finally {
+    if (number) native().release(number);
+  }
   for (const x of list) x.version++;
 }
 

@@ -61,6 +61,8 @@ interface Input {
 
 class Node {
   pendingGrads: (NativeTensor | null)[];
+  /** What the derivative reads as the forward left it. */
+  unchanged: (Pick<Tensor, 'dtype' | 'shape' | 'changes'> & { count: number })[] = [];
   /** Leaves that get gradients from here other than as inputs. */
   reached: Iterable<Tensor> = [];
   constructor(
@@ -171,6 +173,11 @@ export function operation(
     derivative,
   );
   node.reached = reached;
+  for (const x of [...inputs, ...outputs]) {
+    if (!x || !saved.some((handle) => x.owns(handle))) continue;
+    const { dtype, shape, changes } = x;
+    node.unchanged.push({ dtype, shape, changes, count: changes.count });
+  }
   outputs.forEach((output, index) => {
     output.edge = { node, index };
   });
@@ -193,7 +200,8 @@ export function unaryOutput(
  *
  * @param root a scalar, or any tensor together with `gradient`, which is d(loss)/d(root)
  * @param finished told each leaf that `root` depends on, once all that adds to its gradient is queued
- * @throws ERR_NO_GRADIENT when root has no history, was differentiated before, or an operation has no derivative
+ * @throws ERR_NO_GRADIENT when root has no history, was differentiated before, an operation has no derivative, or a
+ *   tensor that one needs was changed in place since
  */
 export function backward(root: Tensor, gradient?: Tensor, finished?: (leaf: Tensor) => void): void {
   checkTensor('backward', 'root', root);
@@ -275,6 +283,13 @@ function propagate(node: Node): void {
   const grads = node.pendingGrads;
   if (grads.some((grad) => grad !== null)) {
     if (!derivative) throw new CodedError('ERR_NO_GRADIENT', `${node.name} has no derivative`);
+    for (const x of node.unchanged) {
+      if (x.changes.count === x.count) continue;
+      throw new CodedError(
+        'ERR_NO_GRADIENT',
+        `backward: ${describe(x)}, which the derivative of ${node.name} needs as it was, was changed in place; change it after backward`,
+      );
+    }
     const taken: NativeTensor[] = [];
     try {
       const results = derivative(grads, saved, {

@@ -21,6 +21,11 @@ export interface TensorOptions {
   requiresGrad?: boolean;
 }
 
+/** A count of in-place changes that tensors on one storage have in common. */
+export interface Changes {
+  count: number;
+}
+
 /**
  * A contiguous, row-major array on a device. Operations return at once (they are queued); `data`, `toArray` and
  * `item` wait for the queue without blocking the event loop. Release it with `dispose()`, `using`, or a `scope`.
@@ -36,9 +41,11 @@ export class Tensor {
    * @internal
    */
   edge: Edge | null = null;
-  /** Counts in-place changes, so that values derived from this tensor know when they are stale. */
-  version = 0;
-
+  /**
+   * Counts in-place changes, so that values derived from this tensor know when they are stale.
+   * @internal
+   */
+  changes: Changes = { count: 0 };
   private native: NativeTensor | null;
   private leafRequiresGrad = false;
   private casts: Map<DType, { version: number; tensor: Tensor }> | null = null;
@@ -69,6 +76,15 @@ export class Tensor {
       );
     }
     return this.native;
+  }
+
+  /** How often the contents were changed in place, by this tensor or another on the same storage. */
+  get version(): number {
+    return this.changes.count;
+  }
+
+  set version(count: number) {
+    this.changes.count = count;
   }
 
   get disposed(): boolean {
@@ -144,7 +160,26 @@ export class Tensor {
 
   /** A second handle on the same storage, outside the autograd graph. */
   detach(): Tensor {
-    return new Tensor(native().retain(this.handle));
+    return new Tensor(native().retain(this.handle)).sharing(this);
+  }
+
+  /**
+   * Says that this tensor stands on the storage of `other`: what changes one changes both.
+   * @internal
+   */
+  sharing(other: Tensor): this {
+    this.changes = other.changes;
+    return this;
+  }
+
+  /**
+   * Whether a handle is that of this tensor or of a cached cast.
+   * @internal
+   */
+  owns(handle: NativeTensor): boolean {
+    if (handle === this.native) return true;
+    for (const { tensor } of this.casts?.values() ?? []) if (tensor.native === handle) return true;
+    return false;
   }
 
   /**
@@ -265,7 +300,7 @@ function make(
 }
 
 /** "float32[2, 3]". */
-export function describe(x: Tensor): string {
+export function describe(x: Pick<Tensor, 'dtype' | 'shape'>): string {
   return `${x.dtype}[${x.shape.join(', ')}]`;
 }
 

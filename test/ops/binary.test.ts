@@ -1,4 +1,5 @@
 import { add, div, maximum, minimum, mul, pow, sub } from '../../lib/ops/binary';
+import { sum } from '../../lib/ops/reduce';
 import { backward } from '../../lib/tensor/autograd';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 import { checkOp, type OpCase } from '../support/check_op';
@@ -106,4 +107,10 @@ test('names both operands when shapes do not broadcast or dtypes do not fit', ()
     }),
   );
   expect(() => mul(a, tensor(new Int32Array(3)))).toThrow(expect.objectContaining({ code: 'ERR_DTYPE' }));
+});
+
+test('the derivative of a power is finite where it is 0 times a power below 0', async () => {
+  const a = tensor([0, 2, 0, 0], [4], { requiresGrad: true });
+  backward(sum(pow(a, tensor([0, 0, 1, 2]))));
+  expect(await a.grad!.toArray()).toEqual([0, 0, 1, 0]);
 });

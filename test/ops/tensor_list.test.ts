@@ -1,3 +1,4 @@
+import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { allFinite, gradNorm, scaleInPlace } from '../../lib/ops/tensor_list';
 import { bfloat16Bits, tensor } from '../../lib/tensor/tensor';
@@ -63,4 +64,8 @@ test('rejects empty lists, integers and factors that are no number', () => {
     expect.objectContaining({ code: 'ERR_DTYPE' }),
   );
   expect(() => scaleInPlace([x], tensor([1, 2]))).toThrow(expect.objectContaining({ code: 'ERR_SHAPE' }));
+  const integers = tensor(new Int32Array(1));
+  const before = memory().liveTensors;
+  expect(() => scaleInPlace([integers], 2)).toThrow(expect.objectContaining({ code: 'ERR_DTYPE' }));
+  expect(memory().liveTensors).toBe(before); // nor is the factor left behind
 });

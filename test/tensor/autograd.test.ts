@@ -1,6 +1,19 @@
 import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
-import { add, argmax, gatherRows, mul, square, sum } from '../../lib/ops';
+import {
+  add,
+  argmax,
+  exp,
+  full,
+  gatherRows,
+  linear,
+  mul,
+  ones,
+  reshape,
+  scaleInPlace,
+  square,
+  sum,
+} from '../../lib/ops';
 import { backward, checkpoint, noGrad, unaryOutput } from '../../lib/tensor/autograd';
 import { scope } from '../../lib/tensor/scope';
 import { Tensor, tensor } from '../../lib/tensor/tensor';
@@ -81,6 +94,42 @@ test.each<[string, (x: Tensor) => void, string]>([
 ])('refuses %s', (_, run, code) => {
   const x = leaf([1, 2]);
   expect(() => run(x)).toThrow(expect.objectContaining({ code }));
+});
+
+test.each<[string, (w: Tensor) => Tensor, (w: Tensor, y: Tensor) => void]>([
+  ['an input', square, (w) => w.assign(tensor([5, 6]))],
+  ['an input, by another handle', square, (w) => w.detach().assign(tensor([5, 6]))],
+  ['an input, in another shape', square, (w) => noGrad(() => reshape(w, [2, 1])).assign(tensor([[5], [6]]))],
+  ['an input, scaled', square, (w) => scaleInPlace([w], 2)],
+  ['a result', exp, (_, y) => y.detach().assign(tensor([5, 6]))],
+  [
+    'a master weight',
+    (w) => linear(ones([1, 2], { dtype: 'bfloat16', requiresGrad: true }), reshape(w, [1, 2])),
+    (w) => w.assign(tensor([5, 6])),
+  ],
+])('%s that a derivative needs must not change in place before backward', (_, forward, change) => {
+  const w = tensor([1, 2], [2], { requiresGrad: true });
+  const y = forward(w);
+  change(w, y);
+  const error = { code: 'ERR_NO_GRADIENT', message: expect.stringContaining('was changed in place') };
+  expect(() => backward(y, full(y.shape, 1, { dtype: y.dtype }))).toThrow(expect.objectContaining(error));
+  expect(w.grad).toBeNull();
+});
+
+test('what no derivative needs may change in place before backward', async () => {
+  const w = tensor([1, 2], [2], { requiresGrad: true });
+  const y = sum(add(w, 1));
+  w.assign(tensor([5, 6]));
+  backward(y);
+  expect(await w.grad!.toArray()).toEqual([1, 1]);
+});
+
+test('a cached cast follows changes through another handle', async () => {
+  const w = tensor([1, 2]);
+  w.castCached('bfloat16');
+  w.detach().assign(tensor([5, 6]));
+  reshape(w, [2, 1]).assign(tensor([[7], [8]]));
+  expect(await w.castCached('bfloat16').toArray()).toEqual([7, 8]);
 });
 
 test('a derivative may take over what its input has received so far, and then stands for both', async () => {
