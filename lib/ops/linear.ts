@@ -48,7 +48,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options:
         context.recording,
       );
       if (context.recording) {
-        context.save(x.handle, native().retain(factor.handle), ...(slope ? [slope] : []));
+        context.save(x.handle, factor.handle, ...(slope ? [slope] : []));
       }
       return y;
     },

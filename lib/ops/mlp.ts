@@ -68,7 +68,8 @@ export function mlp(
           false,
         );
         if (recording) {
-          save(x.handle, ...[expandFactor.handle, contractFactor.handle, hidden, slope!].map(retain));
+          const factors = [expandFactor.handle, contractFactor.handle];
+          save(x.handle, ...factors, retain(hidden), retain(slope!));
         }
         return y;
       }),

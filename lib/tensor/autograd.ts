@@ -42,7 +42,7 @@ export type Derivative = (
 export interface Forward {
   /** False when nothing will be differentiated: aux outputs need not be computed. */
   recording: boolean;
-  /** Saves inputs, outputs or freshly made handles. Call at most once. */
+  /** Saves inputs, cached casts of inputs, outputs, or freshly made handles. Call at most once. */
   save(...handles: NativeTensor[]): void;
   /** Names leaves that the derivative adds gradients to although they are no inputs. */
   reaches(leaves: Iterable<Tensor>): void;
@@ -155,10 +155,10 @@ export function operation(
   };
   const handles = named(name, () => forward(context));
   const outputs = handles.map((handle) => new Tensor(handle));
-  const foreign = new Set<NativeTensor>(handles);
-  for (const input of inputs) if (input) foreign.add(input.handle);
+  const isOwned = (handle: NativeTensor) =>
+    handles.includes(handle) || inputs.some((input) => input?.owns(handle));
   if (!needed) {
-    for (const handle of saved) if (!foreign.has(handle)) native().release(handle);
+    for (const handle of saved) if (!isOwned(handle)) native().release(handle);
     return outputs;
   }
   const node = new Node(
@@ -169,7 +169,7 @@ export function operation(
       leaf: input?.requiresGrad && !input.edge ? input : null,
     })),
     handles.length,
-    saved.map((handle) => (foreign.has(handle) ? native().retain(handle) : handle)),
+    saved.map((handle) => (isOwned(handle) ? native().retain(handle) : handle)),
     derivative,
   );
   node.reached = reached;
