@@ -8,8 +8,11 @@ import { withTemporaries } from './temporaries';
 type Slope = (dy: NativeTensor, saved: readonly NativeTensor[]) => NativeTensor;
 
 interface Rule {
-  /** What the derivatives need, out of the operands and the result. */
-  keep: (a: NativeTensor, b: NativeTensor, y: NativeTensor) => NativeTensor[];
+  /**
+   * What the derivatives need, out of the operands and the result. Another stands in for one that only the derivative by
+   * an operand without a gradient (`byA`, `byB` false) would read.
+   */
+  keep: (a: NativeTensor, b: NativeTensor, y: NativeTensor, byA: boolean, byB: boolean) => NativeTensor[];
   slopes: readonly [byA: Slope, byB: Slope];
 }
 
@@ -24,11 +27,11 @@ const rules = {
   add: { keep: () => [], slopes: [same, same] },
   sub: { keep: () => [], slopes: [same, (dy) => negative(dy)] },
   mul: {
-    keep: (a, b) => [a, b],
+    keep: (a, b, _, byA, byB) => [byB ? a : b, byA ? b : a],
     slopes: [(dy, [, b]) => call('mul', dy, b!), (dy, [a]) => call('mul', dy, a!)],
   },
   div: {
-    keep: (_, b, y) => [b, y],
+    keep: (_, b, y, __, byB) => [b, byB ? y : b],
     slopes: [
       (dy, [b]) => call('div', dy, b!),
       (dy, [b, y]) => withTemporaries((t) => negative(t(call('mul', t(call('div', dy, b!)), y!)))),
@@ -43,7 +46,7 @@ const rules = {
     slopes: [(dy, [a, b]) => winner(dy, b!, a!), (dy, [a, b]) => winner(dy, a!, b!)],
   },
   pow: {
-    keep: (a, b, y) => [a, b, y],
+    keep: (a, b, y, byA, byB) => [a, byA ? b : a, byB ? y : a],
     slopes: [
       (dy, [a, b]) =>
         withTemporaries((t) => {
@@ -78,7 +81,7 @@ function binary(op: keyof typeof rules, a: Tensor, b: Tensor | number): Tensor {
         const right = scalar ?? second!.handle;
         const y = call(op, a.handle, right);
         if (context.recording) {
-          const kept = keep(a.handle, right, y);
+          const kept = keep(a.handle, right, y, a.requiresGrad, second?.requiresGrad ?? false);
           context.save(...kept.map((handle) => (handle === scalar ? native().retain(handle) : handle)));
         }
         return y;

@@ -114,3 +114,23 @@ test('the derivative of a power is finite where it is 0 times a power below 0', 
   backward(sum(pow(a, tensor([0, 0, 1, 2]))));
   expect(await a.grad!.toArray()).toEqual([0, 0, 1, 0]);
 });
+
+test.each([
+  ['mul', mul],
+  ['div', div],
+  ['pow', pow],
+] as const)('%s has the same derivative by an operand whether or not the other has one', async (_, op) => {
+  const gradients = async (byA: boolean, byB: boolean) => {
+    const a = tensor([2, 3], [2], { requiresGrad: byA });
+    const b = tensor([4, 0.5], [2], { requiresGrad: byB });
+    backward(sum(op(a, b)));
+    return [await a.grad?.data(), await b.grad?.data()];
+  };
+  const [both, first, second] = [
+    await gradients(true, true),
+    await gradients(true, false),
+    await gradients(false, true),
+  ];
+  expect(both.every(Boolean)).toBe(true);
+  expect([first[0], second[1]]).toEqual(both);
+});

@@ -3,6 +3,7 @@ import { native } from '../../lib/native/load';
 import {
   add,
   argmax,
+  div,
   exp,
   full,
   gatherRows,
@@ -116,12 +117,16 @@ test.each<[string, (w: Tensor) => Tensor, (w: Tensor, y: Tensor) => void]>([
   expect(w.grad).toBeNull();
 });
 
-test('what no derivative needs may change in place before backward', async () => {
+test.each<[string, (w: Tensor) => Tensor, number[]]>([
+  ['of a sum', (w) => add(w, 1), [1, 1]],
+  ['of a product with a number', (w) => mul(w, 3), [3, 3]],
+  ['of a quotient by a number', (w) => div(w, 2), [0.5, 0.5]],
+])('an operand %s may change in place before backward, and is not held', async (_, forward, gradient) => {
   const w = tensor([1, 2], [2], { requiresGrad: true });
-  const y = sum(add(w, 1));
+  const y = sum(forward(w));
   w.assign(tensor([5, 6]));
   backward(y);
-  expect(await w.grad!.toArray()).toEqual([1, 1]);
+  expect(await w.grad!.toArray()).toEqual(gradient);
 });
 
 test('a cached cast follows changes through another handle', async () => {
