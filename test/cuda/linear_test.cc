@@ -191,7 +191,7 @@ TEST_CASE("linear_backward_bias: more rows than one block adds, more columns tha
   const Tensor dud = to_device(du, {s.rows, s.out}, DType::bfloat16);
   expect_close("db", *native::linear_backward_bias(dud, {}), db({du}),
                allowed_error(db, {du}, DType::float32, 8));
-  // Blocks for 512 rows each would be more than a grid may have: they take 513 then.
+  // More rows than 4,096 blocks of 512 add: blocks take more then, since a grid may not have any number.
   const Size tall{4096 * 512 + 700, 0, 2, 0};
   const Values ones(static_cast<size_t>(tall.rows * tall.out), 1.0);
   const Tensor tall_du = to_device(ones, {tall.rows, tall.out}, DType::bfloat16);
