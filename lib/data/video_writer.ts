@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import {
   type EncodeOptions,
@@ -7,6 +8,17 @@ import {
   videoAddon,
 } from '../native/video';
 import { abortable } from './abortable';
+
+const keys: KnownOptions<EncodeOptions> = {
+  width: true,
+  height: true,
+  fps: true,
+  codec: true,
+  gop: true,
+  bFrames: true,
+  bitrate: true,
+  quality: true,
+};
 
 /**
  * Encodes RGB frames to an MP4 file, a few at a time: only those of one call are in memory. The file appears when it is
@@ -28,6 +40,7 @@ export class VideoWriter {
 
   /** @throws CodedError ERR_ARGUMENT, ERR_FILE_WRITE, ERR_VIDEO_ENCODE */
   static async open(path: string, options: EncodeOptions): Promise<VideoWriter> {
+    checkKnownOptions('VideoWriter.open', options, keys);
     const addon = videoAddon();
     return new VideoWriter(await addon.openEncoder(path, options), addon);
   }

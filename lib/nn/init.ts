@@ -1,4 +1,4 @@
-import { checkOptions, checkSize, named } from '../base/check';
+import { checkKnownOptions, checkSize, type KnownOptions, named } from '../base/check';
 import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { full, randomNormal, randomUniform } from '../ops';
@@ -63,6 +63,8 @@ export interface InitializerOptions {
   draw?: boolean;
 }
 
+const keys: KnownOptions<InitializerOptions> = { seed: true, device: true, weightDtype: true, draw: true };
+
 /**
  * Makes parameters, each from its own stream of the seed: values depend on the seed and on the order in which the
  * parameters are made.
@@ -80,7 +82,7 @@ export class Initializer {
 
   /** @throws ERR_ARGUMENT, ERR_DTYPE, ERR_DEVICE */
   constructor(options: InitializerOptions = {}) {
-    checkOptions('Initializer', options);
+    checkKnownOptions('Initializer', options, keys);
     const { seed = 0, device, weightDtype = 'float32', draw = true } = options;
     checkSize('Initializer', 'seed', seed, 0);
     if (!weightDtypes.includes(weightDtype))

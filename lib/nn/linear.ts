@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions } from '../base/check';
 import { type LinearOptions, linear } from '../ops';
 import type { Tensor } from '../tensor/tensor';
 import { checkLayer } from './check';
@@ -15,7 +15,7 @@ export class Linear extends Module {
   constructor(inputs: number, outputs: number, init: Initializer, options: { bias?: boolean } = {}) {
     super();
     checkLayer('Linear', { inputs, outputs }, init);
-    checkOptions('Linear', options);
+    checkKnownOptions('Linear', options, { bias: true });
     this.weight = init.weight([outputs, inputs], fanInUniform);
     this.bias = options.bias === false ? null : init.vector([outputs], uniform(1 / Math.sqrt(inputs)));
   }

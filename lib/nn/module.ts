@@ -1,4 +1,4 @@
-import { checkInstance, checkOptions } from '../base/check';
+import { checkInstance, checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { Tensor, tensor } from '../tensor/tensor';
 
@@ -38,6 +38,8 @@ export interface LoadOptions {
   /** Stops between two tensors; the module is then partly loaded. */
   signal?: AbortSignal;
 }
+
+const loadKeys: KnownOptions<LoadOptions> = { strict: true, source: true, signal: true };
 
 /**
  * A part of a network. Its parameters are the tensors it has as properties, its parts the modules (and arrays of
@@ -90,7 +92,7 @@ export abstract class Module {
     options: LoadOptions = {},
   ): Promise<{ missing: string[]; unexpected: string[] }> {
     checkInstance('loadStateDict', 'state', state, Map);
-    checkOptions('loadStateDict', options);
+    checkKnownOptions('loadStateDict', options, loadKeys);
     const parameters = this.stateDict();
     const missing = [...parameters.keys()].filter((name) => !state.has(name));
     const unexpected = [...state.keys()].filter((name) => !parameters.has(name));

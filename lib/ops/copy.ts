@@ -1,9 +1,16 @@
-import { checkOptions, named } from '../base/check';
+import { checkKnownOptions, named } from '../base/check';
 import { CodedError } from '../base/error';
 import { type DType, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
-import { checkInteger, resolveDevice, Tensor, type TensorOptions, tensor } from '../tensor/tensor';
+import {
+  checkInteger,
+  resolveDevice,
+  Tensor,
+  type TensorOptions,
+  tensor,
+  tensorKeys,
+} from '../tensor/tensor';
 
 const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);
 
@@ -69,7 +76,7 @@ export function ones(shape: readonly number[], options: TensorOptions = {}): Ten
 export function arange(start: number, end: number, options: TensorOptions = {}): Tensor {
   checkBound('start', start);
   checkBound('end', end);
-  checkOptions('arange', options);
+  checkKnownOptions('arange', options, tensorKeys);
   const length = Math.max(0, Math.ceil(end - start));
   if (length > LONGEST_RANGE)
     throw new CodedError(
@@ -81,7 +88,7 @@ export function arange(start: number, end: number, options: TensorOptions = {}):
 }
 
 function filled(op: string, shape: readonly number[], value: number, options: TensorOptions): Tensor {
-  checkOptions(op, options);
+  checkKnownOptions(op, options, tensorKeys);
   const { dtype = 'float32', device, requiresGrad = false } = options;
   return named(op, () => {
     checkInteger(dtype, value);

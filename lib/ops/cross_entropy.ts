@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions } from '../base/check';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
@@ -23,7 +23,7 @@ export interface CrossEntropyOptions {
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
   checkTensor('cross_entropy', 'logits', logits);
   checkTensor('cross_entropy', 'targets', targets);
-  checkOptions('cross_entropy', options);
+  checkKnownOptions('cross_entropy', options, { labelSmoothing: true });
   return unaryOutput(
     'cross_entropy',
     [logits],

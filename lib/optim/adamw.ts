@@ -1,4 +1,4 @@
-import { checkArray, checkOptions, wrongKind } from '../base/check';
+import { checkArray, checkKnownOptions, type KnownOptions, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import { PyFloat, RawTensor, Tuple } from '../io';
 import { type DeviceType, native } from '../native/load';
@@ -41,6 +41,16 @@ export interface AdamWOptions {
   eps?: number;
 }
 
+const keys: KnownOptions<AdamWOptions> = { betas: true, eps: true };
+const groupKeys: KnownOptions<ParameterGroupOptions> = {
+  name: true,
+  params: true,
+  lr: true,
+  weightDecay: true,
+  lrScale: true,
+  ramp: true,
+};
+
 interface Moments {
   expAvg: Tensor;
   expAvgSq: Tensor;
@@ -74,7 +84,7 @@ export class AdamW {
 
   /** @throws ERR_ARGUMENT for rates out of range or a parameter given twice, ERR_DTYPE for one that is not float32 */
   constructor(groups: Iterable<ParameterGroupOptions>, options: AdamWOptions = {}) {
-    checkOptions('AdamW', options);
+    checkKnownOptions('AdamW', options, keys);
     const { betas = [] } = options;
     checkArray('AdamW', 'betas', betas);
     const [beta1 = 0.9, beta2 = 0.999] = betas;
@@ -86,6 +96,7 @@ export class AdamW {
     checkIterable('groups', groups);
     this.groups = Array.from(groups, (group, i) => {
       checkGroup(i, group);
+      checkKnownOptions(`AdamW: groups[${i}]`, group, groupKeys);
       const { name = `group ${i}`, params, lr, weightDecay = 0, lrScale = 1, ramp = false } = group;
       checkRates({ name, lr, weightDecay });
       checkRange(`${name}: lrScale`, lrScale, 0, Number.POSITIVE_INFINITY);

@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions } from '../base/check';
+import { checkKnownOptions, checkNumber, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { PyFloat } from '../io';
 import { add, cast, div, full, maximum, minimum, mul, relu, sub } from '../ops';
@@ -21,6 +21,8 @@ export interface LossScalerOptions {
   growthInterval?: number;
   device?: Device;
 }
+
+const keys: KnownOptions<LossScalerOptions> = { scale: true, growthInterval: true, device: true };
 
 /**
  * Dynamic loss scaling (Micikevicius et al., "Mixed Precision Training", 2018): a float16 gradient below 6e-8 is zero, so
@@ -45,7 +47,7 @@ export class LossScaler implements Disposable {
 
   /** @throws ERR_ARGUMENT, ERR_DEVICE */
   constructor(options: LossScalerOptions = {}) {
-    checkOptions('LossScaler', options);
+    checkKnownOptions('LossScaler', options, keys);
     const { scale = 65536, growthInterval = 2000, device } = options;
     checkNumber('LossScaler', 'scale', scale);
     if (!Number.isInteger(Math.log2(scale)) || scale < SMALLEST || scale > LARGEST_FLOAT) {

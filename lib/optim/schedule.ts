@@ -1,4 +1,4 @@
-import { checkInstance, checkOptions } from '../base/check';
+import { checkInstance, checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { PyFloat } from '../io';
 import { AdamW, type OptimizerGroup } from './adamw';
@@ -11,6 +11,8 @@ export interface CosineScheduleOptions {
   /** The learning rate at the end, the same for every group (default 0). */
   minLr?: number;
 }
+
+const keys: KnownOptions<CosineScheduleOptions> = { totalSteps: true, warmupSteps: true, minLr: true };
 
 /**
  * The reference's learning rates: a linear rise from 0, then a half cosine down to `minLr`. Three properties shape the
@@ -33,7 +35,7 @@ export class CosineSchedule {
     options: CosineScheduleOptions,
   ) {
     checkInstance('CosineSchedule', 'optimizer', optimizer, AdamW);
-    checkOptions('CosineSchedule', options);
+    checkKnownOptions('CosineSchedule', options, keys);
     const { totalSteps, warmupSteps = 0, minLr = 0 } = options;
     for (const [what, value, low] of [
       ['totalSteps', totalSteps, 1],

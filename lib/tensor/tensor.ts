@@ -1,4 +1,4 @@
-import { checkOptions, named, wrongKind } from '../base/check';
+import { checkKnownOptions, type KnownOptions, named, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import { type Device, resolveDevice } from '../native/device';
 import { type DeviceType, type DType, type NativeTensor, native } from '../native/load';
@@ -20,6 +20,9 @@ export interface TensorOptions {
   /** Record operations on this tensor so that `backward` fills its `grad`. */
   requiresGrad?: boolean;
 }
+
+/** @internal */
+export const tensorKeys: KnownOptions<TensorOptions> = { dtype: true, device: true, requiresGrad: true };
 
 /** A count of in-place changes that tensors on one storage have in common. */
 export interface Changes {
@@ -271,7 +274,7 @@ export function tensor(
   shape?: readonly number[],
   options: TensorOptions = {},
 ): Tensor {
-  checkOptions('tensor', options);
+  checkKnownOptions('tensor', options, tensorKeys);
   return named('tensor', () => make(data, shape, options));
 }
 

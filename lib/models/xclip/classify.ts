@@ -1,4 +1,4 @@
-import { checkOptions, checkTexts } from '../../base/check';
+import { checkKnownOptions, checkTexts, type KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { l2Normalize } from '../../ops';
 import { noGrad } from '../../tensor/autograd';
@@ -7,13 +7,15 @@ import { type Tensor, tensor } from '../../tensor/tensor';
 import { type Tokens, tokenize } from '../clip/tokenizer';
 import { inDtype } from '../dtype';
 import type { Footage } from './footage';
-import { checkViews, readViews, throwIfAborted, type ViewOptions, type Views } from './video_input';
+import { checkViews, readViews, throwIfAborted, type ViewOptions, type Views, viewKeys } from './video_input';
 import type { XCLIP } from './xclip';
 
 export interface ClassifyOptions extends ViewOptions {
   /** How many classes to return (default all). */
   topK?: number;
 }
+
+export const classifyKeys: KnownOptions<ClassifyOptions> = { ...viewKeys, topK: true };
 
 export interface Classification {
   label: string;
@@ -56,8 +58,8 @@ export async function classify(
   names: readonly string[],
   options: ClassifyOptions,
 ): Promise<Classification[][]> {
-  for (const video of videos) checkViews('classify', video, options);
-  checkOptions('classify', options);
+  for (const video of videos) checkViews('classify', video, options, classifyKeys);
+  checkKnownOptions('classify', options, classifyKeys);
   checkTexts('classify', 'names', names);
   const { topK, signal } = options;
   if (topK !== undefined && (!Number.isInteger(topK) || topK < 1)) {
@@ -88,7 +90,7 @@ export async function classify(
 
 /** XCLIP.embedVideo. */
 export async function embedVideo(model: XCLIP, video: Footage, options: ViewOptions): Promise<Float32Array> {
-  checkViews('embedVideo', video, options);
+  checkViews('embedVideo', video, options, viewKeys);
   const views = await readViews(video, model.geometry, options);
   const sum = new Float32Array(model.geometry.embedDim);
   for await (const feature of perView(model, views, (clip) =>

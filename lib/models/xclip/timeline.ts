@@ -1,6 +1,6 @@
-import { checkTexts } from '../../base/check';
+import { checkTexts, type KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
-import { type Classification, type ClassifyOptions, classify } from './classify';
+import { type Classification, type ClassifyOptions, classify, classifyKeys } from './classify';
 import { type Footage, isRawFrames, readerOf } from './footage';
 import { checkViews } from './video_input';
 import type { XCLIP } from './xclip';
@@ -11,6 +11,8 @@ export interface TimelineOptions extends ClassifyOptions {
   /** Seconds from the beginning of one window to that of the next (default: `window`). */
   stride?: number;
 }
+
+const timelineKeys: KnownOptions<TimelineOptions> = { ...classifyKeys, window: true, stride: true };
 
 /** What a part of a video shows. */
 export interface TimelineEntry {
@@ -27,7 +29,7 @@ export async function* timeline(
   names: readonly string[],
   options: TimelineOptions,
 ): AsyncGenerator<TimelineEntry, void> {
-  checkViews('timeline', footage, options);
+  checkViews('timeline', footage, options, timelineKeys);
   checkTexts('timeline', 'names', names);
   const { window, stride = window, seconds, ...rest } = options;
   for (const [key, value] of Object.entries({ window, stride })) {

@@ -1,4 +1,4 @@
-import { checkOptions, checkSize, wrongKind } from '../../base/check';
+import { checkKnownOptions, checkSize, type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { warnOfDamage } from '../../data/damage_warning';
 import { type Planner, type SamplePlan, testPlanner } from '../../data/plan';
@@ -21,6 +21,14 @@ export interface ViewOptions {
   signal?: AbortSignal;
 }
 
+export const viewKeys: KnownOptions<ViewOptions> = {
+  clips: true,
+  crops: true,
+  seconds: true,
+  deadlineMs: true,
+  signal: true,
+};
+
 /** Normalised pixels of the views of a video. */
 export interface Views {
   /** [V, T, 3, S, S] */
@@ -28,10 +36,19 @@ export interface Views {
   shape: readonly number[];
 }
 
-/** @throws ERR_ARGUMENT for what is no footage, or views that cannot be; `what` is the function that was given them */
-export function checkViews(what: string, footage: unknown, options: ViewOptions): void {
+/**
+ * @param what the function that was given them
+ * @param known all options of that function
+ * @throws ERR_ARGUMENT for what is no footage, options that there are none of, or views that cannot be
+ */
+export function checkViews<T extends ViewOptions>(
+  what: string,
+  footage: unknown,
+  options: T,
+  known: KnownOptions<T>,
+): void {
   checkFootage(what, footage);
-  checkOptions(what, options);
+  checkKnownOptions(what, options, known);
   const { clips = 1, crops = 1, seconds, deadlineMs = 1 } = options;
   checkSize(what, 'clips', clips);
   if (crops !== 1 && crops !== 3) throw wrongKind(what, 'crops', '1 or 3', crops);

@@ -1,4 +1,4 @@
-import { checkOptions, checkText, named, wrongKind } from '../../base/check';
+import { checkKnownOptions, checkText, type KnownOptions, named, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Embedding } from '../../nn/embedding';
 import { constant, Initializer, normal } from '../../nn/init';
@@ -51,6 +51,23 @@ export interface LoadXclipOptions {
   signal?: AbortSignal;
 }
 
+const modelKeys: KnownOptions<XclipOptions> = {
+  device: true,
+  seed: true,
+  init: true,
+  computeDtype: true,
+  weightDtype: true,
+  dropPathRate: true,
+  cudaGraph: true,
+};
+const loadKeys: KnownOptions<LoadXclipOptions> = {
+  device: true,
+  dtype: true,
+  trainable: true,
+  cudaGraph: true,
+  signal: true,
+};
+
 /** What the video side of the model says of a batch of clips. */
 export interface VideoFeatures {
   /** [B, E], not normalised */
@@ -97,7 +114,7 @@ export class XCLIP extends Module implements TextTower {
   ) {
     super();
     checkGeometrySizes(geometry);
-    checkOptions('XCLIP', options);
+    checkKnownOptions('XCLIP', options, modelKeys);
     const { embedDim, visionWidth, textWidth, textLayers, textHeads, contextLength, vocabSize } = geometry;
     this.computeDtype = options.computeDtype ?? 'float32';
     named('XCLIP', () => checkComputeDtype(this.computeDtype, options.device));
@@ -148,7 +165,7 @@ export class XCLIP extends Module implements TextTower {
    */
   static async load(path: string, options: LoadXclipOptions = {}): Promise<XCLIP> {
     checkText('XCLIP.load', 'path', path);
-    checkOptions('XCLIP.load', options);
+    checkKnownOptions('XCLIP.load', options, loadKeys);
     const { device, dtype = 'float32', trainable = false, cudaGraph, signal } = options;
     const weights = await openWeights(path);
     try {
