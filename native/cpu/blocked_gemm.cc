@@ -133,18 +133,27 @@ Plan plan_of(const GemmArgs& g) {
   return {kWhole, 1, g.m, g.n, g.k};
 }
 
-// The number of blocks of columns: as many for each thread. Where there are more threads than blocks they
-// share the rows too. That has each of them pack the whole block, so few rows are better not shared: then
-// blocks are narrower, although tiles of a are copied for each.
-int64_t widths_for(const Plan& plan, int64_t threads) {
-  constexpr int64_t kFewRows = 700, kLeastColumns = kBlockColumns / 2;
+// Blocks of rows by blocks of columns that a product is dealt to threads in, a row of blocks after the other.
+struct Grid {
+  int64_t heights, widths;
+  int64_t blocks() const { return heights * widths; }
+};
+
+// As many blocks of columns for each thread. Where there are more threads than blocks they share the rows
+// too. That has each of them pack the whole block, so few rows are better not shared: then blocks are
+// narrower, although tiles of a are copied for each. Unless b is in panels and soon packed: then each thread
+// has rows of its own as long as they suffice, mostly those that it has in the layers before and after.
+Grid grid_of(const GemmArgs& g, const Plan& plan, int64_t threads) {
+  constexpr int64_t kFewRows = 700, kOwnRows = 96, kLeastColumns = kBlockColumns / 2;
   int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
-  if (widths >= threads) return std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads);
-  if (plan.m >= kFewRows) return widths;
+  const bool few_rows = plan.m < kFewRows;
+  if (g.b_in_panels && few_rows && plan.m >= kOwnRows * threads) return {threads, widths};
+  if (widths >= threads) return {1, std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads)};
   for (int64_t more = widths + 1; more <= std::min(threads, plan.n / kLeastColumns); ++more) {
-    if (threads % more == 0) widths = more;
+    if (few_rows && threads % more == 0) widths = more;
   }
-  return widths;
+  const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
+  return {std::clamp<int64_t>(threads / widths, 1, most_heights), widths};
 }
 
 // What one thread does at a time: a block of b and the rows of a that pass by it.
@@ -276,15 +285,13 @@ void blocked_gemm(const GemmArgs& g) {
   const Product product(g, plan);
   const int64_t threads = omp_get_max_threads();
   const int64_t depths = (plan.k + kBlockDepth - 1) / kBlockDepth;
-  const int64_t widths = widths_for(plan, threads);
-  const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
-  const int64_t heights = std::clamp<int64_t>(threads / widths, 1, most_heights);
+  const Grid grid = grid_of(g, plan, threads);
   // Steps within depths within blocks of c.
   const int64_t works = depths * plan.step_count;
   const auto work_of = [&](int64_t i) -> Work {
     const int64_t block = i / works, depth = i % works / plan.step_count;
-    return {i % plan.step_count, part(plan.m, 1, block % heights, heights),
-            part(plan.n, kPanel, block / heights, widths), part(plan.k, kDepthStep, depth, depths)};
+    return {i % plan.step_count, part(plan.m, 1, block / grid.widths, grid.heights),
+            part(plan.n, kPanel, block % grid.widths, grid.widths), part(plan.k, kDepthStep, depth, depths)};
   };
   const auto tiles_of = [&](int64_t i) { return (work_of(i).rows.size() + kTileRows - 1) / kTileRows; };
   // A thread's offer stands at the first block of its range.
@@ -295,8 +302,8 @@ void blocked_gemm(const GemmArgs& g) {
 
     float* block(int64_t work) const { return blocks[work % 2]; }
   };
-  std::vector<Offer> offers(static_cast<size_t>(heights * widths));
-  parallel_for(heights * widths, 1, [&](int64_t begin, int64_t end) {
+  std::vector<Offer> offers(static_cast<size_t>(grid.blocks()));
+  parallel_for(grid.blocks(), 1, [&](int64_t begin, int64_t end) {
     Buffers& own = buffers();
     const auto multiply = [&](const Offer& offer, SharedTiles::Claim claim) {
       const Work now = work_of(claim.work);
@@ -328,8 +335,8 @@ void blocked_gemm(const GemmArgs& g) {
       mine.tiles.await(tiles);
     }
     mine.tiles.close();
-    for (int64_t i = 1; i < heights * widths; ++i) {
-      Offer& other = offers[static_cast<size_t>((begin + i) % (heights * widths))];
+    for (int64_t i = 1; i < grid.blocks(); ++i) {
+      Offer& other = offers[static_cast<size_t>((begin + i) % grid.blocks())];
       other.tiles.help(tiles_of, [&](SharedTiles::Claim claim) { multiply(other, claim); });
     }
   });

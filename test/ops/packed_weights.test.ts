@@ -13,7 +13,10 @@ const layer = (x: NativeTensor, weight: NativeTensor, residual: NativeTensor | n
   op.linearForward(x, weight, null, residual, 'none', false)[0];
 
 beforeAll(() => setProfiling(true, 'cpu'));
-afterAll(() => setProfiling(false, 'cpu'));
+afterAll(() => {
+  setProfiling(false, 'cpu');
+  op.setThreads(2);
+});
 beforeEach(() => takeProfile('cpu'));
 
 /** How often weights were put into the kernel's order and back since the test began. */
@@ -31,12 +34,15 @@ const sizes = [
 ] as const;
 
 test.each(sizes)(
-  'a weight of [%i, %i] by [%i] gives the same bits however it is kept',
+  'x of [%i, %i] by a weight of [%i, ...] gives the same bits however it is kept, on any number of threads',
   async (rows, inputs, out) => {
     const [x, weight, dy] = [make([rows, inputs], 1), make([out, inputs], 2), make([rows, out], 3)];
     const order = await bytes(weight);
     const first = await bytes(layer(x, weight, dy));
-    for (let use = 0; use < 6; use++) expect((await bytes(layer(x, weight, dy))).equals(first)).toBe(true);
+    for (const threads of [2, 1, 2, 3, 5, 2]) {
+      op.setThreads(threads);
+      expect((await bytes(layer(x, weight, dy))).equals(first)).toBe(true);
+    }
     expect(moves()).toEqual({ packed: avx512 ? 1 : 0, unpacked: 0 });
 
     const fresh = op.cast(make([out, inputs], 2), 'float32');
