@@ -39,17 +39,18 @@ export function patchEmbed(images: Tensor, weight: Tensor, bias?: Tensor | null)
     'patch_embed',
     [images, weight, bias],
     (context) => {
-      const flat = native().reshape(factor.handle, matrix);
-      context.save(images.handle, flat);
+      context.save(images.handle, factor.handle);
       return withTemporaries((temporary) => {
+        const flat = temporary(native().reshape(factor.handle, matrix));
         const rows = temporary(native().patchEmbedRows(images.handle, patch));
         return native().linearForward(rows, flat, bias?.handle ?? null, null, 'none', false)[0];
       });
     },
-    ([dy], [images, flat], { needs, into }) =>
+    ([dy], [images, kernels], { needs, into }) =>
       withTemporaries((temporary) => {
         const imagesGradient = () => {
-          const drows = temporary(native().linearBackwardInput(dy!, flat!, null));
+          const flat = temporary(native().reshape(kernels!, matrix));
+          const drows = temporary(native().linearBackwardInput(dy!, flat, null));
           return native().patchEmbedImages(drows, height, width, patch);
         };
         // The patches are cut again: cheaper than keeping a second copy of the images until now.

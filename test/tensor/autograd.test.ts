@@ -10,6 +10,7 @@ import {
   linear,
   mul,
   ones,
+  patchEmbed,
   reshape,
   scaleInPlace,
   square,
@@ -106,6 +107,11 @@ test.each<[string, (w: Tensor) => Tensor, (w: Tensor, y: Tensor) => void]>([
   [
     'a master weight',
     (w) => linear(ones([1, 2], { dtype: 'bfloat16', requiresGrad: true }), reshape(w, [1, 2])),
+    (w) => w.assign(tensor([5, 6])),
+  ],
+  [
+    'kernels of patches',
+    (w) => patchEmbed(ones([1, 1, 1, 1], { requiresGrad: true }), reshape(w, [2, 1, 1, 1])),
     (w) => w.assign(tensor([5, 6])),
   ],
 ])('%s that a derivative needs must not change in place before backward', (_, forward, change) => {
