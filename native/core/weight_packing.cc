@@ -29,9 +29,10 @@ bool Storage::pack_after(int uses, const PackedMatrix& wanted) {
   if (packed_.packing) return true;
   if (++linear_uses_ < uses) return false;
   void* const weight = data;
+  packed_ =
+      wanted;  // first: a queue in synchronous mode may throw what failed before, and packs all the same
   backend(device).submit({"pack_weight", {}},
                          [weight, wanted] { wanted.packing->pack(weight, wanted.rows, wanted.columns); });
-  packed_ = wanted;
   return true;
 }
 

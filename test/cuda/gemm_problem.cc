@@ -202,6 +202,14 @@ std::string Problem::describe() const {
   return text;
 }
 
+Problem aligned_rows(Problem p) {
+  const int64_t unit = 16 / native::dtype_size(p.dtype);
+  const auto gap = [&](int64_t columns) { return (unit - columns % unit) % unit; };
+  p.gap_a = gap(p.a == Major::k ? p.k : p.m);
+  p.gap_b = gap(p.b == Major::k ? p.k : p.n);
+  return p;
+}
+
 std::string find_error(const Problem& problem, const Run& run, uint64_t seed) {
   const Arrays arrays = make_arrays(problem, seed);
   run_on_device(arrays, run);

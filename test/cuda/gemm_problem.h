@@ -30,6 +30,9 @@ struct Problem {
   std::string describe() const;
 };
 
+// With gaps that make the rows of A and B start on 16 bytes.
+Problem aligned_rows(Problem problem);
+
 // Runs the problem on the device through `run`, on the queue's thread, and compares C, the slope and the row
 // sums: no error may exceed twice the largest one of the plain loops, or half a unit of the largest element.
 // What lies between and around results must be as before. Returns what is wrong, or nothing.

@@ -13,6 +13,7 @@
 #endif
 
 using namespace native::cuda;
+using gemm_test::aligned_rows;
 using gemm_test::expect_correct;
 using gemm_test::Problem;
 using native::DType;
@@ -20,14 +21,6 @@ using native::DType;
 namespace {
 
 constexpr Major kMajors[] = {Major::k, Major::mn};
-
-// Gaps that make the rows of A and B start on 16 bytes.
-Problem aligned_rows(Problem p) {
-  const auto gap = [](int64_t columns) { return (8 - columns % 8) % 8; };
-  p.gap_a = gap(p.a == Major::k ? p.k : p.m);
-  p.gap_b = gap(p.b == Major::k ? p.k : p.n);
-  return p;
-}
 
 auto tensor_cores(int kind, int slabs = 1) {
   return [kind, slabs](const GemmArgs& args) {

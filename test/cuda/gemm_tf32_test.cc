@@ -28,11 +28,8 @@ struct AllowTf32 {
   ~AllowTf32() { native::set_allow_tf32(false); }
 };
 
-// Gaps that make the rows of A and B start on 16 bytes.
 Problem rounded(Problem p) {
-  const auto gap = [](int64_t columns) { return (4 - columns % 4) % 4; };
-  p.gap_a = gap(p.a == Major::k ? p.k : p.m);
-  p.gap_b = gap(p.b == Major::k ? p.k : p.n);
+  p = gemm_test::aligned_rows(p);
   p.tf32 = true;
   return p;
 }
