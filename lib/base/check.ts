@@ -16,7 +16,11 @@ export type KnownOptions<T> = Readonly<Record<keyof T, true>>;
  * As {@link checkOptions}; also refuses a key that none has: JavaScript would leave out what a typing mistake asks for.
  * @throws ERR_ARGUMENT
  */
-export function checkKnownOptions<T>(what: string, options: T, known: KnownOptions<T>): void {
+export function checkKnownOptions<T>(
+  what: string,
+  options: T,
+  known: Readonly<Record<keyof T, unknown>>,
+): void {
   checkOptions(what, options);
   const names = Object.keys(known);
   const unknown = Object.keys(options).find((key) => !names.includes(key));

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { isMap, isScalar, LineCounter, type Node, type Pair, parseDocument, stringify } from 'yaml';
+import { checkKnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { refuseDevice } from '../base/refuse_device';
 import { resolveShipped } from '../base/shipped_path';
@@ -25,15 +26,16 @@ export interface ConfigFlags {
   referenceSampling?: boolean;
 }
 
-const FLAG_KEYS: [keyof ConfigFlags, flag: string, key: string][] = [
-  ['batchSize', '--batch-size', 'TRAIN.BATCH_SIZE'],
-  ['accumulationSteps', '--accumulation-steps', 'TRAIN.ACCUMULATION_STEPS'],
-  ['pretrained', '--pretrained', 'MODEL.PRETRAINED'],
-  ['resume', '--resume', 'MODEL.RESUME'],
-  ['output', '--output', 'OUTPUT'],
-  ['onlyTest', '--only_test', 'TEST.ONLY_TEST'],
-  ['referenceSampling', '--reference-sampling', 'TEST.REFERENCE_SAMPLING'],
-];
+/** How each flag is written, and the key that it sets. */
+const FLAGS: Readonly<Record<keyof ConfigFlags, readonly [flag: string, key: string]>> = {
+  batchSize: ['--batch-size', 'TRAIN.BATCH_SIZE'],
+  accumulationSteps: ['--accumulation-steps', 'TRAIN.ACCUMULATION_STEPS'],
+  pretrained: ['--pretrained', 'MODEL.PRETRAINED'],
+  resume: ['--resume', 'MODEL.RESUME'],
+  output: ['--output', 'OUTPUT'],
+  onlyTest: ['--only_test', 'TEST.ONLY_TEST'],
+  referenceSampling: ['--reference-sampling', 'TEST.REFERENCE_SAMPLING'],
+};
 
 /**
  * Puts a configuration together: defaults, then the file `cfg` (after the files of its BASE), then `opts`, then flags.
@@ -51,11 +53,13 @@ const FLAG_KEYS: [keyof ConfigFlags, flag: string, key: string][] = [
 export function loadConfig(
   sources: { cfg?: string; opts?: readonly string[]; flags?: ConfigFlags } = {},
 ): Config {
+  checkKnownOptions('loadConfig', sources, { cfg: true, opts: true, flags: true });
+  if (sources.flags) checkKnownOptions('loadConfig: flags', sources.flags, FLAGS);
   const builder = new ConfigBuilder();
   if (sources.cfg !== undefined) mergeFile(builder, resolveShipped(sources.cfg), []);
   mergeOptions(builder, sources.opts ?? []);
-  for (const [name, flag, key] of FLAG_KEYS) {
-    const value = sources.flags?.[name];
+  for (const [name, [flag, key]] of Object.entries(FLAGS)) {
+    const value = sources.flags?.[name as keyof ConfigFlags];
     if (value !== undefined) builder.set(key, value, flag);
   }
   return builder.finish();

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { SCHEMA } from '../config/schema';
 import { type CancelToken, type VideoAddon, videoAddon } from '../native/video';
@@ -6,7 +7,7 @@ import { BadShare } from './bad_share';
 import { Batch, BufferRing, type SampleFailure } from './batch';
 import { type BatchPixels, DecodedFrames, NormalizedPixels } from './batch_pixels';
 import { Limiter } from './limiter';
-import { drawMix, type MixOptions, mixTargets, smoothTargets } from './mixup';
+import { drawMix, type MixOptions, mixKeys, mixTargets, smoothTargets } from './mixup';
 import type { Planner } from './plan';
 import { mixRandom, orderRandom } from './random';
 import { type LoadedRow, type OnError, SampleLoader } from './sample_loader';
@@ -58,6 +59,25 @@ export interface LoaderOptions {
   signal?: AbortSignal;
 }
 
+const keys: KnownOptions<LoaderOptions> = {
+  dataset: true,
+  planner: true,
+  batchSize: true,
+  seed: true,
+  training: true,
+  mix: true,
+  multiLabel: true,
+  onError: true,
+  pixelWork: true,
+  rank: true,
+  worldSize: true,
+  prefetchBatches: true,
+  openVideos: true,
+  maxBadShare: true,
+  deadlineMs: true,
+  signal: true,
+};
+
 /**
  * Prepares batches ahead of the consumer, on the worker threads of the decode addon. A batch is a function of
  * (seed, epoch, batch number) alone: the same with any number of workers, and when an epoch starts in its middle.
@@ -91,6 +111,10 @@ export class VideoLoader {
   private readonly worldSize: number;
 
   constructor(private readonly options: LoaderOptions) {
+    checkKnownOptions('VideoLoader', options, keys);
+    if (options.mix) checkKnownOptions('VideoLoader: mix', options.mix, mixKeys);
+    if (options.multiLabel)
+      checkKnownOptions('VideoLoader: multiLabel', options.multiLabel, { numClasses: true, smoothing: true });
     const { dataset, planner, batchSize, training, onError } = options;
     this.rank = options.rank ?? 0;
     this.worldSize = options.worldSize ?? 1;
@@ -132,7 +156,9 @@ export class VideoLoader {
    * @throws under `fail`, the error of a bad video; under `skip` and `substitute`, ERR_BAD_VIDEOS for too many; ERR_SYSTEM,
    *   ERR_OUT_OF_MEMORY, ERR_ABORTED
    */
-  async *epoch(epoch: number, { startBatch = 0 } = {}): AsyncGenerator<Batch, void, undefined> {
+  async *epoch(epoch: number, options: { startBatch?: number } = {}): AsyncGenerator<Batch, void, undefined> {
+    checkKnownOptions('epoch', options, { startBatch: true });
+    const { startBatch = 0 } = options;
     checkCount('epoch', epoch, 0);
     checkCount('startBatch', startBatch, 0);
     const { signal, batchSize, dataset, maxBadShare = SCHEMA.DATA.MAX_BAD_SHARE.default } = this.options;

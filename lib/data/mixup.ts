@@ -1,4 +1,5 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import type { MixRandom } from './random';
 import type { Box } from './transforms/geometry';
@@ -17,6 +18,14 @@ export interface MixOptions {
   switchProbability: number;
 }
 
+export const mixKeys: KnownOptions<MixOptions> = {
+  numClasses: true,
+  smoothing: true,
+  mixup: true,
+  cutmix: true,
+  switchProbability: true,
+};
+
 /**
  * How one batch is mixed. Sample i keeps the share `lam` and takes the rest from sample `permutation[i]`: of every pixel
  * (mixup) or inside `box` (cutmix, where `lam` is the share of pixels outside the box).
@@ -33,6 +42,7 @@ export function drawMix(
   height: number,
   random: MixRandom,
 ): Mix {
+  checkKnownOptions('drawMix', options, mixKeys);
   const { mixup, cutmix, switchProbability } = options;
   if (!(mixup >= 0 && cutmix >= 0 && mixup + cutmix > 0)) {
     throw new CodedError(

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { writeAtomically } from '../io';
 import { readError } from '../io/file_bytes';
@@ -22,6 +23,8 @@ export interface PackOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
+const keys: KnownOptions<PackOptions> = { output: true, shardBytes: true, signal: true, onProgress: true };
+
 /** An archive that was written. */
 export interface Packed {
   path: string;
@@ -38,6 +41,7 @@ export interface Packed {
  *   ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_FILE_WRITE, ERR_ABORTED
  */
 export async function packDataset(dataset: VideoDataset, options: PackOptions): Promise<Packed[]> {
+  checkKnownOptions('packDataset', options, keys);
   checkOutput(dataset, options);
   const samples = checkedSamples(dataset);
   await makeFolder(dirname(options.output));

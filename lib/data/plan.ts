@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import type { VideoInfo, VideoPlan } from '../native/video';
 import type { Random } from './random';
 import { sampleRandomClips, sampleTestClips, sampleTrainFrames } from './sampler';
@@ -49,6 +50,15 @@ export interface TrainPlanOptions {
   grayScale: number;
 }
 
+const trainKeys: KnownOptions<TrainPlanOptions> = {
+  numFrames: true,
+  inputSize: true,
+  shift: true,
+  flip: true,
+  colorJitter: true,
+  grayScale: true,
+};
+
 /** Settings of the test views; V = `numClips * numCrops`, crop-major. */
 export interface TestPlanOptions {
   /** Frames per clip, T. */
@@ -63,6 +73,14 @@ export interface TestPlanOptions {
   randomClips?: boolean;
 }
 
+const testKeys: KnownOptions<TestPlanOptions> = {
+  numFrames: true,
+  inputSize: true,
+  numClips: true,
+  numCrops: true,
+  randomClips: true,
+};
+
 /**
  * One training sample. Order of the draws: frames, crop, flip, whether to jitter, jitter of each frame, grey.
  *
@@ -74,6 +92,7 @@ export interface TestPlanOptions {
  * await video.runPlan(plan, frames);
  */
 export function trainPlan(info: PlanInfo, options: TrainPlanOptions, random: Random): SamplePlan {
+  checkKnownOptions('trainPlan', options, trainKeys);
   const { numFrames, inputSize, shift } = options;
   const shortSide = shift > 0 ? inputSize + shift : shortSideFor(inputSize);
   const picture = resizeShortSide([info.width, info.height], shortSide);
@@ -94,6 +113,7 @@ export function trainPlan(info: PlanInfo, options: TrainPlanOptions, random: Ran
 
 /** All views of one test sample, [V, T, 3, S, S]: crop-major, then clip, then frame. `random` only feeds `randomClips`. */
 export function testPlan(info: PlanInfo, options: TestPlanOptions, random: Random): SamplePlan {
+  checkKnownOptions('testPlan', options, testKeys);
   const { numFrames, inputSize, numClips, numCrops } = options;
   const shortSide = numCrops === 3 ? inputSize : shortSideFor(inputSize);
   const picture = resizeShortSide([info.width, info.height], shortSide);
@@ -116,6 +136,7 @@ export function testPlan(info: PlanInfo, options: TestPlanOptions, random: Rando
 
 /** {@link trainPlan} with its options fixed. */
 export function trainPlanner(options: TrainPlanOptions): Planner {
+  checkKnownOptions('trainPlanner', options, trainKeys);
   const { numFrames, inputSize } = options;
   return {
     shape: [numFrames, 3, inputSize, inputSize],
@@ -125,6 +146,7 @@ export function trainPlanner(options: TrainPlanOptions): Planner {
 
 /** {@link testPlan} with its options fixed. */
 export function testPlanner(options: TestPlanOptions): Planner {
+  checkKnownOptions('testPlanner', options, testKeys);
   const { numFrames, inputSize, numClips, numCrops } = options;
   return {
     shape: [numClips * numCrops, numFrames, 3, inputSize, inputSize],

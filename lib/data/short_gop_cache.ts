@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readFile, rename } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { writeError } from '../io/atomic_file';
 import { readError } from '../io/file_bytes';
@@ -30,6 +31,8 @@ export interface CacheSettings {
   quality: number;
 }
 
+const settingKeys: KnownOptions<CacheSettings> = { shortSide: true, gop: true, quality: true };
+
 export interface CacheOptions {
   /** Folder of the copies. */
   output: string;
@@ -40,6 +43,14 @@ export interface CacheOptions {
   /** Told after each video. */
   onProgress?: (done: number, total: number) => void;
 }
+
+const keys: KnownOptions<CacheOptions> = {
+  output: true,
+  listName: true,
+  settings: true,
+  signal: true,
+  onProgress: true,
+};
 
 /** A video that could not be copied. */
 export interface CacheFailure {
@@ -73,6 +84,7 @@ const deadlineMs = 600_000;
  *   Videos that cannot be read are reported and left out of the list.
  */
 export async function cacheDataset(dataset: VideoDataset, options: CacheOptions): Promise<CacheResult> {
+  checkKnownOptions('cacheDataset', options, keys);
   const { output, listName, settings, signal, onProgress } = options;
   checkSettings(settings);
   checkNames(dataset, options);
@@ -122,6 +134,7 @@ function faultOrThrow(error: unknown): { code: string; reason: string } {
 
 /** Refuses what the encoder would, before the folder is claimed for it. */
 function checkSettings(settings: CacheSettings): void {
+  checkKnownOptions('cacheDataset: settings', settings, settingKeys);
   const ranges = { shortSide: [2, 32768], gop: [1, 600], quality: [1, 31] } as const;
   for (const [name, [least, most]] of Object.entries(ranges)) {
     const value = settings[name as keyof CacheSettings];

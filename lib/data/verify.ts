@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { type CodedError, hasCode } from '../base/error';
 import {
   type CancelToken,
@@ -41,6 +42,14 @@ export interface VerifyOptions {
   onProgress?: (done: number, total: number, bad: number) => void;
 }
 
+const keys: KnownOptions<VerifyOptions> = {
+  journal: true,
+  subject: true,
+  deadlineMs: true,
+  signal: true,
+  onProgress: true,
+};
+
 /** Frames decoded per call: between calls the check can stop. */
 const piece = 64;
 
@@ -52,6 +61,7 @@ const piece = 64;
  *   done stays in the journal; ERR_FILE_WRITE
  */
 export async function verifyDataset(dataset: VideoDataset, options: VerifyOptions): Promise<VerifyReport> {
+  checkKnownOptions('verifyDataset', options, keys);
   const { journal, subject, signal, onProgress } = options;
   const samples = new Map(dataset.samples.map((sample) => [sample.name, sample]));
   const outcomes = await readJournal(journal, subject);

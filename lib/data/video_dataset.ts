@@ -1,9 +1,10 @@
 import { posix } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { parseLabels, readList } from './list_file';
 import { isArchiveName } from './sources/archive_index';
 import { readLabelledShards } from './sources/labelled_shards';
-import type { ListingOptions } from './sources/listing';
+import { type ListingOptions, listingKeys } from './sources/listing';
 import { openStore, type Source, type VideoStore } from './sources/store';
 
 export type { Source } from './sources/store';
@@ -57,6 +58,8 @@ export interface ListOptions extends ListingOptions {
   numClasses?: number;
 }
 
+const keys: KnownOptions<ListOptions> = { ...listingKeys, root: true, numClasses: true };
+
 /**
  * Labelled videos in the order of their list. Opening a data set does not touch the videos; one that is missing fails
  * when it is loaded, under the loader's rule for bad samples.
@@ -101,21 +104,23 @@ export class VideoDataset {
    *   line; ERR_ARCHIVE_FORMAT for a damaged archive
    */
   static async fromList(listPath: string, options: ListOptions): Promise<VideoDataset> {
+    checkKnownOptions('VideoDataset.fromList', options, keys);
     if (isArchiveName(listPath)) return VideoDataset.fromShards(listPath, options);
-    if (options.root === undefined) {
+    const { root, numClasses, ...listing } = options;
+    if (root === undefined) {
       throw new CodedError(
         'ERR_ARGUMENT',
         `${listPath}: name the folder or archive of its videos as root; only archives with labels need none`,
       );
     }
-    const store = await openStore(options.root, options);
+    const store = await openStore(root, listing);
     const entries = await readList(listPath);
     return new VideoDataset(
       entries.map(({ name, labels, where }) => {
-        checkRange(labels, where, options.numClasses);
+        checkRange(labels, where, numClasses);
         return new VideoSample(name, labels, where, store);
       }),
-      options.root,
+      root,
     );
   }
 

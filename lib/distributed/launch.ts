@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { launcherVariable } from './launcher';
 
@@ -28,6 +29,19 @@ export interface LaunchOptions {
   graceMs?: number;
 }
 
+const keys: KnownOptions<LaunchOptions> = {
+  command: true,
+  processes: true,
+  nodes: true,
+  node: true,
+  host: true,
+  port: true,
+  token: true,
+  onLine: true,
+  signal: true,
+  graceMs: true,
+};
+
 /** How a process ended. */
 export interface ProcessEnd {
   rank: number;
@@ -47,6 +61,7 @@ export interface ProcessEnd {
  * const failed = await launch({ command: [process.execPath, 'train.js'], processes: 2 });
  */
 export async function launch(options: LaunchOptions): Promise<ProcessEnd | null> {
+  checkKnownOptions('launch', options, keys);
   const { command, processes, nodes = 1, node = 0, signal, graceMs = 10_000 } = options;
   const env = await jobOf(options);
   const children: ChildProcess[] = [];

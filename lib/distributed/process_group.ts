@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import type { CodedError } from '../base/error';
 import { synchronize } from '../native/device';
 import { type DeviceType, native } from '../native/load';
@@ -11,6 +12,8 @@ export interface JoinOptions extends Patience {
   /** How long a collective waits for another process (default 1,800,000 ms). */
   collectiveTimeoutMs?: number;
 }
+
+const keys: KnownOptions<JoinOptions> = { collectiveTimeoutMs: true, timeoutMs: true, signal: true };
 
 /**
  * The processes of a job, each with its own part of the data and a copy of the model. All of them make the same calls
@@ -52,10 +55,12 @@ export class ProcessGroup {
    */
   static async join(
     job: JobEnvironment | null = jobFromEnvironment(),
-    { collectiveTimeoutMs = 1_800_000, ...options }: JoinOptions = {},
+    options: JoinOptions = {},
   ): Promise<ProcessGroup | null> {
+    checkKnownOptions('ProcessGroup.join', options, keys);
     if (job === null) return null;
-    const control = await meet(job, options);
+    const { collectiveTimeoutMs = 1_800_000, ...patience } = options;
+    const control = await meet(job, patience);
     const group = new ProcessGroup(job.rank, job.worldSize, job.localRank, control, collectiveTimeoutMs);
     try {
       await group.connect('cpu');

@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError, hasCode } from '../base/error';
 import type { Batch, SampleFailure } from '../data/batch';
 import type { VideoLoader } from '../data/loader';
@@ -55,6 +56,15 @@ export interface EvaluateOptions {
   emit: Listener;
 }
 
+const keys: KnownOptions<EvaluateOptions> = {
+  task: true,
+  loader: true,
+  group: true,
+  device: true,
+  printFrequency: true,
+  emit: true,
+};
+
 /**
  * Classifies every video of the loader: softmax of the logits, summed over the V views, as the reference does. Nothing
  * is recorded for a gradient and nothing of the model changes.
@@ -63,6 +73,7 @@ export interface EvaluateOptions {
  *   the loader throws (when no video can be read that is ERR_BAD_VIDEOS), ERR_DISTRIBUTED
  */
 export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
+  checkKnownOptions('evaluate', options, keys);
   const { task, group } = options;
   // Training, which may go on from here, needs the memory.
   const own = findings(options).finally(() => task.releaseRecordings());

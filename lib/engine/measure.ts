@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import type { Config } from '../config/schema';
 import { createTask, type Task } from '../models';
@@ -37,6 +38,8 @@ export interface MeasureOptions {
   onStage?: (stage: string) => void;
 }
 
+const keys: KnownOptions<MeasureOptions> = { signal: true, onStage: true };
+
 /**
  * Does what a configuration asks for on random pixels and weights, for a few steps, to see what time and memory each takes on
  * MODEL.DEVICE once everything is warm.
@@ -48,6 +51,7 @@ export interface MeasureOptions {
  * console.log(training.seconds, training.peakBytes);
  */
 export async function measure(config: Config, options: MeasureOptions = {}): Promise<MeasuredCosts> {
+  checkKnownOptions('measure', options, keys);
   const device = resolveDevice(config.MODEL.DEVICE as Device);
   const weightsAside: Config = { ...config, MODEL: { ...config.MODEL, PRETRAINED: null } };
   options.onStage?.('making the model');

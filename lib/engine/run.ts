@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError, hasCode } from '../base/error';
 import { configToYaml } from '../config/load';
 import type { Config } from '../config/schema';
@@ -38,6 +39,8 @@ export interface RunOptions {
   group?: ProcessGroup | null;
 }
 
+const keys: KnownOptions<RunOptions> = { threads: true, signal: true, listener: true, group: true };
+
 export interface RunResult {
   /** The last evaluation: multi-view after training, else as TEST says. */
   evaluation: ViewEvaluation;
@@ -59,6 +62,7 @@ export interface RunResult {
  * const { evaluation } = await run(config, { listener: (event) => console.log(logLines(event).join('\n')) });
  */
 export async function run(asked: Config, options: RunOptions = {}): Promise<RunResult> {
+  checkKnownOptions('run', options, keys);
   const { group = null } = options;
   const config = group ? await configIn(group, asked) : asked;
   const classNames = classNamesOf(config);

@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs';
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 
 /** Options of everything that writes a file. */
@@ -10,6 +11,8 @@ export interface WriteOptions {
   /** Told after each piece how many of how many bytes are written. */
   onProgress?: (written: number, total: number) => void;
 }
+
+export const writeKeys: KnownOptions<WriteOptions> = { signal: true, onProgress: true };
 
 const CHUNK = 16 << 20;
 let counter = 0;
@@ -74,6 +77,7 @@ export async function writeAtomically(
   write: (file: FileWriter) => Promise<void>,
   options: WriteOptions = {},
 ): Promise<void> {
+  checkKnownOptions('writeAtomically', options, writeKeys);
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
   watchExit();
   underWay.add(temporary);

@@ -1,5 +1,6 @@
+import { checkKnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
-import { type WriteOptions, writeAtomically } from './atomic_file';
+import { type WriteOptions, writeAtomically, writeKeys } from './atomic_file';
 import { DTYPE_SIZE, type RawDtype } from './dtype';
 import type { FileBytes } from './file_bytes';
 import { RawTensor } from './raw_tensor';
@@ -77,6 +78,7 @@ export async function writeSafetensors(
   metadata: ReadonlyMap<string, string> = new Map(),
   options: WriteOptions = {},
 ): Promise<void> {
+  checkKnownOptions('writeSafetensors', options, writeKeys);
   const sorted = [...tensors].sort((a, b) => DTYPE_SIZE[b[1].dtype] - DTYPE_SIZE[a[1].dtype]);
   const entries: [string, unknown][] =
     metadata.size > 0 ? [['__metadata__', Object.fromEntries(metadata)]] : [];

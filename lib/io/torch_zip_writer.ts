@@ -1,4 +1,5 @@
-import { type WriteOptions, writeAtomically } from './atomic_file';
+import { checkKnownOptions } from '../base/check';
+import { type WriteOptions, writeAtomically, writeKeys } from './atomic_file';
 import { writePickle } from './pickle_writer';
 import type { RawTensor } from './raw_tensor';
 import { ZipWriter } from './zip_writer';
@@ -18,6 +19,7 @@ const ENTRY_OVERHEAD = 200;
  * @throws ERR_ARGUMENT for a value that cannot be written, ERR_FILE_WRITE, ERR_ABORTED
  */
 export async function writeTorch(path: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+  checkKnownOptions('writeTorch', options, writeKeys);
   const tensors = new Map<RawTensor, string>();
   const pickle = writePickle(value, (tensor) => {
     const key = tensors.get(tensor) ?? String(tensors.size);

@@ -1,6 +1,6 @@
-import { checkTexts } from '../base/check';
+import { checkKnownOptions, checkTexts } from '../base/check';
 import type { Config } from '../config/schema';
-import type { Task, TaskOptions } from './task';
+import { type Task, type TaskOptions, taskKeys } from './task';
 import { createXclipTask } from './xclip/recipe';
 import { checkConfig } from './zoo';
 
@@ -20,5 +20,6 @@ export async function createTask(
 ): Promise<Task> {
   checkConfig('createTask', config);
   checkTexts('createTask', 'classNames', classNames);
+  checkKnownOptions('createTask', options, taskKeys);
   return createXclipTask(config, classNames, options);
 }

@@ -1,3 +1,4 @@
+import type { KnownOptions } from '../base/check';
 import type { Config } from '../config/schema';
 import type { Mode, Module } from '../nn/module';
 import type { Device, Tensor } from '../tensor/tensor';
@@ -21,6 +22,8 @@ export interface TaskOptions {
   device?: Device;
   signal?: AbortSignal;
 }
+
+export const taskKeys: KnownOptions<TaskOptions> = { device: true, signal: true };
 
 /** A model together with how it is trained: all that the engine knows about either. */
 export interface Task {

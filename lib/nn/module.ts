@@ -21,6 +21,20 @@ export interface Mode {
   trace?: (name: string, value: Tensor) => void;
 }
 
+const modeKeys: KnownOptions<Mode> = {
+  training: true,
+  seed: true,
+  step: true,
+  stream: true,
+  checkpoint: true,
+  trace: true,
+};
+
+/** @throws ERR_ARGUMENT for what is no mode, or has more than one does */
+export function checkMode(what: string, mode: Mode): void {
+  checkKnownOptions(`${what}: mode`, mode, modeKeys);
+}
+
 /** Inference: nothing random, nothing recomputed. */
 export const evaluation: Mode = Object.freeze({ training: false, seed: 0, step: 0 });
 

@@ -1,3 +1,4 @@
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { linear, selfAttention } from '../ops';
 import { scope } from '../tensor/scope';
@@ -15,6 +16,8 @@ export interface SelfAttentionOptions {
   /** Added to the result, [N, queries, D]. */
   residual?: Tensor | null;
 }
+
+const keys: KnownOptions<SelfAttentionOptions> = { causal: true, queries: true, residual: true };
 
 /**
  * Multi-head self attention (Vaswani et al., 2017): `softmax(Q Kᵀ / sqrt(D / heads)) V` per head between a joint input
@@ -52,7 +55,9 @@ export class MultiheadAttention extends Module {
   }
 
   /** The heads' outputs side by side, before the output projection. */
-  mix(x: Tensor, { causal, queries }: SelfAttentionOptions = {}): Tensor {
+  mix(x: Tensor, options: SelfAttentionOptions = {}): Tensor {
+    checkKnownOptions('MultiheadAttention', options, keys);
+    const { causal, queries } = options;
     return scope(() => {
       const qkv = linear(x, this.in_proj_weight, this.in_proj_bias);
       return selfAttention(qkv, { heads: this.heads, causal, queries });

@@ -1,4 +1,4 @@
-import { checkSize } from '../base/check';
+import { checkKnownOptions, checkSize } from '../base/check';
 import { mlp } from '../ops';
 import { scope } from '../tensor/scope';
 import type { Tensor } from '../tensor/tensor';
@@ -50,6 +50,7 @@ export class ResidualAttentionBlock extends Module {
    *   residual, so that everything after the attention is computed for those rows alone. Default: all rows.
    */
   forward(x: Tensor, options: { causal?: boolean; select?: (x: Tensor) => Tensor } = {}): Tensor {
+    checkKnownOptions('ResidualAttentionBlock', options, { causal: true, select: true });
     return scope(() => {
       const select = options.select ?? ((all: Tensor) => all);
       const mixed = this.attn.mix(this.ln_1.forward(x), { causal: options.causal });

@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
@@ -10,6 +10,8 @@ export interface AttentionOptions {
   /** Query i sees keys 0 .. i only. Default false. */
   causal?: boolean;
 }
+
+const keys: KnownOptions<AttentionOptions> = { heads: true, causal: true };
 
 /**
  * Scaled dot-product attention per head, `softmax(q kᵀ / sqrt(D / heads)) v`, with float32 logits and softmax. The
@@ -28,7 +30,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   checkTensor('attention', 'q', q);
   checkTensor('attention', 'k', k);
   checkTensor('attention', 'v', v);
-  checkOptions('attention', options);
+  checkKnownOptions('attention', options, keys);
   const { heads, causal = false } = options;
   return unaryOutput(
     'attention',
@@ -48,6 +50,8 @@ export interface SelfAttentionOptions extends AttentionOptions {
   queries?: number;
 }
 
+const selfKeys: KnownOptions<SelfAttentionOptions> = { ...keys, queries: true };
+
 /**
  * {@link attention} of sequences with themselves, from the packed projection: each row of `qkv` is a query, a key and a
  * value in that order.
@@ -61,7 +65,7 @@ export interface SelfAttentionOptions extends AttentionOptions {
  */
 export function selfAttention(qkv: Tensor, options: SelfAttentionOptions): Tensor {
   checkTensor('self_attention', 'qkv', qkv);
-  checkOptions('self_attention', options);
+  checkKnownOptions('self_attention', options, selfKeys);
   const { heads, causal = false, queries = qkv.shape[1] ?? 0 } = options;
   return unaryOutput(
     'self_attention',

@@ -1,4 +1,4 @@
-import { checkKnownOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
@@ -8,6 +8,8 @@ export interface CrossEntropyOptions {
   /** Part of each target that is spread evenly over all classes, in [0, 1). Default 0. */
   labelSmoothing?: number;
 }
+
+const keys: KnownOptions<CrossEntropyOptions> = { labelSmoothing: true };
 
 /**
  * Mean over the batch of `-sum(target * logSoftmax(logits))`. There is no gradient by the targets.
@@ -23,7 +25,7 @@ export interface CrossEntropyOptions {
 export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntropyOptions = {}): Tensor {
   checkTensor('cross_entropy', 'logits', logits);
   checkTensor('cross_entropy', 'targets', targets);
-  checkKnownOptions('cross_entropy', options, { labelSmoothing: true });
+  checkKnownOptions('cross_entropy', options, keys);
   return unaryOutput(
     'cross_entropy',
     [logits],

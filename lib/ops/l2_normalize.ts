@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
@@ -8,6 +8,8 @@ export interface L2NormalizeOptions {
   /** The smallest length to divide by, so that a zero row stays zero. Default 1e-12. */
   eps?: number;
 }
+
+const keys: KnownOptions<L2NormalizeOptions> = { eps: true };
 
 /**
  * Rows of unit Euclidean length: `x / max(|x|, eps)` over the last dimension, with float32 lengths.
@@ -21,7 +23,7 @@ export interface L2NormalizeOptions {
  */
 export function l2Normalize(x: Tensor, options: L2NormalizeOptions = {}): Tensor {
   checkTensor('l2_normalize', 'x', x);
-  checkOptions('l2_normalize', options);
+  checkKnownOptions('l2_normalize', options, keys);
   const { eps = 1e-12 } = options;
   return unaryOutput(
     'l2_normalize',

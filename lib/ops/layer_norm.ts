@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkOptionalTensor, checkTensor } from '../tensor/check';
@@ -10,6 +10,8 @@ export interface LayerNormOptions {
   /** One extra row per sequence, [N, D] for x [N, L, D]: the result is [N, L + 1, D] with that row last. */
   append?: Tensor | null;
 }
+
+const keys: KnownOptions<LayerNormOptions> = { eps: true, append: true };
 
 /**
  * Layer normalisation over the last dimension (Ba et al., 2016): `(x - mean) / sqrt(variance + eps) * weight + bias`,
@@ -28,7 +30,7 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, options: Laye
   checkTensor('layer_norm', 'x', x);
   checkTensor('layer_norm', 'weight', weight);
   checkTensor('layer_norm', 'bias', bias);
-  checkOptions('layer_norm', options);
+  checkKnownOptions('layer_norm', options, keys);
   const { append = null, eps = 1e-5 } = options;
   checkOptionalTensor('layer_norm', 'append', append);
   return unaryOutput(

@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { native } from '../native/load';
 import { type Gradient, unaryOutput } from '../tensor/autograd';
 import { checkOptionalTensor, checkTensor } from '../tensor/check';
@@ -11,6 +11,8 @@ export interface LinearOptions {
   /** Added last: [..., out] in the dtype of x. */
   residual?: Tensor | null;
 }
+
+const keys: KnownOptions<LinearOptions> = { activation: true, residual: true };
 
 /**
  * `activation(x Wᵀ + bias) + residual` over the last dimension.
@@ -31,7 +33,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options:
   checkTensor('linear', 'x', x);
   checkTensor('linear', 'weight', weight);
   checkOptionalTensor('linear', 'bias', bias);
-  checkOptions('linear', options);
+  checkKnownOptions('linear', options, keys);
   const { activation = 'none', residual = null } = options;
   checkOptionalTensor('linear', 'residual', residual);
   const factor = multiplicand(x, weight);

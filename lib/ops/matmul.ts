@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
@@ -12,6 +12,8 @@ export interface MatmulOptions {
   /** Factor on the product. Default 1. */
   alpha?: number;
 }
+
+const keys: KnownOptions<MatmulOptions> = { transposeA: true, transposeB: true, alpha: true };
 
 /**
  * `alpha op(a) op(b)` over the last two dimensions, for every index of the leading ones. These are equal, or those of
@@ -28,7 +30,7 @@ export interface MatmulOptions {
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   checkTensor('matmul', 'a', a);
   checkTensor('matmul', 'b', b);
-  checkOptions('matmul', options);
+  checkKnownOptions('matmul', options, keys);
   const { transposeA = false, transposeB = false, alpha = 1 } = options;
   const [shapeA, shapeB] = [a.shape, b.shape];
   return unaryOutput(

@@ -1,4 +1,4 @@
-import { checkOptions } from '../base/check';
+import { checkKnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
@@ -40,7 +40,7 @@ export function mlp(
   checkTensor('mlp', 'x', x);
   checkParameters('expand', expand);
   checkParameters('contract', contract);
-  checkOptions('mlp', options);
+  checkKnownOptions('mlp', options, { residual: true });
   const { residual = null } = options;
   checkOptionalTensor('mlp', 'residual', residual);
   const [expandFactor, contractFactor] = [multiplicand(x, expand.weight), multiplicand(x, contract.weight)];

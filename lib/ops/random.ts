@@ -1,4 +1,4 @@
-import { checkNumber, checkOptions, named } from '../base/check';
+import { checkKnownOptions, checkNumber, type KnownOptions, named } from '../base/check';
 import { type NativeTensor, native } from '../native/load';
 import { unaryOutput } from '../tensor/autograd';
 import { checkOptionalTensor, checkTensor } from '../tensor/check';
@@ -13,6 +13,9 @@ export interface RandomKey {
   device?: Device;
 }
 
+const keyKeys: KnownOptions<RandomKey> = { seed: true, stream: true, device: true };
+const normalKeys = { ...keyKeys, mean: true, std: true } as const;
+
 /**
  * float32 numbers, uniform in [low, high). Element i comes from word `i % 4` of Philox block `i / 4`, with 24 bits.
  *
@@ -25,7 +28,7 @@ export function randomUniform(
   shape: readonly number[],
   options: RandomKey & { low?: number; high?: number },
 ): Tensor {
-  checkOptions('randomUniform', options);
+  checkKnownOptions('randomUniform', options, { ...keyKeys, low: true, high: true });
   const { seed, stream = 0, device, low = 0, high = 1 } = options;
   return named(
     'randomUniform',
@@ -46,7 +49,7 @@ export function randomNormal(
   shape: readonly number[],
   options: RandomKey & { mean?: number; std?: number },
 ): Tensor {
-  checkOptions('randomNormal', options);
+  checkKnownOptions('randomNormal', options, normalKeys);
   const { seed, stream = 0, device, mean = 0, std = 1 } = options;
   checkNumber('randomNormal', 'mean', mean);
   return named(
@@ -67,7 +70,7 @@ export function randomTruncatedNormal(
   shape: readonly number[],
   options: RandomKey & { mean?: number; std?: number; low: number; high: number },
 ): Tensor {
-  checkOptions('randomTruncatedNormal', options);
+  checkKnownOptions('randomTruncatedNormal', options, { ...normalKeys, low: true, high: true });
   const { seed, stream = 0, device, mean = 0, std = 1, low, high } = options;
   checkNumber('randomTruncatedNormal', 'mean', mean);
   return named(
@@ -90,6 +93,14 @@ export interface DropPathOptions {
   samples: number;
 }
 
+const dropKeys: KnownOptions<DropPathOptions> = {
+  rate: true,
+  seed: true,
+  stream: true,
+  offset: true,
+  samples: true,
+};
+
 /**
  * Stochastic depth (Huang et al., 2016) per sample: all of a sample becomes zero with probability `rate`, and is
  * multiplied by `1 / (1 - rate)` otherwise. Sample g takes word `g % 4` of Philox block `g / 4`.
@@ -103,7 +114,7 @@ export interface DropPathOptions {
  */
 export function dropPath(x: Tensor, options: DropPathOptions): Tensor {
   checkTensor('drop_path', 'x', x);
-  checkOptions('drop_path', options);
+  checkKnownOptions('drop_path', options, dropKeys);
   const { rate, seed, stream, offset, samples } = options;
   checkOptionalTensor('drop_path', 'offset', offset);
   const drop = (handle: NativeTensor, by: NativeTensor | null) =>

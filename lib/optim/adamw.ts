@@ -129,6 +129,7 @@ export class AdamW {
    *   ERR_DEVICE
    */
   step(options: { when?: Tensor | null } = {}): void {
+    checkKnownOptions('AdamW.step', options, { when: true });
     this.prepare();
     this.apply(options);
   }

@@ -1,4 +1,4 @@
-import { checkFunction } from '../base/check';
+import { checkFunction, checkKnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { type Device, resolveDevice, synchronize } from '../native/device';
 import { type DeviceType, type NativeRecording, native } from '../native/load';
@@ -64,6 +64,7 @@ export class Graph<T> implements Disposable {
  */
 export async function captureGraph<T>(body: () => T, options: { device?: Device } = {}): Promise<Graph<T>> {
   checkFunction('captureGraph', 'body', body);
+  checkKnownOptions('captureGraph', options, { device: true });
   const device = resolveDevice(options.device);
   const run = () => noGrad(() => scope(body));
   scope(() => {

@@ -124,7 +124,10 @@ const separate: SeparateCase[] = [
 
 describe('attention', () => {
   checkOp({
-    run: ([q, k, v], index) => attention(q!, k!, v!, separate[index]!),
+    run: ([q, k, v], index) => {
+      const { heads, causal } = separate[index]!;
+      return attention(q!, k!, v!, { heads, causal });
+    },
     reference: ([q, k, v], index) => {
       const { heads } = separate[index]!;
       const [batch, keys, dim] = k!.shape as [number, number, number];
@@ -149,7 +152,10 @@ const packed: PackedCase[] = [
 
 describe('self-attention', () => {
   checkOp({
-    run: ([qkv], index) => selfAttention(qkv!, packed[index]!),
+    run: ([qkv], index) => {
+      const { heads, causal, queries } = packed[index]!;
+      return selfAttention(qkv!, { heads, causal, queries });
+    },
     reference: ([qkv], index) => {
       const { heads, queries } = packed[index]!;
       const [batch, keys, width] = qkv!.shape as [number, number, number];

@@ -150,7 +150,14 @@ function reference([a, b]: Dense[], index: number): Dense {
   return c;
 }
 
-checkOp({ run: ([a, b], index) => matmul(a!, b!, cases[index]), reference, cases });
+checkOp({
+  run: ([a, b], index) => {
+    const { transposeA, transposeB, alpha } = cases[index]!;
+    return matmul(a!, b!, { transposeA, transposeB, alpha });
+  },
+  reference,
+  cases,
+});
 
 const zeros = (...shape: number[]) => tensor(new Float32Array(sizeOf(shape)), shape);
 

@@ -1,9 +1,10 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 import { readLabels } from '../labels';
-import type { ListingOptions } from '../sources/listing';
+import { type ListingOptions, listingKeys } from '../sources/listing';
 import { openStore } from '../sources/store';
 import { Catalogue } from './catalogue';
 import { ClassTable } from './classes';
@@ -50,6 +51,19 @@ export interface PrepareOptions extends ListingOptions {
   zeroShotVideos?: 'val' | 'test';
 }
 
+const keys: KnownOptions<PrepareOptions> = {
+  ...listingKeys,
+  dataset: true,
+  root: true,
+  annotations: true,
+  output: true,
+  labels: true,
+  zeroShotClasses: true,
+  seed: true,
+  splitFiles: true,
+  zeroShotVideos: true,
+};
+
 /**
  * Writes the lists of a data set from its official annotations, for the videos that are there. Three splits each of UCF101 and
  * HMDB51; of Kinetics-600 also zero-shot splits: those of `splitFiles`, or three drawn ones, each 160 of the 220 classes that
@@ -59,12 +73,13 @@ export interface PrepareOptions extends ListingOptions {
  *   are not those of the class table; ERR_ARGUMENT for options that do not go together; ERR_ABORTED
  */
 export async function prepareDataset(options: PrepareOptions): Promise<ListSummary[]> {
+  checkKnownOptions('prepareDataset', options, keys);
   checkZeroShot(options);
   const { labels, files, lists } = datasets[options.dataset];
   const table = options.labels ?? labels;
   const classes = new ClassTable(readLabels(table), table);
   const annotations = await readAnnotations(options.annotations, files);
-  const store = await openStore(options.root, options);
+  const store = await openStore(options.root, { signal: options.signal, onListing: options.onListing });
   const prepared = lists(annotations, classes, new Catalogue(await store.names()));
   if (options.dataset === 'kinetics600') {
     const splits = options.splitFiles

@@ -1,3 +1,4 @@
+import type { KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
 
 /** How the first listing of an archive is watched and stopped. */
@@ -7,6 +8,8 @@ export interface ListingOptions {
   /** Told at its beginning, some five times a second, and at its end: how many bytes of the archive have been gone through. */
   onListing?: (archive: string, done: number, total: number) => void;
 }
+
+export const listingKeys: KnownOptions<ListingOptions> = { signal: true, onListing: true };
 
 /** Milliseconds between two reports. */
 const interval = 200;

@@ -1,11 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { posix, resolve } from 'node:path';
+import { checkKnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 import { isArchiveName, readArchiveIndex } from './archive_index';
 import { expandBraces, isBracePattern } from './brace_pattern';
 import { filesBelow } from './folder_files';
-import type { ListingOptions } from './listing';
+import { type ListingOptions, listingKeys } from './listing';
 import type { Member } from './member';
 
 /** Where the bytes of a video are: a whole file, or `length` bytes from `offset` of one (a member of an archive). */
@@ -35,6 +36,7 @@ export interface VideoStore {
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_ARCHIVE_FORMAT, ERR_ARGUMENT (a bad range), ERR_ABORTED
  */
 export async function openStore(root: string, options: ListingOptions = {}): Promise<VideoStore> {
+  checkKnownOptions('openStore', options, listingKeys);
   const found = await stat(root).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw readError(root, error);

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { checkKnownOptions, type KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Philox, streamOf } from '../../base/philox';
 import { makeFolder, writeText } from '../../io/text_file';
@@ -25,6 +26,17 @@ export interface SyntheticOptions {
   /** Called after each video. */
   onProgress?: (done: number, total: number) => void;
 }
+
+const keys: KnownOptions<SyntheticOptions> = {
+  specification: true,
+  trainPerClass: true,
+  valPerClass: true,
+  seed: true,
+  side: true,
+  frameCount: true,
+  signal: true,
+  onProgress: true,
+};
 
 /** What was written. Lists have lines `name label`; a label counts the lines of its own class table. */
 export interface SyntheticDataset {
@@ -66,9 +78,10 @@ export async function writeSyntheticDataset(
   root: string,
   options: SyntheticOptions,
 ): Promise<SyntheticDataset> {
+  checkKnownOptions('writeSyntheticDataset', options, keys);
   const { specification, trainPerClass, valPerClass, seed, signal } = options;
   const { side = 64, frameCount = 32 } = options;
-  checkOptions(trainPerClass, valPerClass, side, frameCount);
+  checkCounts(trainPerClass, valPerClass, side, frameCount);
   const { seen, unseen } = syntheticClasses(specification === 'both' ? ['easy', 'hard'] : [specification]);
 
   const jobs: Job[] = [];
@@ -163,7 +176,7 @@ function toCsv(names: string[]): string {
   return `id,name\n${names.map((name, id) => `${id},${name}\n`).join('')}`;
 }
 
-function checkOptions(trainPerClass: number, valPerClass: number, side: number, frameCount: number): void {
+function checkCounts(trainPerClass: number, valPerClass: number, side: number, frameCount: number): void {
   const counts = { trainPerClass, valPerClass, side, frameCount };
   for (const [name, value] of Object.entries(counts)) {
     if (!Number.isInteger(value) || value < 1 || value >= heldOutStart) {

@@ -110,7 +110,7 @@ export async function createXclipTask(
     cudaGraph: TEST.CUDA_GRAPH,
   });
   try {
-    if (MODEL.PRETRAINED !== null) await loadPretrained(model, MODEL.PRETRAINED, options);
+    if (MODEL.PRETRAINED !== null) await loadPretrained(model, MODEL.PRETRAINED, { signal: options.signal });
     if (MODEL.FIX_TEXT) model.freeze((name) => !VIDEO_SIDE.some((part) => name.includes(part)));
     return new XclipTask(model, classNames, TRAIN.USE_CHECKPOINT);
   } catch (error) {

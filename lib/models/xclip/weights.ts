@@ -1,4 +1,4 @@
-import { checkInstance, checkText } from '../../base/check';
+import { checkInstance, checkKnownOptions, checkText } from '../../base/check';
 import { type RawTensor, readCheckpoint } from '../../io';
 import { archOf } from '../zoo';
 import { checkGeometry, type Geometry, inferGeometry, inferPretrainedGeometry } from './geometry';
@@ -54,6 +54,7 @@ export async function loadPretrained(
 ): Promise<string[]> {
   checkInstance('loadPretrained', 'model', model, XCLIP);
   checkText('loadPretrained', 'path', path);
+  checkKnownOptions('loadPretrained', options, { signal: true });
   const { state, close } = await openState(path);
   try {
     const { geometry } = model;

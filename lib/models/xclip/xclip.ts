@@ -3,7 +3,7 @@ import { CodedError } from '../../base/error';
 import { Embedding } from '../../nn/embedding';
 import { constant, Initializer, normal } from '../../nn/init';
 import { LayerNorm } from '../../nn/layer_norm';
-import { evaluation, type Mode, Module } from '../../nn/module';
+import { checkMode, evaluation, type Mode, Module } from '../../nn/module';
 import { RecordedForward } from '../../nn/recorded_forward';
 import { Transformer } from '../../nn/transformer';
 import { add, exp, l2Normalize, matmul, mean, mul, reshape } from '../../ops';
@@ -194,6 +194,7 @@ export class XCLIP extends Module implements TextTower {
    * parameters have changed since the last call, unless a gradient is wanted.
    */
   encodeText(tokens: TextInput, mode: Mode = evaluation): Tensor {
+    checkMode('encodeText', mode);
     const encode = () => scope(() => inDtype(encodeText(this, tokens, this.computeDtype, mode), 'float32'));
     if (isRecording() && this.textParameters.some((parameter) => parameter.requiresGrad)) return encode();
     return this.textCache.get(tokens, this.textParameters, () => noGrad(encode));
@@ -204,6 +205,7 @@ export class XCLIP extends Module implements TextTower {
    * @throws ERR_FRAME_COUNT when T is not the model's, ERR_SHAPE
    */
   encodeVideo(frames: Tensor, mode: Mode = evaluation): VideoFeatures {
+    checkMode('encodeVideo', mode);
     this.checkFrames(frames);
     if (mode.training || mode.trace || !this.recordedVideo) return this.computeVideo(frames, mode);
     return this.recordedVideo.run(frames);
@@ -227,6 +229,7 @@ export class XCLIP extends Module implements TextTower {
 
   /** Scores of each clip for each text, float32 [B, K]: scaled cosines with the texts as prompted by the clip. */
   score(features: VideoFeatures, text: Tensor, mode: Mode = evaluation): Tensor {
+    checkMode('score', mode);
     if (mode.training || mode.trace || !this.recordedScore) return this.computeScore(features, text, mode);
     return this.recordedScore.run(features.video, features.patches, text).logits;
   }
@@ -255,6 +258,7 @@ export class XCLIP extends Module implements TextTower {
    * @throws ERR_FRAME_COUNT, ERR_SHAPE, ERR_TEXT_TOO_LONG
    */
   forward(frames: Tensor, tokens: TextInput, mode: Mode = evaluation): Tensor {
+    checkMode('forward', mode);
     this.checkFrames(frames);
     return scope(() => this.score(this.encodeVideo(frames, mode), this.encodeText(tokens, mode), mode));
   }
