@@ -5,14 +5,17 @@ import type { Tensor } from '../tensor/tensor';
 import { withTemporaries } from './temporaries';
 
 /** A derivative by one operand: a fresh handle of d(loss)/d(operand), still in the broadcast shape. */
-type Slope = (dy: NativeTensor, saved: readonly NativeTensor[]) => NativeTensor;
+type Slope = (dy: NativeTensor, saved: readonly (NativeTensor | null)[]) => NativeTensor;
 
 interface Rule {
-  /**
-   * What the derivatives need, out of the operands and the result. Another stands in for one that only the derivative by
-   * an operand without a gradient (`byA`, `byB` false) would read.
-   */
-  keep: (a: NativeTensor, b: NativeTensor, y: NativeTensor, byA: boolean, byB: boolean) => NativeTensor[];
+  /** What the derivatives by the operands that have one (`byA`, `byB`) read, out of the operands and the result. */
+  keep: (
+    a: NativeTensor,
+    b: NativeTensor,
+    y: NativeTensor,
+    byA: boolean,
+    byB: boolean,
+  ) => (NativeTensor | null)[];
   slopes: readonly [byA: Slope, byB: Slope];
 }
 
@@ -27,11 +30,11 @@ const rules = {
   add: { keep: () => [], slopes: [same, same] },
   sub: { keep: () => [], slopes: [same, (dy) => negative(dy)] },
   mul: {
-    keep: (a, b, _, byA, byB) => [byB ? a : b, byA ? b : a],
+    keep: (a, b, _, byA, byB) => [byB ? a : null, byA ? b : null],
     slopes: [(dy, [, b]) => call('mul', dy, b!), (dy, [a]) => call('mul', dy, a!)],
   },
   div: {
-    keep: (_, b, y, __, byB) => [b, byB ? y : b],
+    keep: (_, b, y, __, byB) => [b, byB ? y : null],
     slopes: [
       (dy, [b]) => call('div', dy, b!),
       (dy, [b, y]) => withTemporaries((t) => negative(t(call('mul', t(call('div', dy, b!)), y!)))),
@@ -46,7 +49,7 @@ const rules = {
     slopes: [(dy, [a, b]) => winner(dy, b!, a!), (dy, [a, b]) => winner(dy, a!, b!)],
   },
   pow: {
-    keep: (a, b, y, byA, byB) => [a, byA ? b : a, byB ? y : a],
+    keep: (a, b, y, byA, byB) => [a, byA ? b : null, byB ? y : null],
     slopes: [
       (dy, [a, b]) =>
         withTemporaries((t) => {
@@ -81,8 +84,11 @@ function binary(op: keyof typeof rules, a: Tensor, b: Tensor | number): Tensor {
         const right = scalar ?? second!.handle;
         const y = call(op, a.handle, right);
         if (context.recording) {
-          const kept = keep(a.handle, right, y, a.requiresGrad, second?.requiresGrad ?? false);
-          context.save(...kept.map((handle) => (handle === scalar ? native().retain(handle) : handle)));
+          const [byA, byB] = context.needs;
+          const kept = keep(a.handle, right, y, byA!, byB!);
+          context.save(
+            ...kept.map((handle) => (handle && handle === scalar ? native().retain(handle) : handle)),
+          );
         }
         return y;
       },

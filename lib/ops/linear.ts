@@ -40,18 +40,16 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null, options:
   return unaryOutput(
     'linear',
     [x, weight, bias, residual],
-    (context) => {
+    ({ needs: [byX, byWeight, byBias], save }) => {
       const [y, slope] = native().linearForward(
         x.handle,
         factor.handle,
         bias?.handle ?? null,
         residual?.handle ?? null,
         activation,
-        context.recording,
+        Boolean(byX || byWeight || byBias),
       );
-      if (context.recording) {
-        context.save(x.handle, factor.handle, ...(slope ? [slope] : []));
-      }
+      save(byWeight ? x.handle : null, byX ? factor.handle : null, slope ?? null);
       return y;
     },
     ([dy], [savedX, savedWeight, slope], { needs, into }) => {

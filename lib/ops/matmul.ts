@@ -36,8 +36,8 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   return unaryOutput(
     'matmul',
     [a, b],
-    (context) => {
-      context.save(a.handle, b.handle);
+    ({ needs: [byA, byB], save }) => {
+      save(byB ? a.handle : null, byA ? b.handle : null);
       return native().matmulForward(a.handle, b.handle, transposeA, transposeB, alpha, false);
     },
     ([dy], [a, b], { needs }) => {

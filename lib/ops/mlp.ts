@@ -47,16 +47,17 @@ export function mlp(
   return unaryOutput(
     'mlp',
     [x, expand.weight, expand.bias, contract.weight, contract.bias, residual],
-    ({ recording, save }) =>
+    ({ needs: [byX, byExpand, byExpandBias, byContract], save }) =>
       withTemporaries((temporary) => {
         const { linearForward, retain } = native();
+        const throughActivation = Boolean(byX || byExpand || byExpandBias);
         const [hidden, slope] = linearForward(
           x.handle,
           expandFactor.handle,
           expand.bias?.handle ?? null,
           null,
           'quick_gelu',
-          recording,
+          throughActivation,
         );
         for (const handle of [hidden, slope]) if (handle) temporary(handle);
         const [y] = linearForward(
@@ -67,10 +68,13 @@ export function mlp(
           'none',
           false,
         );
-        if (recording) {
-          const factors = [expandFactor.handle, contractFactor.handle];
-          save(x.handle, ...factors, retain(hidden), retain(slope!));
-        }
+        save(
+          byExpand ? x.handle : null,
+          byX ? expandFactor.handle : null,
+          throughActivation ? contractFactor.handle : null,
+          byContract ? retain(hidden) : null,
+          slope ? retain(slope) : null,
+        );
         return y;
       }),
     ([dy], [savedX, expandWeight, contractWeight, hidden, slope], { needs, into }) =>

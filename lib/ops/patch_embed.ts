@@ -38,8 +38,8 @@ export function patchEmbed(images: Tensor, weight: Tensor, bias?: Tensor | null)
   return unaryOutput(
     'patch_embed',
     [images, weight, bias],
-    (context) => {
-      context.save(images.handle, factor.handle);
+    ({ needs: [byImages, byWeight], save }) => {
+      save(byWeight ? images.handle : null, byImages ? factor.handle : null);
       return withTemporaries((temporary) => {
         const flat = temporary(native().reshape(factor.handle, matrix));
         const rows = temporary(native().patchEmbedRows(images.handle, patch));

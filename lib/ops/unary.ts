@@ -3,9 +3,9 @@ import { unaryOutput } from '../tensor/autograd';
 import { checkTensor } from '../tensor/check';
 import type { Tensor } from '../tensor/tensor';
 
-/** The functions and what their derivatives are computed from. */
+/** The functions and what their derivatives are computed from besides dy. */
 const savedBy = {
-  neg: 'operand',
+  neg: null,
   exp: 'result',
   log: 'operand',
   sqrt: 'result',
@@ -28,10 +28,11 @@ function unary(op: keyof typeof savedBy, x: Tensor): Tensor {
     [x],
     (context) => {
       const y = native().unaryForward(op, x.handle);
-      context.save(savedBy[op] === 'result' ? y : x.handle);
+      const saved = savedBy[op];
+      context.save(saved && { operand: x.handle, result: y }[saved]);
       return y;
     },
-    ([dy], [saved]) => [native().unaryBackward(op, dy!, saved!)],
+    ([dy], [saved]) => [saved ? native().unaryBackward(op, dy!, saved) : native().unaryForward('neg', dy!)],
   );
 }
 

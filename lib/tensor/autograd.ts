@@ -34,7 +34,7 @@ export interface Backward {
  */
 export type Derivative = (
   grads: readonly (NativeTensor | null)[],
-  saved: readonly NativeTensor[],
+  saved: readonly (NativeTensor | null)[],
   backward: Backward,
 ) => Gradient[];
 
@@ -42,8 +42,13 @@ export type Derivative = (
 export interface Forward {
   /** False when nothing will be differentiated: aux outputs need not be computed. */
   recording: boolean;
-  /** Saves inputs, cached casts of inputs, outputs, or freshly made handles. Call at most once. */
-  save(...handles: NativeTensor[]): void;
+  /** Which inputs will want a gradient; none when nothing is recorded. */
+  needs: readonly boolean[];
+  /**
+   * Saves inputs, cached casts of inputs, outputs, or freshly made handles; null in the place of one that no derivative
+   * by an input in `needs` reads, since what is saved is held and must not change. Call at most once.
+   */
+  save(...handles: (NativeTensor | null)[]): void;
   /** Names leaves that the derivative adds gradients to although they are no inputs. */
   reaches(leaves: Iterable<Tensor>): void;
 }
@@ -70,7 +75,7 @@ class Node {
     readonly order: number,
     readonly inputs: Input[],
     outputs: number,
-    public saved: NativeTensor[] | null,
+    public saved: (NativeTensor | null)[] | null,
     readonly derivative: Derivative | null,
   ) {
     this.pendingGrads = new Array(outputs).fill(null);
@@ -84,7 +89,7 @@ class Node {
   }
 
   releaseSaved(): void {
-    for (const handle of this.saved ?? []) native().release(handle);
+    for (const handle of this.saved ?? []) if (handle) native().release(handle);
     this.saved = null;
   }
 }
@@ -142,10 +147,11 @@ export function operation(
 ): Tensor[] {
   const needed = recording && (always || inputs.some((input) => input?.requiresGrad));
   if (leavesRead) for (const input of inputs) if (input?.requiresGrad && !input.edge) leavesRead.add(input);
-  let saved: NativeTensor[] = [];
+  let saved: (NativeTensor | null)[] = [];
   let reached: Iterable<Tensor> = [];
   const context: Forward = {
     recording: needed,
+    needs: inputs.map((input) => needed && (input?.requiresGrad ?? false)),
     save: (...list) => {
       saved = list;
     },
@@ -158,7 +164,7 @@ export function operation(
   const isOwned = (handle: NativeTensor) =>
     handles.includes(handle) || inputs.some((input) => input?.owns(handle));
   if (!needed) {
-    for (const handle of saved) if (!isOwned(handle)) native().release(handle);
+    for (const handle of saved) if (handle && !isOwned(handle)) native().release(handle);
     return outputs;
   }
   const node = new Node(
@@ -169,12 +175,12 @@ export function operation(
       leaf: input?.requiresGrad && !input.edge ? input : null,
     })),
     handles.length,
-    saved.map((handle) => (isOwned(handle) ? native().retain(handle) : handle)),
+    saved.map((handle) => (handle && isOwned(handle) ? native().retain(handle) : handle)),
     derivative,
   );
   node.reached = reached;
   for (const x of [...inputs, ...outputs]) {
-    if (!x || !saved.some((handle) => x.owns(handle))) continue;
+    if (!x || !saved.some((handle) => handle && x.owns(handle))) continue;
     const { dtype, shape, changes } = x;
     node.unchanged.push({ dtype, shape, changes, count: changes.count });
   }
@@ -387,12 +393,12 @@ export function checkpoint(body: (...inputs: Tensor[]) => Tensor, ...inputs: Ten
       const received: (NativeTensor | null)[] = saved.map(() => null);
       // Operations and not leaves, so that gradients meet in the same way as without recomputing.
       const again = saved.map((handle, i) => {
-        if (!needs[i]) return keep(new Tensor(native().retain(handle)));
+        if (!needs[i]) return keep(new Tensor(native().retain(handle!)));
         const derivative: Derivative = ([dx]) => {
           received[i] = native().retain(dx!);
           return [];
         };
-        const copy = () => operation('checkpoint', [], () => [native().retain(handle)], derivative, true);
+        const copy = () => operation('checkpoint', [], () => [native().retain(handle!)], derivative, true);
         return keep(enableGrad(copy)[0]!);
       });
       const result = enableGrad(() => body(...again));
