@@ -76,12 +76,24 @@ const loadKeys: KnownOptions<LoadOptions> = { strict: true, source: true, signal
  * }
  */
 export abstract class Module {
-  /** Parameters and their names: a module's own before those of its parts, each in the order of definition. */
+  /**
+   * Parameters and their names: a module's own before those of its parts, each in the order of definition.
+   * @throws ERR_ARGUMENT when a module is a part of itself
+   */
   *namedParameters(prefix = ''): Generator<[name: string, parameter: Tensor]> {
+    yield* this.named(prefix, []);
+  }
+
+  private *named(prefix: string, above: readonly Module[]): Generator<[name: string, parameter: Tensor]> {
+    if (above.includes(this))
+      throw new CodedError(
+        'ERR_ARGUMENT',
+        `${prefix.slice(0, -1)} is a module that it is a part of; keep what leads upward in a function or a private #field`,
+      );
     for (const [name, value] of Object.entries(this)) {
       if (value instanceof Tensor) yield [prefix + name, value];
     }
-    for (const [name, part] of this.parts()) yield* part.namedParameters(`${prefix}${name}.`);
+    for (const [name, part] of this.parts()) yield* part.named(`${prefix}${name}.`, [...above, this]);
   }
 
   /** The parameters alone, in the order of {@link namedParameters}. */

@@ -3,7 +3,7 @@ import { CodedError } from '../base/error';
 import { type Device, resolveDevice, synchronize } from '../native/device';
 import { type DeviceType, type NativeRecording, native } from '../native/load';
 import { noGrad } from './autograd';
-import { type Disposable, keep, scope } from './scope';
+import { type Disposable, keep, resourcesIn, scope } from './scope';
 
 /**
  * A computation that was recorded once and is queued again, whole, by one call: a step of hundreds of kernels then costs
@@ -107,14 +107,7 @@ export function recordGraph<T>(body: () => T, device: DeviceType, beside?: Graph
     throw error;
   }
   const recording = native().endRecording(device);
-  const owned: Disposable[] = [];
-  collect(outputs, owned);
+  const owned = [...resourcesIn(outputs)];
   for (const tensor of owned) keep(tensor);
   return new Graph(recording, outputs, owned);
-}
-
-function collect(value: unknown, into: Disposable[]): void {
-  if (typeof value !== 'object' || value === null) return;
-  if (typeof (value as Partial<Disposable>).dispose === 'function') into.push(value as Disposable);
-  else for (const item of Object.values(value)) collect(item, into);
 }

@@ -47,20 +47,27 @@ export function scope<T>(body: () => T): T {
   if (types.isPromise(result)) {
     throw new CodedError('ERR_ARGUMENT', 'scope: the body returned a promise; a scope must be synchronous');
   }
-  for (const resource of escaping(result)) {
+  for (const resource of resourcesIn(result)) {
     if (owned.delete(resource)) adopt(resource);
   }
   for (const resource of owned) resource.dispose();
   return result;
 }
 
-function* escaping(value: unknown): Generator<Disposable> {
-  if (typeof value !== 'object' || value === null) return;
-  if (typeof (value as Partial<Disposable>).dispose === 'function') {
-    yield value as Disposable;
-  } else if (Array.isArray(value)) {
-    for (const item of value) yield* escaping(item);
-  } else if (Object.getPrototypeOf(value)?.constructor?.name === 'Object') {
-    for (const item of Object.values(value)) yield* escaping(item);
+/** What has a lifetime in a value: alone, or inside arrays and plain objects, which may go in circles. */
+export function* resourcesIn(value: unknown): Generator<Disposable> {
+  const seen = new Set<unknown>();
+  const left = [value];
+  while (left.length > 0) {
+    const item = left.pop();
+    if (typeof item !== 'object' || item === null || seen.has(item)) continue;
+    seen.add(item);
+    if (typeof (item as Partial<Disposable>).dispose === 'function') yield item as Disposable;
+    else if (Array.isArray(item) || isPlain(item)) for (const part of Object.values(item)) left.push(part);
   }
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || (prototype as object).constructor?.name === 'Object';
 }

@@ -78,6 +78,23 @@ test('names of a transformer are those of torch', () => {
   );
 });
 
+test('a module that is a part of itself is refused', () => {
+  class Child extends Module {
+    constructor(readonly parent: Module) {
+      super();
+    }
+  }
+  class Parent extends Module {
+    readonly children = [new Child(this)];
+  }
+  expect(() => new Parent().parameters()).toThrow(
+    expect.objectContaining({
+      code: 'ERR_ARGUMENT',
+      message: expect.stringMatching(/^children\.0\.parent /),
+    }),
+  );
+});
+
 test('loads values in place and counts it as a change', async () => {
   const module = toy();
   const weight = module.heads[0]!.weight;

@@ -2,7 +2,7 @@ import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { full } from '../../lib/ops';
 import { scope } from '../../lib/tensor/scope';
-import { tensor } from '../../lib/tensor/tensor';
+import { type Tensor, tensor } from '../../lib/tensor/tensor';
 
 const live = () => memory().liveTensors;
 
@@ -127,6 +127,32 @@ test('a scope disposes what it does not return, in arrays and objects too', () =
       throw new Error('inside');
     }),
   ).toThrow('inside');
+  expect(live()).toBe(before);
+});
+
+test('a scope may return what goes in a circle, or is as deep or long as can be', () => {
+  const before = live();
+  interface Link {
+    value: Tensor | null;
+    next: Link | null;
+  }
+  const kept = scope(() => {
+    const circle: { self?: unknown; value: Tensor } = { value: tensor([1]) };
+    circle.self = [circle, Object.assign(Object.create(null), { again: circle, value: tensor([2]) })];
+    let chain: Link = { value: tensor([3]), next: null };
+    for (let i = 0; i < 100_000; i++) chain = { value: null, next: chain };
+    return { circle, chain, long: [...new Array(300_000).fill(0), tensor([4])] };
+  });
+  expect(live()).toBe(before + 4);
+  scope(() => {
+    // What passes to this scope is disposed at its end.
+    scope(() => [kept.circle.value, tensor([5])]);
+  });
+  expect(live()).toBe(before + 4);
+  let last = kept.chain;
+  while (last.next) last = last.next;
+  const [, inner] = kept.circle.self as [unknown, { value: Tensor }];
+  for (const value of [kept.circle.value, inner.value, last.value!, kept.long.at(-1)]) value.dispose();
   expect(live()).toBe(before);
 });
 
