@@ -85,21 +85,28 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
       const options = { topK, clips: clipCount, crops, deadlineMs: 1000 * deadline, signal };
       const results: (Result | Failure)[] = [];
       const report = (result: Result) => (flags.json ? results.push(result) : show(result));
-      for (const path of clips) {
-        try {
-          if (window === undefined) report({ path, classes: await model.classify(path, names, options) });
-          else {
+      // The next clip may be sound; whatever is not the fault of this one would meet it as well.
+      const fail = (path: string, error: unknown) => {
+        const fault = videoFault(error);
+        if (fault === undefined) throw error;
+        printError(error);
+        process.exitCode = 1;
+        results.push({ path, error: { code: fault.code, message: fault.reason } });
+      };
+      if (window === undefined) {
+        for await (const { video, classes, error } of model.classifyEach(clips, names, options)) {
+          if (error) fail(video as string, error);
+          else report({ path: video as string, classes });
+        }
+      } else {
+        for (const path of clips) {
+          try {
             for await (const part of model.timeline(path, names, { ...options, window, stride })) {
               report({ path, ...part });
             }
+          } catch (error) {
+            fail(path, error);
           }
-        } catch (error) {
-          // The next clip may be sound; whatever is not the fault of this one would meet it as well.
-          const fault = videoFault(error);
-          if (fault === undefined) throw error;
-          printError(error);
-          process.exitCode = 1;
-          results.push({ path, error: { code: fault.code, message: fault.reason } });
         }
       }
       if (flags.json) print(JSON.stringify(results, null, 2));

@@ -1,6 +1,38 @@
 import { CodedError } from '../base/error';
 import { type CancelToken, videoAddon } from '../native/video';
 
+/**
+ * What a signal stops. It has one listener of ours, however many calls it is given to at a time: Node warns of a leak from
+ * the eleventh on.
+ */
+interface Watch {
+  stops: Set<() => void>;
+  listener: () => void;
+}
+const watches = new WeakMap<AbortSignal, Watch>();
+
+/** Calls `stop` when `signal` fires, until the function that is returned is called. */
+function whenAborted(signal: AbortSignal, stop: () => void): () => void {
+  let watch = watches.get(signal);
+  if (!watch) {
+    const stops = new Set<() => void>();
+    watch = {
+      stops,
+      listener: () => {
+        for (const each of stops) each();
+      },
+    };
+    watches.set(signal, watch);
+  }
+  const { stops, listener } = watch;
+  if (stops.size === 0) signal.addEventListener('abort', listener);
+  stops.add(stop);
+  return () => {
+    stops.delete(stop);
+    if (stops.size === 0) signal.removeEventListener('abort', listener);
+  };
+}
+
 /** Runs a call of the decode addon with a token that `signal` cancels. Errors get the caller's stack. */
 export async function abortable<T>(
   signal: AbortSignal | undefined,
@@ -12,13 +44,13 @@ export async function abortable<T>(
   const token = signal && videoAddon().createCancelToken();
   const cancel = () => videoAddon().cancel(token!);
   if (signal?.aborted) cancel();
-  signal?.addEventListener('abort', cancel, { once: true });
+  const leave = signal && whenAborted(signal, cancel);
   try {
     return await call(token);
   } catch (error) {
     if (error instanceof Error) Error.captureStackTrace(error);
     throw error;
   } finally {
-    signal?.removeEventListener('abort', cancel);
+    leave?.();
   }
 }

@@ -5,7 +5,7 @@ export { createTask } from './create_task';
 export type { ComputeDtype } from './dtype';
 export { rawStateDict } from './state_dict';
 export type { ParameterGroup, Task, TaskOptions } from './task';
-export type { Classification, ClassifyOptions } from './xclip/classify';
+export type { Classification, ClassifyOptions, VideoClasses } from './xclip/classify';
 export type { Footage, RawFrames } from './xclip/footage';
 export type { Geometry } from './xclip/geometry';
 export type { InitialValues } from './xclip/initialize';

@@ -133,6 +133,7 @@ const calls: [string, string, (options: never) => unknown][] = [
   ['dropPathrate', 'dropPathRate', (options) => new lib.XCLIP(TINY, options)],
   ['dtipe', 'dtype', (options) => lib.XCLIP.load('none.pth', options)],
   ['topk', 'topK', (options) => model.classify(clip, ['a'], options)],
+  ['topk', 'topK', (options) => model.classifyEach([clip], ['a'], options).next()],
   ['crop', 'crops', (options) => model.embedVideo(clip, options)],
   [
     'strides',

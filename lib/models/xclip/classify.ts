@@ -1,5 +1,8 @@
-import { checkKnownOptions, checkTexts, type KnownOptions } from '../../base/check';
+import { availableParallelism } from 'node:os';
+import { checkArray, checkKnownOptions, checkSize, checkTexts, type KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
+import { inTurn, type Outcome } from '../../data/in_turn';
+import { videoFault } from '../../data/video_fault';
 import { l2Normalize } from '../../ops';
 import { noGrad } from '../../tensor/autograd';
 import { scope } from '../../tensor/scope';
@@ -23,6 +26,11 @@ export interface Classification {
   probability: number;
 }
 
+/** What {@link XCLIP.classifyEach} says of a video: its ranked classes, or why it could not be read. */
+export type VideoClasses =
+  | { video: Footage; classes: Classification[]; error?: undefined }
+  | { video: Footage; classes?: undefined; error: CodedError };
+
 /** Token ids of texts for this model. @throws ERR_LABELS, ERR_TEXT_TOO_LONG, ERR_INDEX_RANGE */
 export function tokensFor(model: XCLIP, texts: readonly string[]): Tokens {
   const { contextLength, vocabSize } = model.geometry;
@@ -39,13 +47,13 @@ export function tokensFor(model: XCLIP, texts: readonly string[]): Tokens {
 }
 
 // Of two equal names each would get half of what both deserve.
-function requireDistinct(names: readonly string[]): void {
+function requireDistinct(what: string, names: readonly string[]): void {
   const places = new Map<string, number>();
   for (const [place, name] of names.entries()) {
     const before = places.get(name);
     if (before !== undefined) {
       const both = `names ${before} and ${place} are both ${JSON.stringify(name)}`;
-      throw new CodedError('ERR_LABELS', `classify: ${both}; give each class once`);
+      throw new CodedError('ERR_LABELS', `${what}: ${both}; give each class once`);
     }
     places.set(name, place);
   }
@@ -58,34 +66,96 @@ export async function classify(
   names: readonly string[],
   options: ClassifyOptions,
 ): Promise<Classification[][]> {
-  for (const video of videos) checkViews('classify', video, options, classifyKeys);
-  checkKnownOptions('classify', options, classifyKeys);
-  checkTexts('classify', 'names', names);
-  const { topK, signal } = options;
-  if (topK !== undefined && (!Number.isInteger(topK) || topK < 1)) {
-    throw new CodedError('ERR_ARGUMENT', `classify: topK must be a whole number of at least 1, got ${topK}`);
+  const results: Classification[][] = [];
+  for await (const outcome of classifyInTurn('classify', model, videos, names, options)) {
+    if (outcome.status === 'rejected') throw outcome.reason;
+    results.push(outcome.value);
   }
-  requireDistinct(names);
+  return results;
+}
+
+/** XCLIP.classifyEach. */
+export async function* classifyEach(
+  model: XCLIP,
+  videos: readonly Footage[],
+  names: readonly string[],
+  options: ClassifyOptions,
+): AsyncGenerator<VideoClasses, void> {
+  checkArray('classifyEach', 'videos', videos);
+  for await (const outcome of classifyInTurn('classifyEach', model, videos, names, options)) {
+    const { item: video } = outcome;
+    if (outcome.status === 'fulfilled') yield { video, classes: outcome.value };
+    else if (videoFault(outcome.reason)) yield { video, error: outcome.reason };
+    else throw outcome.reason;
+  }
+}
+
+async function* classifyInTurn(
+  what: string,
+  model: XCLIP,
+  videos: readonly Footage[],
+  names: readonly string[],
+  options: ClassifyOptions,
+): AsyncGenerator<Outcome<Footage, Classification[]>, void> {
+  for (const video of videos) checkViews(what, video, options, classifyKeys);
+  checkKnownOptions(what, options, classifyKeys);
+  const read = (video: Footage, signal: AbortSignal) =>
+    readViews(video, model.geometry, { ...options, signal });
+  yield* classifyViews(what, model, videos, read, names, options);
+}
+
+/** Bytes of pixels that wait for the model at most. */
+const waitingBytes = 2 ** 28;
+
+/**
+ * What the model says of each item: while it looks at one, the next ones are read.
+ * @param read an item's views
+ */
+export async function* classifyViews<T>(
+  what: string,
+  model: XCLIP,
+  items: Iterable<T>,
+  read: (item: T, signal: AbortSignal) => Promise<Views>,
+  names: readonly string[],
+  { topK, signal, clips = 1, crops = 1 }: ClassifyOptions,
+): AsyncGenerator<Outcome<T, Classification[]>, void> {
+  checkTexts(what, 'names', names);
+  if (topK !== undefined) checkSize(what, 'topK', topK);
+  requireDistinct(what, names);
   const tokens = tokensFor(model, names);
+  const { frames, imageSize } = model.geometry;
+  const viewBytes = 4 * clips * crops * frames * 3 * imageSize ** 2;
+  const ahead = Math.min(availableParallelism(), Math.floor(waitingBytes / viewBytes));
   let text: Tensor | undefined;
   try {
-    const results: Classification[][] = [];
-    for (const video of videos) {
-      const views = await readViews(video, model.geometry, options);
-      text ??= noGrad(() => model.encodeText(tokens));
-      const features = text;
-      const score = (clip: Tensor) => model.score(model.encodeVideo(clip), features);
-      const sum = new Float64Array(names.length);
-      for await (const logits of perView(model, views, score)) {
-        throwIfAborted(signal);
-        for (const [k, p] of softmax(logits).entries()) sum[k]! += p;
+    for await (const outcome of inTurn(items, ahead, read, signal)) {
+      if (outcome.status === 'rejected') {
+        yield outcome;
+        continue;
       }
-      results.push(rank(names, sum, views.shape[0]!).slice(0, topK));
+      text ??= noGrad(() => model.encodeText(tokens));
+      const views = outcome.value;
+      const value = rank(names, await probabilities(model, views, text, signal)).slice(0, topK);
+      yield { item: outcome.item, status: 'fulfilled', value };
     }
-    return results;
   } finally {
     text?.dispose();
   }
+}
+
+/** Softmax over the texts, averaged over the views. */
+async function probabilities(
+  model: XCLIP,
+  views: Views,
+  text: Tensor,
+  signal: AbortSignal | undefined,
+): Promise<Float64Array> {
+  const sum = new Float64Array(text.shape[0]!);
+  for await (const logits of perView(model, views, (clip) => model.score(model.encodeVideo(clip), text))) {
+    throwIfAborted(signal);
+    for (const [k, p] of softmax(logits).entries()) sum[k]! += p;
+  }
+  return sum.map((p) => p / views.shape[0]!);
 }
 
 /** XCLIP.embedVideo. */
@@ -143,8 +213,8 @@ function softmax(logits: Float32Array): Float64Array {
   return weights.map((w) => w / sum);
 }
 
-function rank(names: readonly string[], sum: Float64Array, views: number): Classification[] {
+function rank(names: readonly string[], probabilities: Float64Array): Classification[] {
   return names
-    .map((label, k) => ({ label, probability: sum[k]! / views }))
+    .map((label, k) => ({ label, probability: probabilities[k]! }))
     .sort((a, b) => b.probability - a.probability);
 }

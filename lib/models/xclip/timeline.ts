@@ -1,8 +1,9 @@
-import { checkTexts, type KnownOptions } from '../../base/check';
+import type { KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
-import { type Classification, type ClassifyOptions, classify, classifyKeys } from './classify';
+import { Limiter } from '../../data/limiter';
+import { type Classification, type ClassifyOptions, classifyKeys, classifyViews } from './classify';
 import { type Footage, isRawFrames, readerOf } from './footage';
-import { checkViews } from './video_input';
+import { checkViews, readViews } from './video_input';
 import type { XCLIP } from './xclip';
 
 export interface TimelineOptions extends ClassifyOptions {
@@ -30,7 +31,6 @@ export async function* timeline(
   options: TimelineOptions,
 ): AsyncGenerator<TimelineEntry, void> {
   checkViews('timeline', footage, options, timelineKeys);
-  checkTexts('timeline', 'names', names);
   const { window, stride = window, seconds, ...rest } = options;
   for (const [key, value] of Object.entries({ window, stride })) {
     if (Number.isFinite(value) && value > 0) continue;
@@ -50,11 +50,20 @@ export async function* timeline(
     const { timestamps, length, fps } = reader;
     const [begin, end] = seconds ?? [timestamps[0]!, Number.POSITIVE_INFINITY];
     const over = Math.min(end, timestamps[length - 1]! + 1 / fps);
-    for (let k = 0; begin + k * stride < over; k++) {
-      const from = begin + k * stride; // not summed up, which would drift
-      const to = Math.min(from + window, over);
-      const [classes] = await classify(model, [reader], names, { ...rest, seconds: [from, to] });
-      yield { from, to, classes: classes! };
+    const windows = function* () {
+      for (let k = 0; begin + k * stride < over; k++) {
+        const from = begin + k * stride; // not summed up, which would drift
+        yield [from, Math.min(from + window, over)] as const;
+      }
+    };
+    // One after the other: what damage each met on its way is read off their reader.
+    const limiter = new Limiter(1);
+    const read = (part: readonly [number, number], signal: AbortSignal) =>
+      limiter.run(() => readViews(reader, model.geometry, { ...rest, seconds: part, signal }));
+    for await (const outcome of classifyViews('timeline', model, windows(), read, names, rest)) {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      const [from, to] = outcome.item;
+      yield { from, to, classes: outcome.value };
     }
   } finally {
     release();

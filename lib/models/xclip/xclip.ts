@@ -14,7 +14,15 @@ import { type Device, describe, type Tensor } from '../../tensor/tensor';
 import { encodeText, type TextInput, type TextTower } from '../clip/text';
 import { TextCache } from '../clip/text_cache';
 import { type ComputeDtype, checkComputeDtype, inDtype } from '../dtype';
-import { type Classification, type ClassifyOptions, classify, embedTexts, embedVideo } from './classify';
+import {
+  type Classification,
+  type ClassifyOptions,
+  classify,
+  classifyEach,
+  embedTexts,
+  embedVideo,
+  type VideoClasses,
+} from './classify';
 import type { Footage } from './footage';
 import { checkGeometrySizes, type Geometry } from './geometry';
 import { type InitialValues, initializeXclip } from './initialize';
@@ -291,6 +299,26 @@ export class XCLIP extends Module implements TextTower {
   ): Promise<Classification[] | Classification[][]> {
     if (isSeveral(videos)) return classify(this, videos, names, options);
     return (await classify(this, [videos], names, options))[0]!;
+  }
+
+  /**
+   * {@link classify} of many videos, each as soon as it is known, in their order. The next ones are read meanwhile. One that
+   * cannot be read has an error in the place of its classes and does not keep the others from being named; what is not the
+   * fault of a video ends the loop.
+   *
+   * @throws what {@link classify} throws and no video is to blame for
+   *
+   * @example
+   * for await (const { video, classes, error } of model.classifyEach(['a.mp4', 'b.mp4'], names, { topK: 1 })) {
+   *   console.log(video, error ? error.message : classes[0].label);
+   * }
+   */
+  classifyEach(
+    videos: readonly Footage[],
+    names: readonly string[],
+    options: ClassifyOptions = {},
+  ): AsyncGenerator<VideoClasses, void> {
+    return classifyEach(this, videos, names, options);
   }
 
   /**

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { testPlan } from '../../../lib/data/plan';
 import { sampleRandom } from '../../../lib/data/random';
 import { VideoReader } from '../../../lib/data/video_reader';
-import { type Footage, type TimelineEntry, tokenize } from '../../../lib/models';
+import { type Footage, type TimelineEntry, tokenize, type VideoClasses } from '../../../lib/models';
 import type { Geometry } from '../../../lib/models/xclip/geometry';
 import { XCLIP } from '../../../lib/models/xclip/xclip';
 import { memory } from '../../../lib/native/device';
@@ -148,6 +148,50 @@ test('a part of a video is judged by its frames alone', async () => {
   expect(await reader.get(0)).toHaveLength(width * height * 3);
 });
 
+test('each of many videos is told as soon as it is known, in order, with the fault of one in its place', async () => {
+  const bad = join(folder, 'none.mp4');
+  const videos = [clips[0]!, bad, readFileSync(clips[1]!), __filename, clips[1]!, clips[0]!];
+  const [a, b] = await model.classify(clips, names, { clips: 2, topK: 2 });
+  const told: VideoClasses[] = [];
+  for await (const one of model.classifyEach(videos, names, { clips: 2, topK: 2 })) told.push(one);
+  expect(told.map(({ video }) => video)).toEqual(videos);
+  expect(told.map(({ classes }) => classes)).toEqual([a, undefined, b, undefined, b, a]);
+  expect(told.map(({ error }) => error?.code)).toEqual([
+    undefined,
+    'ERR_FILE_NOT_FOUND',
+    undefined,
+    'ERR_VIDEO_FORMAT',
+    undefined,
+    undefined,
+  ]);
+  expect(told[1]!.error!.message).toContain(bad);
+  await expect(model.classify([clips[0]!, bad, __filename], names)).rejects.toMatchObject({
+    code: 'ERR_FILE_NOT_FOUND',
+  });
+  expect(videoAddon().counters().openVideos).toBe(0);
+});
+
+test('a loop over videos that is left or aborted leaves nothing open', async () => {
+  await model.classify(clips, names);
+  const before = memory().liveTensors;
+  const many = Array.from({ length: 20 }, (_, i) => clips[i % 2]!);
+  for await (const { video } of model.classifyEach(many, names)) {
+    expect(video).toBe(many[0]);
+    break;
+  }
+  expect(videoAddon().counters().openVideos).toBe(0);
+  const controller = new AbortController();
+  const { signal } = controller;
+  let count = 0;
+  const loop = async () => {
+    for await (const _ of model.classifyEach(many, names, { signal })) if (++count === 2) controller.abort();
+  };
+  await expect(loop()).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+  expect(count).toBe(2);
+  expect(videoAddon().counters().openVideos).toBe(0);
+  expect(memory().liveTensors).toBe(before);
+});
+
 test('a timeline that is left releases the video', async () => {
   for await (const { from } of model.timeline(clips[0]!, names, { window: 0.5, seconds: [1, 2] })) {
     expect(from).toBe(1);
@@ -190,6 +234,9 @@ test('what is asked wrongly is refused with a code', async () => {
   await expect(model.classify(undefined as unknown as string, names)).rejects.toEqual(code('ERR_ARGUMENT'));
   for (const options of [{ window: 0 }, { window: 1, stride: Number.NaN }]) {
     await expect(model.timeline(clip, names, options).next()).rejects.toEqual(code('ERR_ARGUMENT'));
+  }
+  for (const videos of [clip, [clip, 3]] as unknown as string[][]) {
+    await expect(model.classifyEach(videos, names).next()).rejects.toEqual(code('ERR_ARGUMENT'));
   }
   const signal = AbortSignal.abort();
   await expect(model.classify(clip, names, { signal })).rejects.toEqual(code('ERR_ABORTED'));

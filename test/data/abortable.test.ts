@@ -1,0 +1,32 @@
+import { getEventListeners } from 'node:events';
+import { VideoReader } from '../../lib/data/video_reader';
+import { fixturePath } from '../support/fixture';
+
+const clip = fixturePath('video/h264_b_frames.mp4');
+
+test('one signal may stop any number of calls, without a warning of a leak', async () => {
+  const warnings: Error[] = [];
+  const listen = (warning: Error) => warnings.push(warning);
+  process.on('warning', listen);
+  try {
+    const abort = new AbortController();
+    const { signal } = abort;
+    using video = await VideoReader.open(clip);
+    const read = () => Array.from({ length: 30 }, (_, i) => video.get(i % video.length, { signal }));
+    expect(await Promise.all(read())).toHaveLength(30);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    const stopped = Promise.allSettled(read());
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    abort.abort();
+    const reasons = (await stopped).map((result) => result.status === 'rejected' && result.reason.code);
+    const begun = reasons.indexOf('ERR_ABORTED'); // those before it were done already
+    expect(begun).toBeLessThan(10);
+    expect(reasons.slice(begun)).toEqual(new Array(30 - begun).fill('ERR_ABORTED'));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    await expect(video.get(0, { signal })).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(warnings).toEqual([]);
+  } finally {
+    process.off('warning', listen);
+  }
+});
