@@ -67,6 +67,11 @@ function build() {
   return program;
 }
 
+const children = new Set();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 /** The outcomes of `count` mutations from `first` on; throws with what the program said last when it fails. */
 function run(program, first, count) {
   return new Promise((resolve, reject) => {
@@ -77,6 +82,7 @@ function run(program, first, count) {
       UBSAN_OPTIONS: 'print_stacktrace=1',
     };
     const child = spawn(program, args, { env, timeout: hangMs, killSignal: 'SIGKILL' });
+    children.add(child);
     let [out, said] = ['', ''];
     child.stdout.on('data', (text) => {
       out += text;
@@ -86,6 +92,7 @@ function run(program, first, count) {
     });
     child.on('error', reject);
     child.on('close', (status, signal) => {
+      children.delete(child);
       if (status === 0) return resolve(JSON.parse(out));
       const mutation = [...said.matchAll(/^mutation (\d+)$/gm)].at(-1)?.[1] ?? first;
       const repeat = `npm run fuzz -- --seed ${values.seed} --from ${mutation} --mutations 1 ${positionals.join(' ')}`;

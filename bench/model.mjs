@@ -40,9 +40,13 @@ const tiny = {
   },
   ...{ promptLayers: 1, promptHeads: 1, textWidth: 64, textLayers: 1, textHeads: 1, vocabSize: 9 },
 };
+const [frames, batch, classes, repeats] = [frameCount, batchSize, classCount, repeatCount].map(Number);
+const dtypes = { fp32: 'float32', bf16: 'bfloat16' };
 if (
   !['infer', 'train'].includes(mode) ||
   !(arch in archs) ||
+  !(precision in dtypes) ||
+  ![frames, batch, classes, repeats].every((count) => Number.isInteger(count) && count > 0) ||
   !(execution === 'eager' || (execution === 'graph' && device !== 'cpu'))
 ) {
   console.error(
@@ -51,8 +55,7 @@ if (
   );
   process.exit(1);
 }
-const [frames, batch, classes, repeats] = [frameCount, batchSize, classCount, repeatCount].map(Number);
-const dtype = precision === 'bf16' ? 'bfloat16' : 'float32';
+const dtype = dtypes[precision];
 
 setDefaultDevice(device);
 const sizes = arch === 'tiny' ? { ...ZOO['ViT-B/32'], ...tiny } : ZOO[archs[arch]];

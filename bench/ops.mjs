@@ -139,10 +139,9 @@ async function attention() {
 
 const suites = { linear, attention };
 const chosen = process.argv.slice(2);
-for (const name of chosen.length ? chosen : Object.keys(suites)) {
-  if (!(name in suites)) {
-    console.error(`unknown suite '${name}': use ${Object.keys(suites).join(' or ')}`);
-    process.exit(1);
-  }
-  await suites[name]();
+const unknown = chosen.find((name) => !(name in suites));
+if (unknown !== undefined) {
+  console.error(`unknown suite '${unknown}': use ${Object.keys(suites).join(' or ')}`);
+  process.exit(1);
 }
+for (const name of chosen.length ? chosen : Object.keys(suites)) await suites[name]();

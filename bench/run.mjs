@@ -103,12 +103,12 @@ if (values.peers && !existsSync(join(values.peers, 'torch_xclip.py'))) {
   console.error(`--peers ${values.peers}: no torch_xclip.py there`);
   process.exit(1);
 }
-const suites = values.device === 'cuda' ? { kernels, model, bars } : { parity, model: cpuModel, data };
-for (const name of positionals.length > 0 ? positionals : Object.keys(suites)) {
-  if (!(name in suites)) {
-    console.error(`unknown suite '${name}'; one of ${Object.keys(suites).join(', ')}`);
-    process.exit(1);
-  }
-  suites[name](values);
-}
+const devices = { cpu: { parity, model: cpuModel, data }, cuda: { kernels, model, bars } };
+const refuse = (what, name, known) => {
+  console.error(`unknown ${what} '${name}'; one of ${Object.keys(known).join(', ')}`);
+  process.exit(1);
+};
+const suites = devices[values.device] ?? refuse('device', values.device, devices);
+for (const name of positionals) if (!(name in suites)) refuse('suite', name, suites);
+for (const name of positionals.length > 0 ? positionals : Object.keys(suites)) suites[name](values);
 if (values.device === 'cpu') rewriteReadme();

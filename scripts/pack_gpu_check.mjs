@@ -21,15 +21,18 @@ const fail = (message) => {
 
 // Builders, formatters and writers of documentation are of no use there, and large.
 const unused = /^(@biomejs|@shikijs|shiki|typedoc|cmake-js|node-gyp|node-api-headers|\.cache)$/;
+const addon = join(root, 'build/Release/compute.node');
+const header = '/usr/include/doctest/doctest.h';
+if (!existsSync(addon) || !existsSync(join(root, 'dist/index.js'))) fail('run npm run build first');
+if (!existsSync(header)) fail(`${header} is missing, cuda_test needs it: install doctest`);
 const folder = mkdtempSync(join(tmpdir(), 'gpu-check-'));
+process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 const into = (...parts) => {
   const path = join(folder, ...parts);
   mkdirSync(dirname(path), { recursive: true });
   return path;
 };
 
-const addon = join(root, 'build/Release/compute.node');
-if (!existsSync(addon) || !existsSync(join(root, 'dist/index.js'))) fail('run npm run build first');
 cpSync(addon, into('compute.node'));
 cpSync(join(root, 'dist'), into('dist'), { recursive: true });
 cpSync(process.execPath, into('bin/node'));
@@ -39,8 +42,6 @@ cpSync(join(root, 'node_modules'), into('node_modules'), {
   verbatimSymlinks: true,
   filter: (path) => dirname(path) !== join(root, 'node_modules') || !unused.test(basename(path)),
 });
-const header = '/usr/include/doctest/doctest.h';
-if (!existsSync(header)) fail(`${header} is missing, cuda_test needs it: install doctest`);
 cpSync(header, into('include/doctest/doctest.h'));
 
 // Of the libraries, those that a bare system does not have anyway.
@@ -53,5 +54,4 @@ for (const line of execFileSync('ldd', [addon], { encoding: 'utf8' }).split('\n'
 execFileSync('tar', ['-cJf', resolve(target), '-C', folder, '.'], {
   env: { ...process.env, XZ_OPT: '-6 -T0' },
 });
-rmSync(folder, { recursive: true });
 console.log(`${target}: ${Math.round(statSync(target).size / 2 ** 20)} MB`);

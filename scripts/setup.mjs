@@ -6,7 +6,7 @@
 //   node scripts/setup.mjs --tests    everything, and the CUDA backend for the emulated device
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -89,11 +89,12 @@ function reportFailure(output) {
   if (errors.length > 3) console.error(`(and ${errors.length - 3} errors more; is there a network?)`);
 }
 
-function newest(path, skip = /node_modules|[/\\]build$/) {
-  if (!existsSync(path) || skip.test(path)) return 0;
+// The latest change below a path, without what is built or installed there.
+function newest(path) {
+  if (!existsSync(path) || /^(node_modules|build)$/.test(basename(path))) return 0;
   const stat = statSync(path);
   if (!stat.isDirectory()) return stat.mtimeMs;
-  return Math.max(0, ...readdirSync(path).map((name) => newest(join(path, name), skip)));
+  return Math.max(0, ...readdirSync(path).map((name) => newest(join(path, name))));
 }
 
 function stale(output, inputs) {

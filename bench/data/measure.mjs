@@ -1,6 +1,6 @@
 // How one clip is read: by this package, by FFmpeg alone (decode_floor.cc), and by PyAV and OpenCV (the peer's program).
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,9 +13,11 @@ const { trainPlanner } = load('data/plan');
 export const { videoAddon } = load('native/video');
 const { Philox } = load('base/philox');
 
-/** Compiles decode_floor.cc and returns the program's path. */
+/** Compiles decode_floor.cc and returns the program's path; it goes with this process. */
 export function buildFloor() {
-  const program = join(mkdtempSync(join(tmpdir(), 'bench-')), 'decode_floor');
+  const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  const program = join(folder, 'decode_floor');
   const libraries = execFileSync('pkg-config', [
     '--cflags',
     '--libs',

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { checkKnownOptions, type KnownOptions } from '../base/check';
+import { checkKnownOptions, checkSize, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { writeAtomically } from '../io';
 import { readError } from '../io/file_bytes';
@@ -106,6 +106,7 @@ function checkedSamples(dataset: VideoDataset): VideoSample[] {
 
 /** A reader goes by the name; and what is read must not be replaced meanwhile. */
 function checkOutput(dataset: VideoDataset, { output, shardBytes }: PackOptions): void {
+  if (shardBytes !== undefined) checkSize('packDataset', 'shardBytes', shardBytes);
   if (!/\.tar$/i.test(output)) {
     throw new CodedError('ERR_ARGUMENT', `${output} must end in .tar, by which archives are known`);
   }
@@ -135,7 +136,10 @@ function shardPath(output: string, number: number): string {
 
 async function sizeOf(path: string): Promise<number> {
   try {
-    return (await stat(path)).size;
+    const info = await stat(path);
+    // Looked at before opening: opening a named pipe would wait for ever.
+    if (!info.isFile()) throw new CodedError('ERR_FILE_READ', `${path} is not a regular file`);
+    return info.size;
   } catch (error) {
     throw readError(path, error);
   }

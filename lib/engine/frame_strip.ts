@@ -1,7 +1,7 @@
 import { testPlan } from '../data/plan';
 import { sampleRandom } from '../data/random';
 import type { Source } from '../data/video_dataset';
-import { videoAddon } from '../native/video';
+import { VideoReader } from '../data/video_reader';
 import { encodePng } from './png';
 
 /** Frames in a strip, and the side of each in pixels. */
@@ -9,17 +9,16 @@ const count = 8;
 const side = 96;
 
 /** Eight evenly spaced frames of a video side by side, each its centre square, as a PNG file. */
-export async function frameStrip(source: Source): Promise<Buffer> {
-  const addon = videoAddon();
-  const video = await addon.openVideo(source);
+export async function frameStrip(source: Source, signal?: AbortSignal): Promise<Buffer> {
+  const video = await VideoReader.open(source, { signal });
   try {
     const options = { numFrames: count, inputSize: side, numClips: 1, numCrops: 1 } as const;
-    const plan = testPlan(addon.videoInfo(video), options, sampleRandom(0, 0, 0));
+    const plan = testPlan(video.info, options, sampleRandom(0, 0, 0));
     const frames = new Uint8Array(count * side * side * 3);
-    await addon.runPlan(video, plan, frames);
+    await video.runPlan(plan, frames, 0, { signal });
     return encodePng(sideBySide(frames), count * side, side);
   } finally {
-    addon.closeVideo(video);
+    video.close();
   }
 }
 

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { CodedError } from '../base/error';
 import type { SampleFailure } from '../data/batch';
 import type { VideoDataset } from '../data/video_dataset';
 import { videoFault } from '../data/video_fault';
@@ -166,15 +165,18 @@ async function clips(
   if (list.length === 0) return '';
   const figures: string[] = [];
   for (const prediction of list) {
-    if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'writing the report was aborted');
-    figures.push(await clip(prediction, data));
+    figures.push(await clip(prediction, data, signal));
   }
   return `<h2>${heading}</h2><div class="clips">${figures.join('\n')}</div>`;
 }
 
-async function clip(prediction: Prediction, { dataset, classNames }: ReportData): Promise<string> {
+async function clip(
+  prediction: Prediction,
+  { dataset, classNames }: ReportData,
+  signal?: AbortSignal,
+): Promise<string> {
   const { source, name } = dataset.at(prediction.index);
-  const strip = await frameStrip(source).then(
+  const strip = await frameStrip(source, signal).then(
     (png) => `<img alt="${escapeHtml(name)}" src="data:image/png;base64,${png.toString('base64')}">`,
     (error) => noPicture(error),
   );

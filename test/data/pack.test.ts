@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packDataset } from '../../lib/data/pack';
 import { openStore } from '../../lib/data/sources/store';
@@ -87,6 +87,25 @@ test.each([
     code: 'ERR_LIST_FORMAT',
     message: expect.stringContaining(message),
   });
+});
+
+test('a named pipe or a folder in the place of a video is refused, and not waited for', async () => {
+  execFileSync('mkfifo', [join(folder.videos, 'pipe.mp4')]);
+  mkdirSync(join(folder.videos, 'folder.mp4'));
+  for (const name of ['pipe.mp4', 'folder.mp4']) {
+    const list = join(folder.root, 'odd.txt');
+    writeFileSync(list, `${name} 0\n`);
+    const odd = await VideoDataset.fromList(list, { root: folder.videos });
+    await expect(packDataset(odd, { output: join(folder.root, 'odd.tar') })).rejects.toMatchObject({
+      code: 'ERR_FILE_READ',
+      message: expect.stringContaining(`${name} is not a regular file`),
+    });
+  }
+});
+
+test.each([0, Number.NaN])('shards of %p bytes are refused', async (shardBytes) => {
+  const run = packDataset(dataset, { output: join(folder.root, 'none.tar'), shardBytes });
+  await expect(run).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
 });
 
 test('a video that is not there leaves no archive', async () => {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { VideoDataset } from '../../lib/data/video_dataset';
 import type { Evaluation } from '../../lib/engine/evaluate';
@@ -32,14 +32,12 @@ test('names cannot leave their places, and a video whose frames cannot be shown 
   };
   const path = join(folder.root, 'report.html');
   const classNames = ['<b>"bold" & co</b>', 'plain'];
-  await writeReport(path, {
-    title: 'a < b',
-    facts: [['x', '<y>']],
-    events: [],
-    classNames,
-    evaluation,
-    dataset,
-  });
+  const facts = [['x', '<y>']] as const;
+  const data = { title: 'a < b', facts, events: [], classNames, evaluation, dataset };
+  const aborted = writeReport(path, data, AbortSignal.abort());
+  await expect(aborted).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+  expect(existsSync(path)).toBe(false);
+  await writeReport(path, data);
   const page = readFileSync(path, 'utf8');
   expect(page).toContain('<title>a &lt; b</title>');
   expect(page).not.toMatch(/<b>"bold"|<i>bad|<video>|<y>|<script|https?:/);

@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/native/load';
@@ -63,4 +72,28 @@ esac`,
       ...remedies,
     ],
   });
+});
+
+test('an installed copy whose sources are newer than what was built of them is built again', () => {
+  const copy = join(root, 'node_modules/xclip-native');
+  const put = (path: string, changed: number) => {
+    mkdirSync(join(copy, path, '..'), { recursive: true });
+    writeFileSync(join(copy, path), '');
+    utimesSync(join(copy, path), changed, changed);
+  };
+  for (const built of ['build/Release/compute.node', 'bindings/video/build/Release/video.node'])
+    put(built, 2000);
+  for (const source of ['native/core/tensor.cc', 'CMakeLists.txt', 'package.json']) put(source, 1000);
+  mkdirSync(join(copy, 'scripts'));
+  for (const name of ['setup.mjs', 'system_packages.json']) {
+    copyFileSync(join(packageRoot(), 'scripts', name), join(copy, 'scripts', name));
+  }
+  const setUpCopy = () =>
+    spawnSync(process.execPath, [join(copy, 'scripts/setup.mjs'), '--native'], {
+      env: { PATH: join(root, 'bin') },
+      encoding: 'utf8',
+    });
+  expect(setUpCopy()).toMatchObject({ status: 0, stderr: '' });
+  put('native/core/tensor.cc', 3000);
+  expect(setUpCopy()).toMatchObject({ status: 1, stderr: expect.stringMatching(/^setup: missing g\+\+/) });
 });

@@ -1,3 +1,4 @@
+import { checkSize } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Philox } from '../../base/philox';
 
@@ -5,7 +6,7 @@ import { Philox } from '../../base/philox';
  * `k` entries of each class (of several labels the first counts), in the order of the list. A function of (list, seed): each class is drawn from in an order of
  * its own and the first k count, so the choice for a smaller k is part of that for a larger one.
  *
- * @throws ERR_LIST_FORMAT when a class has fewer than k
+ * @throws ERR_LIST_FORMAT when a class has fewer than k; ERR_ARGUMENT for a k or seed that is none
  *
  * @example
  * fewShot([{ labels: [0] }, { labels: [0] }, { labels: [1] }], 1, 0).length; // 2
@@ -15,6 +16,8 @@ export function fewShot<T extends { labels: readonly number[] }>(
   k: number,
   seed: number,
 ): T[] {
+  checkSize('fewShot', 'k', k);
+  checkSize('fewShot', 'seed', seed, 0);
   const byClass = new Map<number, T[]>();
   for (const entry of entries) {
     const label = entry.labels[0]!;

@@ -1,6 +1,6 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { checkKnownOptions, type KnownOptions } from '../../base/check';
+import { checkKnownOptions, checkSize, checkText, type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 import { readLabels } from '../labels';
@@ -74,12 +74,14 @@ const keys: KnownOptions<PrepareOptions> = {
  */
 export async function prepareDataset(options: PrepareOptions): Promise<ListSummary[]> {
   checkKnownOptions('prepareDataset', options, keys);
+  checkDataset(options);
   checkZeroShot(options);
   const { labels, files, lists } = datasets[options.dataset];
   const table = options.labels ?? labels;
   const classes = new ClassTable(readLabels(table), table);
   const annotations = await readAnnotations(options.annotations, files);
-  const store = await openStore(options.root, { signal: options.signal, onListing: options.onListing });
+  const { signal, onListing } = options;
+  const store = await openStore(options.root, { signal, onListing });
   const prepared = lists(annotations, classes, new Catalogue(await store.names()));
   if (options.dataset === 'kinetics600') {
     const splits = options.splitFiles
@@ -96,8 +98,20 @@ function drawnSplits(classes: ClassTable, { zeroShotClasses = 160, seed = 0 }: P
   return drawSplits({ candidates, classesPerSplit: zeroShotClasses, splits: 3, seed });
 }
 
+function checkDataset({ dataset, root, annotations, output }: PrepareOptions): void {
+  const what = 'prepareDataset';
+  const known = Object.keys(datasets);
+  if (!known.includes(dataset)) throw wrongKind(what, 'dataset', `one of ${known.join(', ')}`, dataset);
+  for (const [name, path] of Object.entries({ root, annotations, output })) checkText(what, name, path);
+}
+
 function checkZeroShot({ dataset, splitFiles, zeroShotClasses, seed, zeroShotVideos }: PrepareOptions): void {
-  if (dataset !== 'kinetics600' && (splitFiles || zeroShotVideos)) {
+  const given = [splitFiles, zeroShotClasses, seed, zeroShotVideos].some((value) => value !== undefined);
+  if (zeroShotClasses !== undefined) checkSize('prepareDataset', 'zeroShotClasses', zeroShotClasses);
+  if (seed !== undefined) checkSize('prepareDataset', 'seed', seed, 0);
+  if (![undefined, 'val', 'test'].includes(zeroShotVideos))
+    throw wrongKind('prepareDataset', 'zeroShotVideos', 'val or test', zeroShotVideos);
+  if (dataset !== 'kinetics600' && given) {
     throw new CodedError('ERR_ARGUMENT', `zero-shot splits are made of kinetics600, not of ${dataset}`);
   }
   if (splitFiles && (zeroShotClasses ?? seed) !== undefined) {

@@ -1,17 +1,19 @@
 import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 
 /**
  * Paths of all files below a folder, with "/", in no order. Links to folders are followed, as data sets are often put together
  * from several disks; links that lead back to a folder above, or nowhere, are left out.
- * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ
+ * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_ABORTED
  */
-export async function filesBelow(root: string): Promise<string[]> {
+export async function filesBelow(root: string, signal?: AbortSignal): Promise<string[]> {
   const files: string[] = [];
   /** @param above true paths of the folder and those that led to it */
   const visit = async (folder: string, prefix: string, above: readonly string[]): Promise<void> => {
+    if (signal?.aborted) throw new CodedError('ERR_ABORTED', `listing the files of ${root} was aborted`);
     const entries = await readdir(folder, { withFileTypes: true });
     const kinds = await Promise.all(entries.map((entry) => kindOf(folder, entry)));
     for (const [i, { name }] of entries.entries()) {

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { posix, resolve } from 'node:path';
-import { checkKnownOptions } from '../../base/check';
+import { checkKnownOptions, checkText } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { readError } from '../../io/file_bytes';
 import { isArchiveName, readArchiveIndex } from './archive_index';
@@ -25,7 +25,10 @@ export interface VideoStore {
   locate(name: string): Source;
   /** What messages call `name`: a path, or archive and member. */
   describe(name: string): string;
-  /** Names of all files, ascending, as `locate` takes them. */
+  /**
+   * Names of all files, ascending, as `locate` takes them.
+   * @throws ERR_ABORTED by the signal that the store was opened with; ERR_FILE_READ
+   */
   names(): Promise<string[]>;
 }
 
@@ -36,12 +39,13 @@ export interface VideoStore {
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_ARCHIVE_FORMAT, ERR_ARGUMENT (a bad range), ERR_ABORTED
  */
 export async function openStore(root: string, options: ListingOptions = {}): Promise<VideoStore> {
+  checkText('openStore', 'root', root);
   checkKnownOptions('openStore', options, listingKeys);
   const found = await stat(root).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
     throw readError(root, error);
   });
-  if (found?.isDirectory()) return new FolderStore(resolve(root));
+  if (found?.isDirectory()) return new FolderStore(resolve(root), options.signal);
   if (!isArchiveName(root)) {
     if (found)
       throw new CodedError('ERR_FILE_READ', `${root} is neither a folder nor a .tar or .zip archive`);
@@ -57,7 +61,10 @@ export async function openStore(root: string, options: ListingOptions = {}): Pro
 }
 
 class FolderStore implements VideoStore {
-  constructor(private readonly root: string) {}
+  constructor(
+    private readonly root: string,
+    private readonly signal: AbortSignal | undefined,
+  ) {}
 
   locate(name: string): Source {
     return { path: resolve(this.root, name) };
@@ -68,7 +75,7 @@ class FolderStore implements VideoStore {
   }
 
   async names(): Promise<string[]> {
-    return (await filesBelow(this.root)).sort();
+    return (await filesBelow(this.root, this.signal)).sort();
   }
 }
 

@@ -1,11 +1,14 @@
+import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { checkKnownOptions, type KnownOptions } from '../../base/check';
+import { checkKnownOptions, checkSize, checkText, type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Philox, streamOf } from '../../base/philox';
+import { writeError } from '../../io/atomic_file';
 import { makeFolder, writeText } from '../../io/text_file';
 import { videoAddon } from '../../native/video';
 import { Limiter } from '../limiter';
+import { formatLabels } from '../prepare/classes';
 import { type Specification, type SyntheticClass, syntheticClasses } from './classes';
 import { drawVideo } from './draw';
 
@@ -67,8 +70,8 @@ const framesPerSecond = 16;
 
 /**
  * Writes an action-recognition data set of real encoded videos: `videos/*.mp4`, `train.txt`, `val.txt`, `unseen.txt`
- * (classes that training never sees), `labels_seen.csv`, `labels_unseen.csv`. The lists appear last, so a folder that
- * has them is complete.
+ * (classes that training never sees), `labels_seen.csv`, `labels_unseen.csv`. Lists of an earlier call go first and the new
+ * ones appear last, so a folder that has them is complete.
  * @throws ERR_ARGUMENT, ERR_FILE_WRITE, ERR_VIDEO_ENCODE, ERR_ABORTED
  *
  * @example
@@ -78,9 +81,14 @@ export async function writeSyntheticDataset(
   root: string,
   options: SyntheticOptions,
 ): Promise<SyntheticDataset> {
-  checkKnownOptions('writeSyntheticDataset', options, keys);
+  const what = 'writeSyntheticDataset';
+  checkText(what, 'root', root);
+  checkKnownOptions(what, options, keys);
   const { specification, trainPerClass, valPerClass, seed, signal } = options;
   const { side = 64, frameCount = 32 } = options;
+  if (!['easy', 'hard', 'both'].includes(specification))
+    throw wrongKind(what, 'specification', 'easy, hard or both', specification);
+  checkSize(what, 'seed', seed, 0);
   checkCounts(trainPerClass, valPerClass, side, frameCount);
   const { seen, unseen } = syntheticClasses(specification === 'both' ? ['easy', 'hard'] : [specification]);
 
@@ -100,10 +108,6 @@ export async function writeSyntheticDataset(
   plan('val', seen, heldOutStart, valPerClass);
   plan('unseen', unseen, heldOutStart, valPerClass);
 
-  const videoFolder = join(root, 'videos');
-  await makeFolder(videoFolder);
-  const codec = await encodeAll(jobs, videoFolder, frameCount, side, signal, options.onProgress);
-
   const paths = {
     trainList: join(root, 'train.txt'),
     valList: join(root, 'val.txt'),
@@ -111,9 +115,18 @@ export async function writeSyntheticDataset(
     seenLabels: join(root, 'labels_seen.csv'),
     unseenLabels: join(root, 'labels_unseen.csv'),
   };
+  const videoFolder = join(root, 'videos');
+  await makeFolder(videoFolder);
+  for (const path of Object.values(paths)) {
+    await rm(path, { force: true }).catch((error) => {
+      throw writeError(path, error);
+    });
+  }
+  const codec = await encodeAll(jobs, videoFolder, frameCount, side, signal, options.onProgress);
+
   const names = (classes: SyntheticClass[]) => classes.map(({ name }) => name);
-  await writeText(paths.seenLabels, toCsv(names(seen)));
-  await writeText(paths.unseenLabels, toCsv(names(unseen)));
+  await writeText(paths.seenLabels, formatLabels(names(seen)));
+  await writeText(paths.unseenLabels, formatLabels(names(unseen)));
   await writeText(paths.unseenList, lists.unseen);
   await writeText(paths.valList, lists.val);
   await writeText(paths.trainList, lists.train);
@@ -170,10 +183,6 @@ function hashOf(name: string): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(name)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
   return hash & 0x3ffffff;
-}
-
-function toCsv(names: string[]): string {
-  return `id,name\n${names.map((name, id) => `${id},${name}\n`).join('')}`;
 }
 
 function checkCounts(trainPerClass: number, valPerClass: number, side: number, frameCount: number): void {

@@ -24,3 +24,7 @@ test('too few videos of a class', () => {
     expect.objectContaining({ code: 'ERR_LIST_FORMAT', message: 'class 0 has 30 videos, fewer than k = 31' }),
   );
 });
+
+test.each([0, 1.5, Number.NaN])('k = %p is refused', (k) => {
+  expect(() => fewShot([{ labels: [0] }], k, 0)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+});

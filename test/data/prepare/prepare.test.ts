@@ -168,6 +168,36 @@ describe('Kinetics', () => {
   });
 });
 
+test.each([
+  ['kinetics700', {}, /dataset must be one of kinetics400, .*, got "kinetics700"/],
+  ['ucf101', { zeroShotClasses: 5 }, /zero-shot splits are made of kinetics600, not of ucf101/],
+  ['hmdb51', { seed: 1 }, /zero-shot splits are made of kinetics600/],
+  ['kinetics600', { zeroShotClasses: 0 }, /zeroShotClasses must be a whole number of at least 1/],
+  ['kinetics600', { seed: 0.5 }, /seed must be a whole number/],
+  ['kinetics600', { zeroShotVideos: 'train' }, /zeroShotVideos must be val or test/],
+  ['kinetics400', { output: undefined }, /output must be a text/],
+])('refuses %s with %j, before anything is looked at', async (dataset, options, message) => {
+  const run = prepare(dataset as PrepareOptions['dataset'], options as Partial<PrepareOptions>);
+  await expect(run).rejects.toEqual(coded('ERR_ARGUMENT', message));
+});
+
+test('an abort ends the search through the folders of the root, and no list is written', async () => {
+  for (const split of [1, 2, 3]) {
+    const video = 'AirDrumming/v_AirDrumming_g01_c01.avi';
+    put(`annotations/trainlist0${split}.txt`, `${video} 1\n`);
+    put(`annotations/testlist0${split}.txt`, `${video}\n`);
+  }
+  put('labels_one.csv', 'id,name\n0,air drumming\n');
+  put('videos/AirDrumming/v_AirDrumming_g01_c01.avi');
+  const options = { labels: join(folder, 'labels_one.csv') };
+  const signal = AbortSignal.abort();
+  await expect(prepare('ucf101', { ...options, signal })).rejects.toEqual(
+    coded('ERR_ABORTED', /listing the files/),
+  );
+  expect(existsSync(join(folder, 'lists'))).toBe(false);
+  expect(await prepare('ucf101', options)).toHaveLength(6);
+});
+
 test('of the shipped tables 220 classes are new, and every renaming names two real classes', () => {
   const table = (name: string) => new ClassTable(readLabels(`labels/${name}_labels.csv`), name);
   const [old, all] = [table('kinetics_400'), table('kinetics_600')];

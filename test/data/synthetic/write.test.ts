@@ -93,7 +93,22 @@ test('aborted: no lists, no partial files', async () => {
   expect(readdirSync(join(folder, 'videos')).every((name) => name.endsWith('.mp4'))).toBe(true);
 });
 
+test('a call that is aborted takes the lists of an earlier one away, whose videos it replaces', async () => {
+  const root = join(folder, 'again');
+  const options = { ...small, specification: 'easy', trainPerClass: 1, valPerClass: 1 } as const;
+  const { trainList, seenLabels } = await writeSyntheticDataset(root, options);
+  expect(existsSync(trainList)).toBe(true);
+  const controller = new AbortController();
+  const onProgress = () => controller.abort();
+  const { signal } = controller;
+  const again = writeSyntheticDataset(root, { ...options, seed: 9, signal, onProgress });
+  await expect(again).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+  expect([trainList, seenLabels].some(existsSync)).toBe(false);
+});
+
 test.each([
+  ['specification', 'eassy'],
+  ['seed', Number.NaN],
   ['trainPerClass', 0],
   ['valPerClass', -1],
   ['side', 33],
