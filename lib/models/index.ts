@@ -10,6 +10,7 @@ export type { Footage, RawFrames } from './xclip/footage';
 export type { Geometry } from './xclip/geometry';
 export type { InitialValues } from './xclip/initialize';
 export type { MultiframeIntegration } from './xclip/multiframe';
+export type { XclipOutputs } from './xclip/outputs';
 export type { PromptGenerator } from './xclip/prompt';
 export type { TimelineEntry, TimelineOptions } from './xclip/timeline';
 export type { CrossFrameVision } from './xclip/vision';

@@ -1,5 +1,6 @@
 export * from './attention';
 export * from './binary';
+export * from './contrastive_loss';
 export * from './copy';
 export * from './cross_entropy';
 export * from './gather';

@@ -141,6 +141,10 @@ const table: Record<string, Omit<Subject, 'call'>> = {
       optionArgument({ labelSmoothing: numberArgument(-1, 1.5) }),
     ],
   },
+  contrastiveLoss: {
+    good: () => [ones([3, 3])],
+    wrong: [tensorArgument({ shape: x, dtype: () => ints(3, 3) })],
+  },
   // Rows of any dtype can be copied.
   embedding: {
     good: () => [ints(3), x()],

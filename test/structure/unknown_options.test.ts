@@ -61,6 +61,7 @@ const calls: [string, string, (options: never) => unknown][] = [
   ['casual', 'causal', (options) => new nn.MultiheadAttention(2, 1, init).forward(sequence, options)],
   ['casual', 'causal', (options) => new nn.ResidualAttentionBlock(2, 1, init).forward(sequence, options)],
   ['trainning', 'training', (options) => model.forward(x, x, also(nn.evaluation, options))],
+  ['steps', 'step', (options) => model.outputs(x, null, [], also(nn.evaluation, options))],
   ['steps', 'step', (options) => model.encodeVideo(x, also(nn.evaluation, options))],
   ['sead', 'seed', (options) => model.encodeText(x, also(nn.evaluation, options))],
   ['traces', 'trace', (options) => model.score({ video: x, patches: x }, x, also(nn.evaluation, options))],

@@ -65,11 +65,9 @@ export class CrossFrameBlock extends Module {
         const tokens = this.ln_1.forward(x, { append: reshape(received, [sequences, width]) });
         return this.attn.forward(tokens, { queries: length, residual });
       });
-      const y = this.residual(mixed, 2, samples, mode, (residual) =>
+      return this.residual(mixed, 2, samples, mode, (residual) =>
         this.mlp.forward(this.ln_2.forward(mixed), { residual }),
       );
-      mode.trace?.(`vision.block${layer}.out`, y);
-      return y;
     });
   }
 

@@ -75,11 +75,12 @@ export class CrossFrameVision extends Module {
       const [samples, count, ...image] = frames.shape as [number, number, number, number, number];
       let x = this.embed(reshape(frames, [samples * count, ...image]), dtype);
       mode.trace?.('vision.ln_pre', x);
-      for (const block of this.transformer.resblocks) {
+      for (const [layer, block] of this.transformer.resblocks.entries()) {
         const input = x;
         // An input without history would hide the block's own parameters from the tape.
         const recompute = mode.checkpoint && input.requiresGrad;
         x = recompute ? checkpoint((y) => block.forward(y, mode), input) : block.forward(input, mode);
+        mode.trace?.(`vision.block${layer}.out`, x);
         // What the backward pass needs is held by the tape.
         input.dispose();
       }

@@ -27,6 +27,7 @@ import type { Footage } from './footage';
 import { checkGeometrySizes, type Geometry } from './geometry';
 import { type InitialValues, initializeXclip } from './initialize';
 import { MultiframeIntegration } from './multiframe';
+import { outputsOf, type XclipOutputs } from './outputs';
 import { PromptGenerator } from './prompt';
 import { type TimelineEntry, type TimelineOptions, timeline } from './timeline';
 import { CrossFrameVision } from './vision';
@@ -269,6 +270,29 @@ export class XCLIP extends Module implements TextTower {
     checkMode('forward', mode);
     this.checkFrames(frames);
     return scope(() => this.score(this.encodeVideo(frames, mode), this.encodeText(tokens, mode), mode));
+  }
+
+  /**
+   * What {@link forward} computes on its way: features of frames, of the video and of texts, hidden states. Gradients flow
+   * through them. Nothing is computed for texts, which may be null, when all that is asked for is of the video.
+   *
+   * @param frames normalised pixels, float32 [B, T, 3, H, W]
+   * @param tokens [K, 77], from `tokenize` or an int tensor
+   * @param names which of {@link XclipOutputs}
+   * @throws ERR_ARGUMENT for a name that there is none of, or texts that are missing; what `forward` throws
+   *
+   * @example
+   * const { frameFeatures, logits } = model.outputs(frames, tokenize(names), ['frameFeatures', 'logits']);
+   * console.log(frameFeatures.shape); // [B, T, E]
+   */
+  outputs<Name extends keyof XclipOutputs>(
+    frames: Tensor,
+    tokens: TextInput | null,
+    names: readonly Name[],
+    mode: Mode = evaluation,
+  ): Pick<XclipOutputs, Name> {
+    checkMode('outputs', mode);
+    return outputsOf(this, frames, tokens, names, mode);
   }
 
   /**
