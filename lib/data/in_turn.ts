@@ -7,8 +7,8 @@ export type Outcome<T, R> = { item: T } & PromiseSettledResult<R>;
  * nothing runs any more once the loop is over.
  *
  * @example
- * for await (const outcome of inTurn(paths, 2, (path, signal) => readFile(path, { signal }))) {
- *   if (outcome.status === 'fulfilled') console.log(outcome.item, outcome.value.length);
+ * for await (const outcome of inTurn([1, 2, 3], 1, async (n) => n * n)) {
+ *   if (outcome.status === 'fulfilled') console.log(outcome.item, outcome.value); // 1 1, 2 4, 3 9
  * }
  */
 export async function* inTurn<T, R>(

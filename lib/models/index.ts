@@ -13,6 +13,7 @@ export type { MultiframeIntegration } from './xclip/multiframe';
 export type { XclipOutputs } from './xclip/outputs';
 export type { PromptGenerator } from './xclip/prompt';
 export type { TimelineEntry, TimelineOptions } from './xclip/timeline';
+export type { ViewOptions } from './xclip/video_input';
 export type { CrossFrameVision } from './xclip/vision';
 export { loadPretrained } from './xclip/weights';
 export type { LoadXclipOptions, VideoFeatures, XclipOptions } from './xclip/xclip';

@@ -101,7 +101,10 @@ async function parse(line: string): Promise<void> {
   const cfg = flags.cfg as string | undefined;
   // A run's own configuration, out/config.yaml, has the keys of any other.
   const file = cfg && existsSync(join(root, cfg)) ? cfg : undefined;
-  loadConfig({ cfg: file, opts: flags.opts as string[] | undefined, flags: flags as ConfigFlags });
+  const { batchSize, accumulationSteps, pretrained, resume, output, onlyTest, referenceSampling } =
+    flags as ConfigFlags;
+  const ofRuns = { batchSize, accumulationSteps, pretrained, resume, output, onlyTest, referenceSampling };
+  loadConfig({ cfg: file, opts: flags.opts as string[] | undefined, flags: ofRuns });
 }
 
 const shown = blocks(readme, 'sh').flatMap(commandLines);

@@ -135,6 +135,7 @@ const calls: [string, string, (options: never) => unknown][] = [
   ['dtipe', 'dtype', (options) => lib.XCLIP.load('none.pth', options)],
   ['topk', 'topK', (options) => model.classify(clip, ['a'], options)],
   ['topk', 'topK', (options) => model.classifyEach([clip], ['a'], options).next()],
+  ['clip', 'clips', (options) => model.loadFrames(clip, options)],
   ['crop', 'crops', (options) => model.embedVideo(clip, options)],
   [
     'strides',

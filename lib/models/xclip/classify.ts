@@ -5,7 +5,7 @@ import { inTurn, type Outcome } from '../../data/in_turn';
 import { videoFault } from '../../data/video_fault';
 import { l2Normalize } from '../../ops';
 import { noGrad } from '../../tensor/autograd';
-import { scope } from '../../tensor/scope';
+import { keep, scope } from '../../tensor/scope';
 import { type Tensor, tensor } from '../../tensor/tensor';
 import { type Tokens, tokenize } from '../clip/tokenizer';
 import { inDtype } from '../dtype';
@@ -156,6 +156,13 @@ async function probabilities(
     for (const [k, p] of softmax(logits).entries()) sum[k]! += p;
   }
   return sum.map((p) => p / views.shape[0]!);
+}
+
+/** XCLIP.loadFrames. */
+export async function loadFrames(model: XCLIP, video: Footage, options: ViewOptions): Promise<Tensor> {
+  checkViews('loadFrames', video, options, viewKeys);
+  const { pixels, shape } = await readViews(video, model.geometry, options);
+  return keep(tensor(pixels, shape, { device: model.logit_scale.device }));
 }
 
 /** XCLIP.embedVideo. */

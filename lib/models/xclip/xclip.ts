@@ -21,6 +21,7 @@ import {
   classifyEach,
   embedTexts,
   embedVideo,
+  loadFrames,
   type VideoClasses,
 } from './classify';
 import type { Footage } from './footage';
@@ -30,6 +31,7 @@ import { MultiframeIntegration } from './multiframe';
 import { outputsOf, type XclipOutputs } from './outputs';
 import { PromptGenerator } from './prompt';
 import { type TimelineEntry, type TimelineOptions, timeline } from './timeline';
+import type { ViewOptions } from './video_input';
 import { CrossFrameVision } from './vision';
 import { openWeights } from './weights';
 
@@ -282,6 +284,7 @@ export class XCLIP extends Module implements TextTower {
    * @throws ERR_ARGUMENT for a name that there is none of, or texts that are missing; what `forward` throws
    *
    * @example
+   * const frames = await model.loadFrames('clip.mp4');
    * const { frameFeatures, logits } = model.outputs(frames, tokenize(names), ['frameFeatures', 'logits']);
    * console.log(frameFeatures.shape); // [B, T, E]
    */
@@ -363,8 +366,22 @@ export class XCLIP extends Module implements TextTower {
     return timeline(this, video, names, options);
   }
 
+  /**
+   * The views of a video as {@link forward} and {@link outputs} take them, float32 [V, T, 3, S, S] on the model's device;
+   * with several crops, the clips of the first crop come first. Videos are those of {@link classify}.
+   *
+   * @throws what {@link classify} throws of a video
+   *
+   * @example
+   * const frames = await model.loadFrames('clip.mp4');
+   * const { frameFeatures } = model.outputs(frames, null, ['frameFeatures']);
+   */
+  loadFrames(video: Footage, options: ViewOptions = {}): Promise<Tensor> {
+    return loadFrames(this, video, options);
+  }
+
   /** The unit-length feature of a video, [E]; with several views that of their mean. Videos are those of {@link classify}. */
-  embedVideo(video: Footage, options: Omit<ClassifyOptions, 'topK'> = {}): Promise<Float32Array> {
+  embedVideo(video: Footage, options: ViewOptions = {}): Promise<Float32Array> {
     return embedVideo(this, video, options);
   }
 

@@ -200,6 +200,19 @@ test('a timeline that is left releases the video', async () => {
   expect(videoAddon().counters().openVideos).toBe(0);
 });
 
+test('frames are loaded as the model looks at them, on its device', async () => {
+  const frames = await model.loadFrames(clips[0]!, { clips: 2, crops: 3 });
+  expect([...frames.shape]).toEqual([6, 4, 3, 32, 32]);
+  expect(frames.device).toBe(model.logit_scale.device);
+  const rows = (await noGrad(() => model.forward(frames, tokenize(names))).toArray()) as number[][];
+  const shares = rows.map((row) => Math.exp(row[0]!) / row.reduce((sum, x) => sum + Math.exp(x), 0));
+  const ranked = await model.classify(clips[0]!, names, { clips: 2, crops: 3 });
+  const first = ranked.find(({ label }) => label === names[0])!;
+  expect(shares.reduce((a, b) => a + b, 0) / 6).toBeCloseTo(first.probability, 5);
+  frames.dispose();
+  await expect(model.loadFrames(__filename)).rejects.toMatchObject({ code: 'ERR_VIDEO_FORMAT' });
+});
+
 test('features have unit length; those of a text are its own', async () => {
   const video = await model.embedVideo(clips[0]!, { clips: 2 });
   const texts = await model.embedText(names);
