@@ -71,6 +71,12 @@ export function checkSwitch(what: string, parameter: string, value: unknown): vo
   if (value !== undefined && typeof value !== 'boolean') throw wrongKind(what, parameter, 'a boolean', value);
 }
 
+/** @throws ERR_ARGUMENT unless `value` is an AbortSignal, or undefined */
+export function checkSignal(what: string, value: unknown): asserts value is AbortSignal | undefined {
+  if (value !== undefined && typeof (value as AbortSignal | null)?.addEventListener !== 'function')
+    throw wrongKind(what, 'signal', 'an AbortSignal, as that of an AbortController', value);
+}
+
 /** @throws ERR_ARGUMENT unless `value` was made by the class */
 export function checkInstance<T>(
   what: string,

@@ -33,6 +33,20 @@ function whenAborted(signal: AbortSignal, stop: () => void): () => void {
   };
 }
 
+/** A controller that `outer` aborts too. It is to be aborted in the end, which takes it off `outer`. */
+export function controllerUnder(outer: AbortSignal | undefined): AbortController {
+  const controller = new AbortController();
+  const { signal } = controller;
+  if (outer?.aborted) controller.abort();
+  else if (outer)
+    signal.addEventListener(
+      'abort',
+      whenAborted(outer, () => controller.abort()),
+      { once: true },
+    );
+  return controller;
+}
+
 /** Runs a call of the decode addon with a token that `signal` cancels. Errors get the caller's stack. */
 export async function abortable<T>(
   signal: AbortSignal | undefined,

@@ -1,8 +1,9 @@
 import { availableParallelism } from 'node:os';
-import { checkKnownOptions, type KnownOptions } from '../base/check';
+import { checkKnownOptions, checkSignal, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { Philox, streamOf } from '../base/philox';
 import type { VideoOptions } from '../native/video';
+import { controllerUnder } from './abortable';
 import { Limiter } from './limiter';
 import { type VideoInput, VideoReader } from './video_reader';
 
@@ -96,6 +97,7 @@ export class FrameLoader {
    */
   static async open(sources: readonly VideoInput[], options: FrameLoaderOptions): Promise<FrameLoader> {
     checkKnownOptions('VideoLoader.open', options, keys);
+    checkSignal('VideoLoader.open', options.signal);
     const {
       batchSize,
       width,
@@ -119,8 +121,8 @@ export class FrameLoader {
       throw new CodedError('ERR_ARGUMENT', `shuffle must be none, files, frames or all, got '${shuffle}'`);
     }
     const limiter = new Limiter(availableParallelism());
-    const abort = new AbortController();
-    const signal = options.signal ? AbortSignal.any([options.signal, abort.signal]) : abort.signal;
+    const abort = controllerUnder(options.signal);
+    const { signal } = abort;
     const counts = await Promise.allSettled(
       sources.map((source) =>
         limiter.run(async () => {
@@ -134,6 +136,7 @@ export class FrameLoader {
         }),
       ),
     );
+    abort.abort();
     const failures = counts.filter((count) => count.status === 'rejected').map(({ reason }) => reason);
     if (failures.length > 0) throw failures.find(({ code }) => code !== 'ERR_ABORTED') ?? failures[0];
     const run = runLength(options);
@@ -153,8 +156,8 @@ export class FrameLoader {
   async *epoch(epoch: number): AsyncGenerator<FrameBatch, void, undefined> {
     checkInteger('epoch', epoch, 0);
     const { prefetchBatches = 2, signal: outer } = this.options;
-    const abort = new AbortController();
-    const signal = outer ? AbortSignal.any([outer, abort.signal]) : abort.signal;
+    const abort = controllerUnder(outer);
+    const { signal } = abort;
     const videos = new OpenVideos(
       (file) => VideoReader.open(this.sources[file]!, { ...readerOptions(this.options), signal }),
       prefetchBatches + 1,

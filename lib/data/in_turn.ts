@@ -1,3 +1,5 @@
+import { controllerUnder } from './abortable';
+
 /** What became of an item. */
 export type Outcome<T, R> = { item: T } & PromiseSettledResult<R>;
 
@@ -17,8 +19,8 @@ export async function* inTurn<T, R>(
   work: (item: T, signal: AbortSignal) => Promise<R>,
   outer?: AbortSignal,
 ): AsyncGenerator<Outcome<T, R>, void> {
-  const abort = new AbortController();
-  const signal = outer ? AbortSignal.any([outer, abort.signal]) : abort.signal;
+  const abort = controllerUnder(outer);
+  const { signal } = abort;
   const settle = async (item: T): Promise<Outcome<T, R>> => {
     try {
       return { item, status: 'fulfilled', value: await work(item, signal) };

@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events';
+import { FrameLoader as VideoLoader } from '../../lib/data/frame_loader';
 import { VideoReader } from '../../lib/data/video_reader';
 import { fixturePath } from '../support/fixture';
 
@@ -29,4 +30,17 @@ test('one signal may stop any number of calls, without a warning of a leak', asy
   } finally {
     process.off('warning', listen);
   }
+});
+
+test('loops over videos leave nothing on the signal that they were given', async () => {
+  const { signal } = new AbortController();
+  const loader = await VideoLoader.open([clip, clip], { batchSize: 2, width: 32, height: 32, signal });
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  const loops = Array.from({ length: 12 }, async (_, i) => {
+    let left = i % 3;
+    for await (const { frames } of loader.epoch(0)) if (frames.length === 0 || left-- === 0) break;
+  });
+  expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+  await Promise.all(loops);
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0);
 });

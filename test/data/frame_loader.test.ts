@@ -91,6 +91,7 @@ test('a missing file, a signal, bad settings', async () => {
     code: 'ERR_FILE_NOT_FOUND',
     message: expect.stringContaining('none.mp4'),
   });
+  await expect(open({ signal: 5 as never })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
   await expect(open({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   for (const bad of [
     { batchSize: 0 },

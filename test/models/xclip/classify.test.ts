@@ -251,6 +251,7 @@ test('what is asked wrongly is refused with a code', async () => {
   for (const videos of [clip, [clip, 3]] as unknown as string[][]) {
     await expect(model.classifyEach(videos, names).next()).rejects.toEqual(code('ERR_ARGUMENT'));
   }
+  await expect(model.classify(clip, names, { signal: 5 as never })).rejects.toEqual(code('ERR_ARGUMENT'));
   const signal = AbortSignal.abort();
   await expect(model.classify(clip, names, { signal })).rejects.toEqual(code('ERR_ABORTED'));
 });
