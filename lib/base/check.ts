@@ -13,7 +13,8 @@ export function checkOptions(what: string, options: unknown): asserts options is
 export type KnownOptions<T> = Readonly<Record<keyof T, true>>;
 
 /**
- * As {@link checkOptions}; also refuses a key that none has: JavaScript would leave out what a typing mistake asks for.
+ * As {@link checkOptions}; also refuses a key that none has: JavaScript would leave out what a typing mistake asks for. A
+ * `signal` among them must be one.
  * @throws ERR_ARGUMENT
  */
 export function checkKnownOptions<T>(
@@ -22,6 +23,7 @@ export function checkKnownOptions<T>(
   known: Readonly<Record<keyof T, unknown>>,
 ): void {
   checkOptions(what, options);
+  if ('signal' in options) checkSignal(what, options.signal);
   const names = Object.keys(known);
   const unknown = Object.keys(options).find((key) => !names.includes(key));
   if (unknown === undefined) return;
@@ -71,8 +73,11 @@ export function checkSwitch(what: string, parameter: string, value: unknown): vo
   if (value !== undefined && typeof value !== 'boolean') throw wrongKind(what, parameter, 'a boolean', value);
 }
 
-/** @throws ERR_ARGUMENT unless `value` is an AbortSignal, or undefined */
-export function checkSignal(what: string, value: unknown): asserts value is AbortSignal | undefined {
+/**
+ * The `signal` of options. A controller in its place would never stop anything.
+ * @throws ERR_ARGUMENT unless `value` is an AbortSignal, or undefined
+ */
+function checkSignal(what: string, value: unknown): void {
   if (value !== undefined && typeof (value as AbortSignal | null)?.addEventListener !== 'function')
     throw wrongKind(what, 'signal', 'an AbortSignal, as that of an AbortController', value);
 }

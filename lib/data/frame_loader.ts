@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { checkKnownOptions, checkSignal, type KnownOptions } from '../base/check';
+import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { Philox, streamOf } from '../base/philox';
 import type { VideoOptions } from '../native/video';
@@ -97,7 +97,6 @@ export class FrameLoader {
    */
   static async open(sources: readonly VideoInput[], options: FrameLoaderOptions): Promise<FrameLoader> {
     checkKnownOptions('VideoLoader.open', options, keys);
-    checkSignal('VideoLoader.open', options.signal);
     const {
       batchSize,
       width,

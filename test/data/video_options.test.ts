@@ -82,7 +82,7 @@ test('what is asked for by no name there is, or of no type there is, is refused 
     refused(/^getBatch: options must be an object, got null$/),
   );
   await expect(video.get(0, { signal: 'x' as never })).rejects.toMatchObject(
-    refused(/^signal must be an AbortSignal/),
+    refused(/^getBatch: signal must be an AbortSignal/),
   );
   for (const indices of [undefined, null, 5, '12']) {
     await expect(video.getBatch(indices as never)).rejects.toMatchObject(

@@ -159,6 +159,26 @@ test.each(calls)('"%s" is refused where %s is meant: %s', async (mistyped, meant
   expect(error).toMatchObject({ code: 'ERR_ARGUMENT', message });
 });
 
+// `controller` where `controller.signal` is meant: nothing would ever stop.
+const stoppable: [string, (options: never) => unknown][] = [
+  ['XCLIP.load', (options) => lib.XCLIP.load('none.pth', options)],
+  ['classify', (options) => model.classify(clip, ['a'], options)],
+  ['VideoReader.open', (options) => lib.VideoReader.open(clip, options)],
+  ['VideoLoader', (options) => new data.VideoLoader(also(loading, options))],
+  ['packDataset', (options) => data.packDataset(empty, also({ output: 'x.tar' }, options))],
+  ['run', (options) => lib.run(config, options)],
+  ['measure', (options) => engine.measure(config, options)],
+  ['writeTorch', (options) => io.writeTorch('none', {}, options)],
+];
+
+test.each(stoppable)('%s refuses a controller in the place of a signal', async (name, call) => {
+  const stopped = (async () => call({ signal: new AbortController() } as never))();
+  await expect(stopped).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+    message: `${name}: signal must be an AbortSignal, as that of an AbortController, got an object (AbortController)`,
+  });
+});
+
 test('options of every public function are looked at', () => {
   // Of what the library calls itself alone.
   const internal = ['CrossFrame', 'Draw', 'Draw', 'SampleLoader', 'Show', 'StepGraph'].map(

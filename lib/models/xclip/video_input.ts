@@ -1,4 +1,4 @@
-import { checkKnownOptions, checkSignal, checkSize, type KnownOptions, wrongKind } from '../../base/check';
+import { checkKnownOptions, checkSize, type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { warnOfDamage } from '../../data/damage_warning';
 import { type Planner, type SamplePlan, testPlanner } from '../../data/plan';
@@ -49,8 +49,7 @@ export function checkViews<T extends ViewOptions>(
 ): void {
   checkFootage(what, footage);
   checkKnownOptions(what, options, known);
-  const { clips = 1, crops = 1, seconds, deadlineMs = 1, signal } = options;
-  checkSignal(what, signal);
+  const { clips = 1, crops = 1, seconds, deadlineMs = 1 } = options;
   checkSize(what, 'clips', clips);
   if (crops !== 1 && crops !== 3) throw wrongKind(what, 'crops', '1 or 3', crops);
   checkSize(what, 'deadlineMs', deadlineMs);
