@@ -79,6 +79,29 @@ __device__ __forceinline__ float tanh_approx(float x) {
 // a b rounded for itself: the compiler does not fuse it with a sum that follows.
 __device__ __forceinline__ double rounded_product(double a, double b) { return __dmul_rn(a, b); }
 
+// a b + c and a + b, rounded once, downwards.
+__device__ __forceinline__ float fused_down(float a, float b, float c) { return __fmaf_rd(a, b, c); }
+__device__ __forceinline__ float sum_down(float a, float b) { return __fadd_rd(a, b); }
+
+// Of the eight bytes of `low` and `high` those that the four digits of `selector` number, the lowest first.
+__device__ __forceinline__ uint32_t pick_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  return __byte_perm(low, high, selector);
+}
+// The four bytes from `bits` % 32 on of the eight of `low` and `high`.
+__device__ __forceinline__ uint32_t shifted_pair(uint32_t low, uint32_t high, uint32_t bits) {
+  return __funnelshift_r(low, high, bits);
+}
+// sum + the lower half of `weights` times a byte + the upper half times the next one: bytes 0 and 1 or 2
+// and 3.
+__device__ __forceinline__ uint32_t dot_low(uint32_t weights, uint32_t bytes, uint32_t sum) {
+  return __dp2a_lo(weights, bytes, sum);
+}
+__device__ __forceinline__ uint32_t dot_high(uint32_t weights, uint32_t bytes, uint32_t sum) {
+  return __dp2a_hi(weights, bytes, sum);
+}
+__device__ __forceinline__ uint32_t bits_of(float x) { return __float_as_uint(x); }
+__device__ __forceinline__ float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
+
 // Conversions between float and the storage types; they round to nearest even.
 template <class T>
 __device__ __forceinline__ float to_float(T value) {

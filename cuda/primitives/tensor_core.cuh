@@ -70,8 +70,6 @@ __device__ __forceinline__ void mma<float16>(float (&d)[4], const uint32_t (&a)[
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-__device__ __forceinline__ float float_of_bits(uint32_t bits) { return __uint_as_float(bits); }
-
 // float32 rounded to tf32, which has 10 bits behind the point, to nearest, halves away from zero.
 __device__ __forceinline__ uint32_t to_tf32(uint32_t bits) {
   uint32_t result;

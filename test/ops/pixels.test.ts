@@ -66,6 +66,39 @@ const cases: { name: string; width: number; height: number; plan: Partial<VideoP
       jitter: Array(2).fill(jitter([0, 3, 1, 2], 0.8, 1.3, 0.6, -0.07)),
     },
   },
+  {
+    name: 'colours kept, several tiles, smaller',
+    width: 101, // rows start at every place within words of 4 bytes
+    height: 252,
+    plan: { resize: [97, 240], crops: [[3, 4, 93, 235]], size: [93, 235] },
+  },
+  {
+    name: 'colours kept, several tiles, larger, mirrored',
+    width: 31,
+    height: 9,
+    plan: { resize: [140, 50], crops: [[1, 3, 135, 47]], size: [135, 47], flip: true },
+  },
+  {
+    name: 'colours kept, only the crop is resized, up to the last column and row',
+    width: 83,
+    height: 20,
+    plan: { crops: [[13, 3, 70, 17]], size: [66, 30] },
+  },
+  {
+    name: 'colours kept, several tiles, no resize',
+    width: 70,
+    height: 30,
+    plan: { crops: [[3, 0, 67, 30]], size: [67, 30] },
+  },
+  { name: 'a crop of one column', width: 9, height: 6, plan: { crops: [[8, 1, 1, 5]], size: [4, 4] } },
+  { name: 'a frame of one column', width: 1, height: 6, plan: { crops: [[0, 1, 1, 5]], size: [4, 4] } },
+  { name: 'a frame of two columns', width: 2, height: 6, plan: { crops: [[1, 1, 1, 5]], size: [1, 5] } },
+  {
+    name: 'colours of one picture kept, of one changed',
+    width: 20,
+    height: 11,
+    plan: { crops: [[0, 0, 20, 11]], jitter: [jitter([], 1, 1, 1, 0), jitter([2, 1], 1, 1.9, 0.4, 0)] },
+  },
   { name: 'one pixel', width: 1, height: 1, plan: { crops: [[0, 0, 1, 1]], size: 3 } },
   {
     name: 'three crops',

@@ -129,6 +129,36 @@ inline double rounded_product(double a, double b) {
   return product;
 }
 
+inline uint32_t bits_of(float x) { return __builtin_bit_cast(uint32_t, x); }
+inline float float_of_bits(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+
+// Of the next two: exact where double holds the sum, which those of kernels are.
+inline float rounded_down(double exact) {
+  const float nearest = static_cast<float>(exact);
+  return nearest > exact ? nextafterf(nearest, -INFINITY) : nearest;
+}
+inline float fused_down(float a, float b, float c) {
+  return rounded_down(static_cast<double>(a) * b + static_cast<double>(c));
+}
+inline float sum_down(float a, float b) { return rounded_down(static_cast<double>(a) + b); }
+
+inline uint32_t pick_bytes(uint32_t low, uint32_t high, uint32_t selector) {
+  const uint64_t both = static_cast<uint64_t>(high) << 32 | low;
+  uint32_t picked = 0;
+  for (int i = 0; i < 4; ++i)
+    picked |= static_cast<uint32_t>(both >> (8 * (selector >> (4 * i) & 7)) & 0xFF) << (8 * i);
+  return picked;
+}
+inline uint32_t shifted_pair(uint32_t low, uint32_t high, uint32_t bits) {
+  return static_cast<uint32_t>((static_cast<uint64_t>(high) << 32 | low) >> (bits & 31));
+}
+inline uint32_t dot_low(uint32_t weights, uint32_t bytes, uint32_t sum) {
+  return sum + (weights & 0xFFFF) * (bytes & 0xFF) + (weights >> 16) * (bytes >> 8 & 0xFF);
+}
+inline uint32_t dot_high(uint32_t weights, uint32_t bytes, uint32_t sum) {
+  return dot_low(weights, bytes >> 16, sum);
+}
+
 template <class T>
 inline float to_float(T value) {
   return static_cast<float>(value);

@@ -103,11 +103,6 @@ inline void load_matrix_x2_transposed(uint32_t (&r)[2], const void* row, Site si
   load_matrices<2, true>(r, row, "load_matrix_x2_transposed", site);
 }
 
-inline float float_of_bits(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
-}
 // cvt.rna: half a unit of the last of the 10 bits is added to the magnitude, and the rest cut off.
 inline uint32_t to_tf32(uint32_t bits) {
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
