@@ -118,8 +118,19 @@ struct ProductShared {
   alignas(1024) unsigned char b[256 * 128];
 };
 
+// The four registers of A of a thread: 16 columns of the K-major image, swizzled in 128 bytes.
+__device__ __forceinline__ void take_left(uint32_t (&left)[4], const unsigned char* image, int step) {
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int i = 0; i < 4; ++i) {
+    const int row = thread / 32 * 16 + thread % 32 / 4 + i % 2 * 8,
+              k = 16 * step + thread % 4 * 2 + i / 2 * 8;
+    left[i] = *reinterpret_cast<const uint32_t*>(image + swizzle<128>(row * 128 + k * 2));
+  }
+}
+
 // d [64, n] = the k16 step `step` of the operands whose images in shared memory are given, twice: d += d.
-template <class T, int kN, bool kAByMn, bool kBByMn>
+// With kRegisters A comes from registers.
+template <class T, int kN, bool kAByMn, bool kBByMn, bool kRegisters>
 __global__ void __launch_bounds__(128)
     product_kernel(const uint32_t* a, const uint32_t* b, int step, float* d) {
 #if HOPPER_CODE
@@ -132,11 +143,17 @@ __global__ void __launch_bounds__(128)
   float sum[kN / 2];
   const uint64_t a_step = static_cast<uint64_t>(step) * (kAByMn ? 128 : 2);
   const uint64_t b_step = static_cast<uint64_t>(step) * (kBByMn ? 128 : 2);
+  uint32_t left[4];
+  if constexpr (kRegisters) take_left(left, shared.a, step);
   wgmma_fence();
   for (int repeat = 0; repeat < 2; ++repeat) {
-    wgmma<T, kN, kAByMn, kBByMn>(sum, shared_descriptor(shared.a, 8192, 1024, Swizzle::bytes_128) + a_step,
-                                 shared_descriptor(shared.b, 8192, 1024, Swizzle::bytes_128) + b_step,
-                                 repeat > 0);
+    const uint64_t b_operand = shared_descriptor(shared.b, 8192, 1024, Swizzle::bytes_128) + b_step;
+    if constexpr (kRegisters) {
+      wgmma_from_registers<T, kN, kBByMn>(sum, left, b_operand, repeat > 0);
+    } else {
+      wgmma<T, kN, kAByMn, kBByMn>(sum, shared_descriptor(shared.a, 8192, 1024, Swizzle::bytes_128) + a_step,
+                                   b_operand, repeat > 0);
+    }
   }
   wgmma_commit();
   wgmma_wait<0>();
@@ -220,7 +237,7 @@ size_t place(bool by_mn, int mn, int k) {
   return static_cast<size_t>(swizzle<128>(offset)) / 2;
 }
 
-template <class T, int kN, bool kAByMn, bool kBByMn>
+template <class T, int kN, bool kAByMn, bool kBByMn, bool kRegisters = false>
 void check_product(DType dtype) {
   constexpr int kDepth = 64;
   const Values a = check::normal(64 * kDepth, 1, dtype), b = check::normal(256 * kDepth, 2, dtype);
@@ -237,7 +254,7 @@ void check_product(DType dtype) {
   for (const int step : {0, 3}) {
     const Tensor d = check::poisoned({64, kN}, DType::float32);
     on_device([&] {
-      launch_kernel(product_kernel<T, kN, kAByMn, kBByMn>, one_block(sizeof(ProductShared)),
+      launch_kernel(product_kernel<T, kN, kAByMn, kBByMn, kRegisters>, one_block(sizeof(ProductShared)),
                     static_cast<const uint32_t*>(a_words.raw()), static_cast<const uint32_t*>(b_words.raw()),
                     step, static_cast<float*>(d.raw()));
     });
@@ -366,6 +383,13 @@ TEST_CASE("wgmma: descriptors, majors, steps of k and fragments of every size") 
   check_products<128>();
   check_products<192>();
   check_products<256>();
+}
+
+TEST_CASE("wgmma: A in registers") {
+  check_product<bfloat16, 16, false, false, true>(DType::bfloat16);
+  check_product<float16, 16, false, false, true>(DType::float16);
+  check_product<bfloat16, 64, false, true, true>(DType::bfloat16);
+  check_product<float16, 64, false, false, true>(DType::float16);
 }
 
 TEST_CASE("clusters: halves of a box for both blocks") {

@@ -14,14 +14,14 @@
 namespace emulation {
 namespace {
 
-constexpr int kRows = 64, kDepth = 16, kThreads = 128;
+constexpr int kRows = 64, kDepth = 16, kThreads = 128, kWarps = 4;
 
 // Values of an accumulator while products on it are under way.
 struct Accumulator {
   int n;
-  std::vector<float> values;           // [kRows, n]
-  std::array<float*, kThreads> homes;  // each thread's registers
-  uint64_t last = 0;                   // the number of the last product on it
+  std::vector<float> values;            // [kRows, n]
+  std::array<float*, kThreads> homes;   // each thread's registers
+  std::array<uint64_t, kWarps> last{};  // the number of the last product on each warp's rows
 };
 
 // A product that some warps of the group have issued.
@@ -30,6 +30,7 @@ struct Product {
   Site site{};
   int warps = 0;
   std::array<float*, kThreads> homes;
+  std::array<const uint32_t*, kThreads> left;      // registers of A
   std::array<std::vector<float>, kThreads> taken;  // registers that were at home before
 };
 
@@ -41,7 +42,8 @@ struct ThreadProducts {
 };
 
 struct Group {
-  uint64_t done = 0, committed = 0;  // numbers of products; those up to `committed` may run
+  std::array<uint64_t, kWarps> done{};  // number of the last product that has run, on each warp's rows
+  uint64_t committed = 0;               // products up to this one may run
   std::map<uint64_t, Product> issued;
   std::map<float*, std::shared_ptr<Accumulator>> sums;  // by thread 0's registers
   WaitQueue queue;
@@ -55,6 +57,27 @@ Group& group_of(Block& block, int warpgroup) { return block.states.get<Groups>()
 // Row and column of register i of a thread of the warpgroup.
 int row_of(int thread, int i) { return thread / 32 * 16 + thread % 32 / 4 + i % 4 / 2 * 8; }
 int column_of(int thread, int i) { return i / 4 * 8 + thread % 4 * 2 + i % 2; }
+
+float number_of(uint16_t bits, bool half) {
+  native::float16 narrow;
+  native::bfloat16 wide;
+  narrow.bits = wide.bits = bits;
+  return half ? static_cast<float>(narrow) : static_cast<float>(wide);
+}
+
+// A from the threads' registers, [k, rows].
+void read_left(const std::array<const uint32_t*, kThreads>& left, bool half, std::vector<float>& to) {
+  to.resize(size_t{kRows} * kDepth);
+  for (int thread = 0; thread < kThreads; ++thread) {
+    for (int i = 0; i < 8; ++i) {  // elements of four registers
+      const int row = thread / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8;
+      const int k = thread % 4 * 2 + i % 2 + i / 4 * 8;
+      const uint32_t word = left[static_cast<size_t>(thread)][i / 2];
+      to[static_cast<size_t>(k * kRows + row)] =
+          number_of(static_cast<uint16_t>(i % 2 ? word >> 16 : word), half);
+    }
+  }
+}
 
 // The address of an operand's element (mn, k) in shared memory.
 struct Operand {
@@ -94,17 +117,14 @@ struct Operand {
           fail("wgmma reads byte ", at, " of ", block.shared_bytes, " of shared memory");
         uint16_t bits;
         std::memcpy(&bits, view + at, 2);
-        native::float16 narrow;
-        native::bfloat16 wide;
-        narrow.bits = wide.bits = bits;
-        to[static_cast<size_t>(k * rows + mn)] = half ? static_cast<float>(narrow) : static_cast<float>(wide);
+        to[static_cast<size_t>(k * rows + mn)] = number_of(bits, half);
       }
     }
   }
 };
 
-__attribute__((optimize("O3"))) void multiply(int n, const float* a, const float* b, float* sums) {
-  for (int row = 0; row < kRows; ++row) {
+__attribute__((optimize("O3"))) void multiply(int n, int rows, const float* a, const float* b, float* sums) {
+  for (int row = 0; row < rows; ++row) {
     float* __restrict__ to = sums + row * n;
     for (int k = 0; k < kDepth; ++k) {
       const float factor = a[k * kRows + row];
@@ -114,14 +134,15 @@ __attribute__((optimize("O3"))) void multiply(int n, const float* a, const float
   }
 }
 
-bool next_is_complete(const Group& group) {
-  return !group.issued.empty() && group.issued.begin()->second.warps == kThreads / 32;
+bool next_is_complete(const Group& group, int warp) {
+  const auto next = group.issued.find(group.done[static_cast<size_t>(warp)] + 1);
+  return next != group.issued.end() && next->second.warps == kWarps;
 }
 
-void run_next(Block& block, Group& group) {
-  const uint64_t number = group.issued.begin()->first;
-  const Product product = std::move(group.issued.begin()->second);
-  group.issued.erase(group.issued.begin());
+// Runs the next product on the rows of warps first .. last - 1, which have come equally far.
+void run_next(Block& block, Group& group, int first, int last) {
+  const uint64_t number = group.done[static_cast<size_t>(first)] + 1;
+  const Product& product = group.issued.at(number);
   const WgmmaCall& call = product.call;
   std::shared_ptr<Accumulator>& sum = group.sums[product.homes[0]];
   if (!sum || sum->n != call.n) {
@@ -131,7 +152,7 @@ void run_next(Block& block, Group& group) {
     sum->homes = product.homes;
   }
   if (sum->homes != product.homes) fail("wgmma: the accumulators of its threads do not belong together");
-  for (int t = 0; t < kThreads; ++t) {
+  for (int t = 32 * first; t < 32 * last; ++t) {
     const std::vector<float>& taken = product.taken[static_cast<size_t>(t)];
     for (size_t i = 0; i < taken.size(); ++i) {
       sum->values[static_cast<size_t>(row_of(t, static_cast<int>(i)) * call.n +
@@ -139,11 +160,27 @@ void run_next(Block& block, Group& group) {
     }
   }
   static std::vector<float> a, b;
-  Operand(call.a, call.a_by_mn).read(block, kRows, call.half, a);
+  if (call.left) {
+    read_left(product.left, call.half, a);
+  } else {
+    Operand(call.a, call.a_by_mn).read(block, kRows, call.half, a);
+  }
   Operand(call.b, call.b_by_mn).read(block, call.n, call.half, b);
-  if (!call.accumulate) std::fill(sum->values.begin(), sum->values.end(), 0.0f);
-  multiply(call.n, a.data(), b.data(), sum->values.data());
-  sum->last = group.done = number;
+  constexpr int kWarpRows = kRows / kWarps;
+  float* const sums = sum->values.data() + first * kWarpRows * call.n;
+  const int rows = (last - first) * kWarpRows;
+  if (!call.accumulate) std::fill(sums, sums + rows * call.n, 0.0f);
+  multiply(call.n, rows, a.data() + first * kWarpRows, b.data(), sums);
+  for (int warp = first; warp < last; ++warp)
+    sum->last[static_cast<size_t>(warp)] = group.done[static_cast<size_t>(warp)] = number;
+  if (*std::min_element(group.done.begin(), group.done.end()) == number) group.issued.erase(number);
+}
+
+// Runs the next product of a warp: as a rule on all rows, sometimes on that warp's alone, since a wait is for
+// the products of the threads that wait.
+void run_next(Block& block, Group& group, int warp) {
+  const bool level = std::count(group.done.begin(), group.done.end(), group.done[0]) == kWarps;
+  level&& random_word() % 4 ? run_next(block, group, 0, kWarps) : run_next(block, group, warp, warp + 1);
 }
 
 // Adds a thread's part to a product.
@@ -152,6 +189,7 @@ void join(Product& product, const WgmmaCall& call, const WgmmaCall& first, int t
     fail("wgmma at ", product.site.file, ":", product.site.line, ": threads differ in their operands");
   }
   product.homes[static_cast<size_t>(thread)] = call.d;
+  product.left[static_cast<size_t>(thread)] = call.left;
   if (mine.away.count(call.d) == 0) {
     product.taken[static_cast<size_t>(thread)].assign(call.d, call.d + call.n / 2);
     std::fill(call.d, call.d + call.n / 2, std::numeric_limits<float>::quiet_NaN());
@@ -186,7 +224,7 @@ void wgmma_issue(WgmmaCall call, Site site) {
     const int thread = current().thread % kThreads / 32 * 32;
     for (int l = 0; l < 32; ++l)
       join(product, *lanes[l]->call, product.call, thread + l, *lanes[l]->products);
-    if (++product.warps == kThreads / 32) group.queue.wake_all();
+    if (++product.warps == kWarps) group.queue.wake_all();
   });
 }
 
@@ -203,8 +241,11 @@ void wgmma_commit_group() {
   // The block may have ended by then, and another may be in its place: there is nothing of its own to run.
   background(nullptr, [&block, warpgroup] {
     Group& running = group_of(block, warpgroup);
-    while (next_is_complete(running) && running.done < running.committed && random_word() % 8)
-      run_next(block, running);
+    for (int warp = 0; random_word() % 8; warp = static_cast<int>(random_word() % kWarps)) {
+      if (!next_is_complete(running, warp) || running.done[static_cast<size_t>(warp)] >= running.committed)
+        break;
+      run_next(block, running, warp);
+    }
   });
 }
 
@@ -215,9 +256,10 @@ void wgmma_wait_groups(size_t pending, Site site) {
   mine.groups.erase(mine.groups.begin(), mine.groups.end() - static_cast<ptrdiff_t>(pending));
   Block& block = current_block();
   Group& group = group_of(block, current().thread / kThreads);
-  while (group.done < until) {
-    if (next_is_complete(group)) {
-      run_next(block, group);
+  const int warp = current().thread % kThreads / 32;
+  while (group.done[static_cast<size_t>(warp)] < until) {
+    if (next_is_complete(group, warp)) {
+      run_next(block, group, warp);
     } else {
       group.queue.wait("wgmma_wait", site);
     }
@@ -227,7 +269,9 @@ void wgmma_wait_groups(size_t pending, Site site) {
   for (auto& [first_home, sum] : group.sums) {
     float* home = sum->homes[static_cast<size_t>(thread)];
     const auto away = mine.away.find(home);
-    if (away == mine.away.end() || away->second > until || away->second != sum->last) continue;
+    if (away == mine.away.end() || away->second > until ||
+        away->second != sum->last[static_cast<size_t>(warp)])
+      continue;
     for (int i = 0; i < sum->n / 2; ++i) {
       home[i] = sum->values[static_cast<size_t>(row_of(thread, i) * sum->n + column_of(thread, i))];
     }

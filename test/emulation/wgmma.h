@@ -1,7 +1,7 @@
 // The products of a warpgroup, as late as the machine may run them: between commit and wait at random, at the
-// latest when a thread waits. Operands are read, through the asynchronous view of shared memory, when a
-// product runs, so whoever overwrites them too early spoils the result. The accumulators are NaN from the
-// first product until the thread that holds them has waited for the last.
+// latest when a thread waits. Operands are read, through the asynchronous view of shared memory or in the
+// threads' registers, when a product runs, so whoever overwrites them too early spoils the result. The
+// accumulators are NaN from the first product until the thread that holds them has waited for the last.
 #pragma once
 
 #include "scheduler.h"
@@ -9,7 +9,8 @@
 namespace emulation {
 
 struct WgmmaCall {
-  float* d;  // this thread's n / 2 registers
+  float* d;              // this thread's n / 2 registers
+  const uint32_t* left;  // this thread's four registers of A; null: A is in shared memory
   uint64_t a, b;
   bool accumulate;
   int n;
