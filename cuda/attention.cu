@@ -1,6 +1,7 @@
 // Attention on CUDA: registers the kernels and chooses between tensor cores and scalar arithmetic.
 #include "attention.h"
 #include "common/vector.cuh"
+#include "runtime/context.h"
 
 namespace native {
 namespace {
@@ -16,8 +17,17 @@ bool suits_tensor_cores(const AttentionArgs& a) {
   return aligned({a.q, a.k, a.v, a.out});
 }
 
+// Per key, 64 queries take 5.3 clocks of a multiprocessor by the products of a warpgroup and 32 queries 3.8
+// by those of a warp (estimates, docs/cuda.md), which waste less where there are few queries. With one block
+// of keys or two nothing overlaps within a head.
+bool suits_sm90(const AttentionArgs& a) {
+  return current_context().capability() >= 90 && a.queries > 32 && a.keys > 128 &&
+         attention_forward_sm90_supports(a);
+}
+
 void forward(const AttentionArgs& args) {
-  suits_tensor_cores(args) ? attention_forward_tensor_cores(args) : attention_forward_scalar(args);
+  if (!suits_tensor_cores(args)) return attention_forward_scalar(args);
+  suits_sm90(args) ? attention_forward_sm90(args) : attention_forward_tensor_cores(args);
 }
 
 void backward(const AttentionBackwardArgs& args) {

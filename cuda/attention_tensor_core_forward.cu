@@ -7,18 +7,12 @@
 // tokens are one warp and one block of keys, 198 tokens are seven row tiles in two thread blocks and six full
 // steps and one of 16.
 //
-// Weights are 2^(c logit - c reference), c = log2(e) / sqrt(head size). A row's reference follows its largest
-// logit only when that has grown by more than 2^8: the quotient of weighted sum and sum does not depend on
-// it, and sums are seldom rescaled.
-//
 // Floor: 4 queries keys 64 FLOP per head on the tensor cores and queries keys exponentials (16 per clock and
 // multiprocessor: as long as the products); reads q, k, v, writes out once. Three thread blocks of four warps
 // fit a multiprocessor (168 registers): while one waits for its keys, others compute.
 #include <primitives/launch.h>
 
-#include <limits>
-
-#include "attention_tile.cuh"
+#include "attention_softmax.cuh"
 #include "common/vector.cuh"
 
 namespace native {
@@ -28,8 +22,6 @@ using namespace cuda;
 using namespace cuda::attention;
 
 constexpr int kMaxWarps = 4, kKeyBlock = 64, kStep = 32;
-constexpr float kMasked = -std::numeric_limits<float>::infinity();
-constexpr float kSlack = 8;  // how far, in powers of two, a row's largest weight may exceed 1
 
 // Shared memory: one or two stages, then the queries of all warps [rows, 64].
 template <class T>
@@ -43,9 +35,8 @@ template <int kTiles>
 struct Rows {
   uint32_t q[kTiles][kColumnSteps][4];
   float out[kTiles][kChunksPerRow][4] = {};
-  float reference[kTiles][2],
-      sum[kTiles][2];  // of rows lane / 4 and lane / 4 + 8; sums of this lane's columns
-  int first;           // query
+  SoftmaxRows softmax[kTiles];
+  int first;  // query
 };
 
 // kKeys keys from `key` on, rows `row` on of the stage. Only with kMasked do rows see fewer than all of them.
@@ -65,42 +56,14 @@ __device__ __forceinline__ void attend(Rows<kTiles>& rows, const T* k, const T* 
       }
     }
   }
-  const int lane = lane_index();
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
     float shrink[2];
-    bool grown = false;
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int query = rows.first + 16 * t + lane / 4 + 8 * half;
-      const int seen = causal ? smaller(keys, query + 1) : keys;
-      float largest = kMasked;
-#pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          if (kMask && key + 8 * n + 2 * (lane % 4) + (i & 1) >= seen) weights[t][n][i] = kMasked;
-          largest = fmaxf(largest, weights[t][n][i]);
-        }
-      }
-      largest = fmaxf(largest, shuffle_xor(largest, 1));
-      largest = fmaxf(largest, shuffle_xor(largest, 2));
-      float& reference = rows.reference[t][half];
-      const bool exceeds = (largest - reference) * c > kSlack;
-      shrink[half] = exceeds ? exp2_approx((reference - largest) * c) : 1;
-      if (exceeds) reference = largest;
-      grown |= exceeds;
-      float sum = 0;
-#pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-        for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          weights[t][n][i] = exp2_approx(fmaf(weights[t][n][i], c, -reference * c));
-          sum += weights[t][n][i];
-        }
-      }
-      rows.sum[t][half] = fmaf(rows.sum[t][half], shrink[half], sum);
-    }
+    const auto seen = [&](int half) {
+      const int query = rows.first + 16 * t + lane_index() / 4 + 8 * half;
+      return causal ? smaller(keys, query + 1) : keys;
+    };
+    const bool grown = take_weights<kKeys / 8, kMask>(rows.softmax[t], weights[t], shrink, key, seen, c);
     if (any_lane(grown)) {
 #pragma unroll
       for (int n = 0; n < kChunksPerRow; ++n) {
@@ -174,8 +137,6 @@ __global__ void __launch_bounds__(kTiles == 2 ? kMaxWarps * kWarpSize : kWarpSiz
     for (int step = 0; step < kColumnSteps; ++step) {
       load_left(rows.q[t][step], q_tile, warp_row + 16 * t, step);
     }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) rows.reference[t][half] = kMasked, rows.sum[t][half] = 0;
   }
 
   const float c = scale * kLog2E;
@@ -195,24 +156,13 @@ __global__ void __launch_bounds__(kTiles == 2 ? kMaxWarps * kWarpSize : kWarpSiz
   }
   if (warp_first >= queries) return;
 
-  const int lane = lane_index();
   const int64_t dim = a.heads * a.head_size;
   T* out = static_cast<T*>(a.out) + (sequence * queries + warp_first) * dim + head * size;
   float* log_sum = a.log_sum + (sequence * heads + head) * queries + warp_first;
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
     float inverse[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float sum = rows.sum[t][half];
-      sum += shuffle_xor(sum, 1);
-      sum += shuffle_xor(sum, 2);
-      inverse[half] = 1.0f / sum;
-      const int row = 16 * t + lane / 4 + 8 * half;
-      if (lane % 4 == 0 && warp_first + row < queries) {
-        log_sum[row] = rows.reference[t][half] * scale + logf(sum);
-      }
-    }
+    finish_rows(rows.softmax[t], inverse, log_sum + 16 * t, queries - warp_first - 16 * t, scale);
     store_result(out + 16 * t * dim, dim, queries - warp_first - 16 * t, head_chunks, rows.out[t], inverse);
   }
 }

@@ -1,6 +1,6 @@
 // Reads the machine code of the kernels that cuda/build.cmake compiled and fails where it is not what the sources count
 // on: local memory; a vector stored in parts; global memory touched before the wait for the grid in front; warpgroup
-// products that are not issued as one group, or have something other than addresses between them; a product, copy or store
+// products that are not issued as one group, or have something between them other than addresses and scalars of their own; a product, copy or store
 // of another kind than planned. Prints what it counted. Needs cuobjdump and nvdisasm, of the CUDA toolkit or of a Python package that ships them.
 //
 //   node scripts/check_sass.mjs [--loops] [folder of objects, default build/cuda; build/gpu has those of tests too]
@@ -28,6 +28,8 @@ const planned = {
     [/gemm_sm90_/, ['USETMAXREG.DEALLOC', 'USETMAXREG.TRY_ALLOC', 'FENCE.VIEW.ASYNC.S', 'UTMACMDFLUSH']],
     [/gemm_sm90_weight/, ['UTMAREDG.3D.ADD']],
     [/gemm_sm90_(forward|input|transposed)/, ['STSM']],
+    [/attention_sm90_/, ['HGMMA.64x64x16', 'HGMMA.64x16x16', 'UTMALDG.3D', 'SYNCS', 'WARPGROUP.DEPBAR.LE']],
+    [/attention_sm90_/, ['LDSM.16.M88.4', 'STG.E.128']],
   ],
   sm_80: [
     [/gemm_sm80_tf32/, ['HMMA.1688.F32.TF32', 'LDGSTS.E.BYPASS']],
@@ -40,6 +42,9 @@ const planned = {
 };
 const touchesMemory = /^(LDG|STG|LD\.|ST\.|ATOM|RED\b|RED\.|LDGSTS|UTMALDG|UTMASTG|UTMAREDG)/;
 const addressing = /^(NOP|R2UR|S2UR|UMOV|ULOP3|UIADD3|USHF|ULEA|USEL|UIMAD|WARPSYNC)/;
+
+// What the compiler also moves there: it must not name a register of the group.
+const scalar = /^(MOV|IMAD\.MOV|CS2R|ISETP)/;
 
 const instruction = /\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;\n]*)/;
 
@@ -129,6 +134,21 @@ function splitStores(code) {
   return found;
 }
 
+/** The registers of a product's sums and, where it is in registers, of its left operand. */
+function registersOf(mnemonic, operands) {
+  const columns = Number(/^HGMMA\.64x(\d+)x/.exec(mnemonic)[1]);
+  const [sums, left] = operands.split(',').map((operand) => /^\s*R(\d+)/.exec(operand)?.[1]);
+  const range = (first, count) => Array.from({ length: count }, (_, i) => Number(first) + i);
+  return [...range(sums, columns / 2), ...(left === undefined ? [] : range(left, 4))];
+}
+/** Whether an instruction names one of the registers; CS2R writes two. */
+function names(registers, mnemonic, operands) {
+  const named = [...operands.matchAll(/\bR(\d+)/g)].map(([, number]) => Number(number));
+  return named.some(
+    (number) => registers.has(number) || (mnemonic.startsWith('CS2R') && registers.has(number + 1)),
+  );
+}
+
 /** What is wrong with one kernel. */
 export function problems({ name, code }, architecture, source) {
   const found = [];
@@ -151,11 +171,23 @@ export function problems({ name, code }, architecture, source) {
   if (wait < 0 && !tests) found.push('does not wait for the grid in front');
   else if (wait >= 0 && first >= 0 && first < wait)
     found.push(`has ${code[first][0]} before it waits for the grid in front`);
-  // From one product to the last of its group, which alone signals the scoreboard.
+  // From one product to the last of its group, which alone signals the scoreboard. Instructions between two products may
+  // be of use to later ones of the group, so all of its registers count.
   let open = false;
+  let between = [];
+  const registers = new Set();
   for (const [mnemonic, operands] of code) {
-    if (mnemonic.startsWith('HGMMA')) open = !operands.includes('gsb0');
-    else if (open && !addressing.test(mnemonic)) found.push(`has ${mnemonic} between products of a group`);
+    if (mnemonic.startsWith('HGMMA')) {
+      for (const register of registersOf(mnemonic, operands)) registers.add(register);
+      open = !operands.includes('gsb0');
+      if (open) continue;
+      for (const [other, its] of between) {
+        if (!scalar.test(other) || names(registers, other, its))
+          found.push(`has ${other} between products of a group`);
+      }
+      between = [];
+      registers.clear();
+    } else if (open && !addressing.test(mnemonic)) between.push([mnemonic, operands]);
   }
   if (open) found.push('has products whose group never ends');
   return found;

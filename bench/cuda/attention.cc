@@ -35,9 +35,9 @@ std::vector<Cross> cross_shapes() {
 // tile is padding and memory binds, head size 64 is bound by its exponentials.
 double expected_fraction(int64_t keys, bool forward) {
   const double rate = keys < 128   ? (forward ? 90e12 : 95e12)
-                      : keys < 228 ? (forward ? 310e12 : 240e12)
-                      : keys < 400 ? (forward ? 340e12 : 260e12)
-                                   : (forward ? 360e12 : 270e12);
+                      : keys < 228 ? (forward ? 330e12 : 240e12)
+                      : keys < 400 ? (forward ? 400e12 : 260e12)
+                                   : (forward ? 460e12 : 270e12);
   return rate / kH200.flops;
 }
 

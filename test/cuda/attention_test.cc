@@ -1,6 +1,6 @@
 // Attention on the device against plain loops in float64: both implementations, every layout, lengths around
 // the edges of tiles, blocks and passes.
-#include "ops/attention.h"
+#include "attention.h"
 
 #include "attention_reference.h"
 
@@ -18,17 +18,22 @@ namespace {
 // element.
 enum class Layout { separate, packed, unaligned };
 
+// How the forward pass runs: as attention.cu chooses, or in one of the ways.
+enum class Way { chosen, tensor_cores, sm90 };
+
 struct Case {
   Sizes sizes;
   Layout layout = Layout::separate;
   double scale = 1;  // of the random operands
+  Way way = Way::chosen;
 };
 
 std::string name_of(const Case& c, DType dtype) {
   const Sizes& s = c.sizes;
   return native::concat(native::dtype_name(dtype), " [", s.batch, " x ", s.heads, " heads, ", s.queries,
                         " -> ", s.keys, ", ", s.head_size, "]", s.causal ? " causal" : "",
-                        s.shared_queries ? " shared queries" : "", " layout ", static_cast<int>(c.layout));
+                        s.shared_queries ? " shared queries" : "", " layout ", static_cast<int>(c.layout),
+                        " way ", static_cast<int>(c.way));
 }
 
 Operands operands_of(const Case& c, DType dtype) {
@@ -93,7 +98,14 @@ Results run(const Case& c, const Operands& x, DType dtype) {
   const AttentionArgs args{
       at(q, 0), at(k, 1), at(v, 2),  q_batch, row,         kv_batch, row,  out.raw(), log_sum.data<float>(),
       s.batch,  s.heads,  s.queries, s.keys,  s.head_size, s.causal, dtype};
-  native::launch(native::attention_forward_kernel, args, {&q, &k, &v});
+  if (c.way == Way::chosen) {
+    native::launch(native::attention_forward_kernel, args, {&q, &k, &v});
+  } else {
+    native::backend(native::DeviceType::cuda).submit({"attention", {}}, [&] {
+      c.way == Way::sm90 ? native::cuda::attention_forward_sm90(args)
+                         : native::cuda::attention_forward_tensor_cores(args);
+    });
+  }
   native::launch(native::attention_backward_kernel,
                  native::AttentionBackwardArgs{args, dout.raw(), at(dq, 0), at(dk, 1), at(dv, 2), q_rows},
                  {&dout, &q, &k, &v});
@@ -169,6 +181,32 @@ TEST_CASE("attention at the models' lengths, a message key beside the queries") 
   }
 }
 
+TEST_CASE("attention by mma.sync at lengths that a warpgroup takes on sm_90") {
+  for (const int64_t keys : {198, 258}) {
+    for (const DType dtype : kHalfTypes)
+      expect_right({{1, 1, keys - 1, keys, 64}, Layout::packed, 1, Way::tensor_cores}, dtype);
+  }
+  expect_right({{2, 1, 70, 130, 64}, Layout::separate, 6, Way::tensor_cores}, DType::bfloat16);
+}
+
+TEST_CASE("attention by a warpgroup: lengths around blocks of queries, of keys and the ring of stages") {
+  const Way way = Way::sm90;
+  for (const int64_t keys : {17, 63, 64, 65, 80, 81, 128, 129, 144, 145, 192, 197, 256, 258, 321}) {
+    const int64_t queries = keys % 3 == 0 ? 64 : keys % 3 == 1 ? 63 : 65;
+    for (const DType dtype : kHalfTypes)
+      expect_right({{1, 2, queries, keys, 64}, Layout::separate, 1, way}, dtype);
+  }
+  for (const DType dtype : kHalfTypes) {
+    expect_right({{2, 3, 197, 198, 64}, Layout::packed, 1, way}, dtype);
+    expect_right({{1, 1, 577, 578, 64}, Layout::packed, 1, way}, dtype);
+    expect_right({{1, 2, 400, 196, 64}, Layout::separate, 1, way}, dtype);
+    expect_right({{3, 1, 70, 140, 64, false, true}, Layout::separate, 1, way}, dtype);
+    expect_right({{1, 1, 100, 150, 64}, Layout::separate, 6, way}, dtype);
+  }
+  expect_right({{1, 1, 400, 576, 64}, Layout::separate, 1, way}, DType::bfloat16);
+  expect_right({{2, 1, 1, 200, 64}, Layout::separate, 1, way}, DType::bfloat16);
+}
+
 TEST_CASE("causal attention, also with fewer queries than keys and more") {
   for (const DType dtype : kFloats) {
     expect_right({{1, 2, 77, 77, 64, true}, Layout::packed}, dtype);
@@ -237,17 +275,18 @@ TEST_CASE("attention gives the same bits every time and whatever else is in the 
 #ifdef CUDA_EMULATION
 TEST_CASE("attention's fragments meet no bank twice") {
   for (const DType dtype : kHalfTypes) {
-    const Case c{{1, 1, 80, 140, 64}};
-    emulation::reset_statistics();
-    run(c, operands_of(c, dtype), dtype);
-    CHECK(emulation::statistics().bank_conflicts == 0);
+    for (const Way way : {Way::tensor_cores, Way::sm90}) {
+      const Case c{{1, 1, 80, 140, 64}, Layout::separate, 1, way};
+      emulation::reset_statistics();
+      run(c, operands_of(c, dtype), dtype);
+      CHECK(emulation::statistics().bank_conflicts == 0);
+    }
   }
 }
 
 // Every barrier and wait of the kernels is needed: without it some order of the threads gives a wrong result
-// or a report.
-TEST_CASE("attention without one of its barriers is found out") {
-  const Case cases[] = {{{1, 1, 70, 130, 64}}, {{2, 1, 40, 300, 64}}, {{2, 1, 40, 70, 72}}};
+// or a report. Returns how many there are.
+int expect_all_needed(const std::vector<Case>& cases, const std::string& file, uint64_t seeds) {
   const auto is_right = [&](DType dtype, uint64_t seed) {
     emulation::set_seed(seed);
     try {
@@ -264,17 +303,30 @@ TEST_CASE("attention without one of its barriers is found out") {
   std::vector<emulation::SiteRecord> sites;
   for (const emulation::SiteRecord& site : emulation::sites()) {
     // The shuffles around the warp barrier make lanes of the emulation meet, though they order no memory.
-    if (site.file.find("attention") != std::string::npos && site.what != "warp_barrier")
-      sites.push_back(site);
+    if (site.file.find(file) != std::string::npos && site.what != "warp_barrier") sites.push_back(site);
   }
-  CHECK(sites.size() >= 8);
   for (const emulation::SiteRecord& site : sites) {
     emulation::skip(site.file, site.line);
     bool found = false;
-    for (uint64_t seed = 1; seed <= 4 && !found; ++seed) found = !is_right(DType::bfloat16, seed);
+    for (uint64_t seed = 1; seed <= seeds && !found; ++seed) found = !is_right(DType::bfloat16, seed);
     emulation::skip_nothing();
     CHECK_MESSAGE(found, site.what << " at " << site.file << ":" << site.line << " could be left out");
   }
   emulation::set_seed(1);
+  return static_cast<int>(sites.size());
+}
+
+TEST_CASE("attention without one of its barriers is found out") {
+  CHECK(expect_all_needed({{{1, 1, 70, 130, 64}, Layout::separate, 1, Way::tensor_cores},
+                           {{2, 1, 40, 300, 64}, Layout::separate, 1, Way::tensor_cores},
+                           {{2, 1, 40, 70, 72}}},
+                          "attention", 4) >= 8);
+}
+
+TEST_CASE("attention by a warpgroup without one of its barriers, fences or waits is found out") {
+  CHECK(expect_all_needed({{{1, 1, 64, 64, 64}, Layout::separate, 1, Way::sm90},
+                           {{1, 1, 64, 400, 64}, Layout::separate, 1, Way::sm90},
+                           {{1, 1, 64, 328, 64}, Layout::separate, 1, Way::sm90}},
+                          "attention_sm90", 8) >= 12);
 }
 #endif

@@ -139,6 +139,26 @@ test('sums that are touched between products of a group are found, and a group w
   expect(problemsOf([wait, product(false)])).toEqual(['has products whose group never ends']);
 });
 
+test('between products of a group there may be scalars, which name none of its registers', () => {
+  const left = (step: number, last: boolean) =>
+    `HGMMA.64x16x16.F32.BF16 R56, R${88 + 4 * step}, gdesc[UR8], R56${last ? ', gsb0' : ''}`;
+  const between = (line: string) => problemsOf([wait, left(0, false), line, left(1, true)]);
+  for (const line of ['ISETP.LE.OR P0, PT, R5, UR8, !P1', 'IMAD.MOV.U32 R64, RZ, RZ, R12', 'CS2R R54, SRZ']) {
+    expect(between(line)).toEqual([]);
+  }
+  // Sums of this product, the right half of a pair, a left operand of this product or a later one.
+  for (const line of [
+    'MOV R63, R12',
+    'CS2R R55, SRZ',
+    'MOV R12, R56',
+    'IMAD.MOV.U32 R91, RZ, RZ, R12',
+    'MOV R95, R1',
+  ]) {
+    expect(between(line)).toEqual([`has ${line.split(' ')[0]} between products of a group`]);
+  }
+  expect(between('FADD R4, R4, R5')).toEqual(['has FADD between products of a group']);
+});
+
 test('the innermost loops around products are counted', () => {
   const body = [
     '.text.kernel:',
