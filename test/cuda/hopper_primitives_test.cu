@@ -118,6 +118,7 @@ struct ProductShared {
   alignas(1024) unsigned char b[256 * 128];
 };
 
+#if HOPPER_CODE
 // The four registers of A of a thread: 16 columns of the K-major image, swizzled in 128 bytes.
 __device__ __forceinline__ void take_left(uint32_t (&left)[4], const unsigned char* image, int step) {
   const int thread = static_cast<int>(threadIdx.x);
@@ -127,6 +128,7 @@ __device__ __forceinline__ void take_left(uint32_t (&left)[4], const unsigned ch
     left[i] = *reinterpret_cast<const uint32_t*>(image + swizzle<128>(row * 128 + k * 2));
   }
 }
+#endif
 
 // d [64, n] = the k16 step `step` of the operands whose images in shared memory are given, twice: d += d.
 // With kRegisters A comes from registers.
