@@ -43,8 +43,8 @@ const planned = {
 const touchesMemory = /^(LDG|STG|LD\.|ST\.|ATOM|RED\b|RED\.|LDGSTS|UTMALDG|UTMASTG|UTMAREDG)/;
 const addressing = /^(NOP|R2UR|S2UR|UMOV|ULOP3|UIADD3|USHF|ULEA|USEL|UIMAD|WARPSYNC)/;
 
-// What the compiler also moves there: it must not name a register of the group.
-const scalar = /^(MOV|IMAD\.MOV|CS2R|ISETP)/;
+// Integer arithmetic and marks of branches to come, which the compiler moves there: it must not name a register of the group.
+const scalar = /^(MOV|IMAD|CS2R|U?ISETP|LOP3|IADD3|VIADD|SHF|SEL|ULDC|BSSY)/;
 
 const instruction = /\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)([^;\n]*)/;
 
@@ -141,11 +141,11 @@ function registersOf(mnemonic, operands) {
   const range = (first, count) => Array.from({ length: count }, (_, i) => Number(first) + i);
   return [...range(sums, columns / 2), ...(left === undefined ? [] : range(left, 4))];
 }
-/** Whether an instruction names one of the registers; CS2R writes two. */
+/** Whether an instruction names one of the registers; some write two. */
 function names(registers, mnemonic, operands) {
   const named = [...operands.matchAll(/\bR(\d+)/g)].map(([, number]) => Number(number));
   return named.some(
-    (number) => registers.has(number) || (mnemonic.startsWith('CS2R') && registers.has(number + 1)),
+    (number) => registers.has(number) || (/^CS2R|WIDE/.test(mnemonic) && registers.has(number + 1)),
   );
 }
 

@@ -11,6 +11,7 @@
 
 #include <primitives/wgmma.cuh>
 
+#include "common/ring.cuh"
 #include "gemm/gemm_sm90_launch.h"
 
 namespace native::cuda {
@@ -42,26 +43,6 @@ struct alignas(1024) Sm90Shared {
   };
   Barrier full[Tile::kStages], empty[Tile::kStages];
   Barrier slot_free[2][Tile::kSlots], slot_filled[2][Tile::kSlots], slot_written[2][Tile::kSlots];
-};
-
-// A place in a ring of kCount buffers; phase is the parity of the pass through it.
-template <int kCount>
-struct Ring {
-  int index = 0;
-  uint32_t phase = 0;
-  // By a divisor of kCount.
-  __device__ __forceinline__ void advance(int by = 1) {
-    index += by;
-    if (index == kCount) {
-      index = 0;
-      phase ^= 1;
-    }
-  }
-  __device__ __forceinline__ void skip(int count) {
-    const int end = index + count;
-    phase ^= (end / kCount) & 1;
-    index = end % kCount;
-  }
 };
 
 // One slab of one tile.

@@ -205,6 +205,10 @@ TEST_CASE("attention by a warpgroup: lengths around blocks of queries, of keys a
   }
   expect_right({{1, 1, 400, 576, 64}, Layout::separate, 1, way}, DType::bfloat16);
   expect_right({{2, 1, 1, 200, 64}, Layout::separate, 1, way}, DType::bfloat16);
+  // More than the thread blocks that stay.
+  for (const int64_t keys : {17, 64, 80, 100, 200})
+    expect_right({{7, 3, 130, keys, 64}, Layout::separate, 1, way},
+                 keys % 3 ? DType::bfloat16 : DType::float16);
 }
 
 TEST_CASE("causal attention, also with fewer queries than keys and more") {
@@ -326,7 +330,8 @@ TEST_CASE("attention without one of its barriers is found out") {
 TEST_CASE("attention by a warpgroup without one of its barriers, fences or waits is found out") {
   CHECK(expect_all_needed({{{1, 1, 64, 64, 64}, Layout::separate, 1, Way::sm90},
                            {{1, 1, 64, 400, 64}, Layout::separate, 1, Way::sm90},
-                           {{1, 1, 64, 328, 64}, Layout::separate, 1, Way::sm90}},
+                           {{1, 1, 64, 328, 64}, Layout::separate, 1, Way::sm90},
+                           {{6, 5, 64, 72, 64}, Layout::separate, 1, Way::sm90}},
                           "attention_sm90", 8) >= 12);
 }
 #endif
