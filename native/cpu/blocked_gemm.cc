@@ -1,17 +1,16 @@
 // A core takes a block of b, kBlockColumns wide and kBlockDepth deep, rearranges it into panels of two
 // vectors that stay in its L2 cache, and passes all rows of a by it, kTileRows at a time: a tile of a, copied
 // into L1, meets every panel in a kernel whose sums stay in registers. While a tile is multiplied, the next
-// one is fetched into L2 and a part of the next block of b is rearranged.
+// one is copied and a part of the next block of b is rearranged.
 //
-// Where GemmArgs::normwise allows it, operands and result are quartered and multiplied by Strassen's seven
-// products of quarters instead of eight (Numerische Mathematik 13, 1969). The sums of quarters that it takes
-// are made while blocks are copied and its results go to their quarters from registers (as Huang and others
-// do, SC 2016), so nothing but time is saved.
+// Where GemmArgs::normwise allows it, operands and result are divided into parts and multiplied by Strassen's
+// algorithm. The sums of parts that it takes are made while they are copied, and its results go to their
+// parts from registers (as Huang and others do, SC 2016). What belongs to one strip of each part of c is done
+// by all steps before the next strip, so that c is in cache until it is complete.
 #include "cpu/blocked_gemm.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -20,6 +19,7 @@
 #include "cpu/epilogue.h"
 #include "cpu/isa.h"
 #include "cpu/shared_tiles.h"
+#include "cpu/strassen.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include "cpu/gemm_tile.h"
@@ -35,28 +35,40 @@ namespace {
 
 // Wide, so that a passes by few blocks; this one stays in L2 while the next is written beside it.
 constexpr int64_t kBlockColumns = 384;
+// Rows and panels that a thread takes of each part of c, where there are several, by the level of Strassen's
+// algorithm. Fewer are copied more often, more do not stay in cache; these were the fastest.
+constexpr int64_t kStripRows[] = {0, 224, 200}, kStripPanels[] = {0, 8, 12};
 
 struct Free {
   void operator()(float* data) const { std::free(data); }
 };
+using Buffer = std::unique_ptr<float, Free>;
 
-// A thread's blocks of b, the present one and the next in turn, and tile of a.
-struct Buffers {
-  std::unique_ptr<float, Free> blocks[2], tile;
-};
-
-std::unique_ptr<float, Free> new_buffer(int64_t count) {
+Buffer new_buffer(int64_t count) {
   auto* data = static_cast<float*>(std::aligned_alloc(4096, static_cast<size_t>(count) * sizeof(float)));
   CHECK(data, "ERR_OUT_OF_MEMORY", "matrix product: no memory for a block of ", count, " numbers");
-  return std::unique_ptr<float, Free>(data);
+  return Buffer(data);
 }
 
-Buffers& buffers() {
+// A thread's blocks of b and tiles of a, the present ones and the next in turn, and its strip of c.
+struct Buffers {
+  Buffer blocks[2], tiles[2], strip;
+  int64_t strip_size = 0;
+};
+
+Buffers& buffers(int64_t strip) {
   thread_local Buffers own;
   for (auto& block : own.blocks) {
     if (!block) block = new_buffer(kBlockColumns * kBlockDepth);
   }
-  if (!own.tile) own.tile = new_buffer(kTileRows * kRowStride + 1024 - kTileRows * kRowStride % 1024);
+  for (auto& tile : own.tiles) {
+    if (!tile) tile = new_buffer(kTileRows * kRowStride + 1024 - kTileRows * kRowStride % 1024);
+  }
+  if (strip > own.strip_size) {
+    own.strip_size = 0;
+    own.strip = new_buffer((strip + 1023) / 1024 * 1024);
+    own.strip_size = strip;
+  }
   return own;
 }
 
@@ -65,72 +77,43 @@ struct Range {
   int64_t size() const { return end - begin; }
 };
 
-// Part i of `count` parts of 0 .. total - 1, as even as steps of `step` allow.
-Range part(int64_t total, int64_t step, int64_t i, int64_t count) {
+// Share i of `count` shares of 0 .. total - 1, as even as steps of `step` allow.
+Range share(int64_t total, int64_t step, int64_t i, int64_t count) {
   const int64_t steps = (total + step - 1) / step;
   return {std::min(total, steps * i / count * step), std::min(total, steps * (i + 1) / count * step)};
 }
 
-// One of the quarters 11, 12, 21, 22 of a matrix, by its half of rows and its half of columns.
-struct Quarter {
-  int8_t row = -1, column = -1;
-  bool exists() const { return row >= 0; }
-};
-
-// (a[0] + a_sign a[1]) (b[0] + b_sign b[1]), which is added to c[0] and, with c_sign, to c[1].
-struct Step {
-  Quarter a[2], b[2], c[2];
-  float a_sign, b_sign, c_sign[2];
-};
-
-constexpr Quarter k11{0, 0}, k12{0, 1}, k21{1, 0}, k22{1, 1}, kNone{};
-
-constexpr Step kWhole[] = {{{k11, kNone}, {k11, kNone}, {k11, kNone}, 0, 0, {1, 0}}};
-
-constexpr Step kStrassen[] = {
-    {{k21, k22}, {k11, kNone}, {k21, k22}, 1, 0, {1, -1}},  //
-    {{k11, k22}, {k11, k22}, {k11, k22}, 1, 1, {1, 1}},     //
-    {{k11, kNone}, {k12, k22}, {k12, k22}, 0, -1, {1, 1}},  //
-    {{k22, kNone}, {k21, k11}, {k11, k21}, 0, -1, {1, 1}},  //
-    {{k11, k12}, {k22, kNone}, {k11, k12}, 1, 0, {-1, 1}},  //
-    {{k21, k11}, {k11, k12}, {k22, kNone}, -1, 1, {1, 0}},  //
-    {{k12, k22}, {k21, k22}, {k11, kNone}, -1, 1, {1, 0}},
-};
-
-bool same(Quarter x, Quarter y) { return x.row == y.row && x.column == y.column; }
-
-// The steps of a product and the sizes of what each multiplies: all of the operands, or quarters.
+// The steps of a product, over operands in `parts` by `parts` parts, and the sizes of what each multiplies.
 struct Plan {
-  const Step* steps;
-  int64_t step_count, m, n, k;
+  int level;  // of Strassen's algorithm
+  int64_t parts;
+  const std::vector<Step>& steps;
+  int64_t m, n, k;
 
-  bool touches(int64_t step, Quarter c) const {
-    return same(steps[step].c[0], c) || same(steps[step].c[1], c);
-  }
-  bool is_first(int64_t step, Quarter c) const {
-    for (int64_t i = 0; i < step; ++i) {
-      if (touches(i, c)) return false;
-    }
-    return true;
-  }
-  bool is_last(int64_t step, Quarter c) const {
-    for (int64_t i = step + 1; i < step_count; ++i) {
-      if (touches(i, c)) return false;
-    }
-    return true;
-  }
+  int64_t step_count() const { return static_cast<int64_t>(steps.size()); }
 };
 
-bool strassen_pays(const GemmArgs& g) {
+// Sums of parts take more of the time the smaller the parts are.
+bool strassen_pays(const GemmArgs& g, int level) {
+  constexpr int64_t kLeastRows[] = {0, 128, 96}, kLeastColumns = 128, kLeastDepth = 128;
+  const int64_t parts = int64_t{1} << level;
+  return g.m % parts == 0 && g.n % (parts * kPanel) == 0 && g.k % (parts * kPanel) == 0 &&
+         g.m / parts >= kLeastRows[level] && g.n / parts >= kLeastColumns && g.k / parts >= kLeastDepth;
+}
+
+int strassen_level(const GemmArgs& g) {
   static const char* const setting = std::getenv("NATIVE_STRASSEN");
-  static const bool allowed = !setting || std::strcmp(setting, "0") != 0;
-  return allowed && g.normwise && !g.accumulate && !g.a_sum && g.a.column == 1 && g.m % 2 == 0 &&
-         g.n % (2 * kPanel) == 0 && g.k % (2 * kDepthStep) == 0 && g.m >= 256 && g.n >= 256 && g.k >= 256;
+  static const int most = setting ? std::clamp(std::atoi(setting), 0, kStrassenLevels) : kStrassenLevels;
+  if (!g.normwise || g.accumulate || g.a_sum || g.a.column != 1) return 0;
+  int level = most;
+  while (level > 0 && !strassen_pays(g, level)) --level;
+  return level;
 }
 
 Plan plan_of(const GemmArgs& g) {
-  if (strassen_pays(g)) return {kStrassen, 7, g.m / 2, g.n / 2, g.k / 2};
-  return {kWhole, 1, g.m, g.n, g.k};
+  const int level = strassen_level(g);
+  const int64_t parts = int64_t{1} << level;
+  return {level, parts, strassen_steps(level), g.m / parts, g.n / parts, g.k / parts};
 }
 
 // Blocks of rows by blocks of columns that a product is dealt to threads in, a row of blocks after the other.
@@ -139,27 +122,56 @@ struct Grid {
   int64_t blocks() const { return heights * widths; }
 };
 
+int64_t pieces(int64_t total, int64_t size) { return (total + size - 1) / size; }
+
+// With parts, blocks of c are strips of each. Where there are not as many for each thread they are narrower,
+// and if there are fewer than threads, lower too.
+Grid grid_of_parts(const Plan& plan, int64_t threads) {
+  const int64_t panels = plan.n / kPanel;
+  Grid grid{pieces(plan.m, kStripRows[plan.level]), pieces(panels, kStripPanels[plan.level])};
+  if (grid.heights % threads == 0) return grid;
+  grid.widths = std::min(panels, pieces(grid.widths, threads) * threads);
+  grid.heights = std::clamp(threads / grid.widths, grid.heights, pieces(plan.m, 4 * kTileRows));
+  return grid;
+}
+
 // As many blocks of columns for each thread. Where there are more threads than blocks they share the rows
 // too. That has each of them pack the whole block, so few rows are better not shared: then blocks are
 // narrower, although tiles of a are copied for each. Unless b is in panels and soon packed: then each thread
 // has rows of its own as long as they suffice, mostly those that it has in the layers before and after.
 Grid grid_of(const GemmArgs& g, const Plan& plan, int64_t threads) {
   constexpr int64_t kFewRows = 700, kOwnRows = 96, kLeastColumns = kBlockColumns / 2;
-  int64_t widths = (plan.n + kBlockColumns - 1) / kBlockColumns;
+  if (plan.level > 0) return grid_of_parts(plan, threads);
+  int64_t widths = pieces(plan.n, kBlockColumns);
   const bool few_rows = plan.m < kFewRows;
   if (g.b_in_panels && few_rows && plan.m >= kOwnRows * threads) return {threads, widths};
-  if (widths >= threads) return {1, std::min(plan.n / kPanel, (widths + threads - 1) / threads * threads)};
+  if (widths >= threads) return {1, std::min(plan.n / kPanel, pieces(widths, threads) * threads)};
   for (int64_t more = widths + 1; more <= std::min(threads, plan.n / kLeastColumns); ++more) {
     if (few_rows && threads % more == 0) widths = more;
   }
-  const int64_t most_heights = (plan.m + 4 * kTileRows - 1) / (4 * kTileRows);
-  return {std::clamp<int64_t>(threads / widths, 1, most_heights), widths};
+  return {std::clamp<int64_t>(threads / widths, 1, pieces(plan.m, 4 * kTileRows)), widths};
+}
+
+// Floats that a thread needs for the strips of all parts of one of its blocks.
+int64_t strip_size(const Plan& plan, const Grid& grid) {
+  if (plan.level == 0) return 0;
+  const int64_t rows = pieces(plan.m, grid.heights), panels = pieces(plan.n / kPanel, grid.widths);
+  return plan.parts * plan.parts * pieces(rows, kTileRows) * panels * kTileRows * kPanel;
 }
 
 // What one thread does at a time: a block of b and the rows of a that pass by it.
 struct Work {
   int64_t step;
   Range rows, columns, depth;
+
+  int64_t tiles() const { return pieces(rows.size(), kTileRows); }
+  int64_t panels() const { return columns.size() / kPanel; }
+  Range tile(int64_t i) const {
+    const Range own = share(rows.size(), 1, i, tiles());
+    return {rows.begin + own.begin, rows.begin + own.end};
+  }
+  // Times that the kernel calls Copier::advance in a tile.
+  int64_t calls() const { return panels() * (depth.size() / kDepthStep); }
 };
 
 class Product {
@@ -169,64 +181,98 @@ class Product {
     b_by_row_ = g.b.column == 1 || g.b_in_panels;
   }
 
-  Part a_part(const Work& w, int64_t row) const {
-    const Step& s = plan_.steps[w.step];
-    const auto at = [&](Quarter q) -> const float* {
-      if (!q.exists()) return nullptr;
-      return static_cast<const float*>(g_.a.data) + (q.row * plan_.m + row) * g_.a.row +
-             (q.column * plan_.k + w.depth.begin) * g_.a.column;
-    };
-    return {at(s.a[0]), at(s.a[1]), s.a_sign, a_by_row_ ? g_.a.row : g_.a.column};
+  Work work(const Grid& grid, int64_t depths, int64_t i) const {
+    // Steps within depths within blocks of c.
+    const int64_t steps = plan_.step_count(), block = i / (depths * steps);
+    return {i % steps, share(plan_.m, 1, block / grid.widths, grid.heights),
+            share(plan_.n, kPanel, block % grid.widths, grid.widths),
+            share(plan_.k, kPanel, i / steps % depths, depths)};
   }
 
-  // The block of b of this work, to be packed at `buffer` unless it is in memory as it will be read.
-  Block block_of(const Work& w, float* buffer) const {
-    const Step& s = plan_.steps[w.step];
-    const auto at = [&](Quarter q) -> const float* {
-      if (!q.exists()) return nullptr;
-      const int64_t p = q.row * plan_.k + w.depth.begin, j = q.column * plan_.n + w.columns.begin;
+  // Of the rows `rows` of a to a tile.
+  Copy tile_copy(const Work& w, Range rows, float* tile) const {
+    Copy copy{};
+    copy.source = sum_of(plan_.steps[w.step].a, [&](const Part& part) {
+      return static_cast<const float*>(g_.a.data) + (part.row * plan_.m + rows.begin) * g_.a.row +
+             (part.column * plan_.k + w.depth.begin) * g_.a.column;
+    });
+    copy.copy = tile;
+    if (a_by_row_) {
+      copy.pair = kPanel;
+      copy.half = kLanes;
+      copy.pairs = w.depth.size() / kPanel;
+      copy.inner = rows.size();
+      copy.source_inner = g_.a.row;
+      copy.copy_inner = kRowStride;
+    } else {
+      copy.pair = 2 * g_.a.column;
+      copy.half = g_.a.column;
+      copy.pairs = kDepthStep;
+      copy.inner = w.depth.size() / kPanel;
+      copy.source_inner = kPanel * g_.a.column;
+      copy.copy_inner = kPanel * kLanes;
+      copy.source.signs = Sum::kOneMasked;
+      // Where a column begins within a line, the tile before has fetched that.
+      copy.fetched = rows.size() - 1;
+      copy.mask = static_cast<__mmask16>((1u << rows.size()) - 1);
+    }
+    return copy;
+  }
+
+  // Of the block of b to `buffer`, in units of kDepthStep rows of a panel.
+  Copy block_copy(const Work& w, float* buffer) const {
+    Copy copy{};
+    copy.source = sum_of(plan_.steps[w.step].b, [&](const Part& part) {
+      const int64_t p = part.row * plan_.k + w.depth.begin, j = part.column * plan_.n + w.columns.begin;
       return static_cast<const float*>(g_.b.data) +
              (g_.b_in_panels ? p * kPanel + j * g_.k : p * g_.b.row + j * g_.b.column);
-    };
-    const int64_t stride = g_.b_in_panels ? kPanel : b_by_row_ ? g_.b.row : g_.b.column;
-    const int64_t panel_stride = g_.b_in_panels ? kPanel * g_.k : kPanel;
-    const Part b{at(s.b[0]), at(s.b[1]), s.b_sign, stride};
-    const bool in_place = g_.b_in_panels && !b.second;
-    return {
-        b, b_by_row_, panel_stride, w.depth.size(), w.columns.size() / kPanel, in_place ? nullptr : buffer};
-  }
-
-  // What to fetch of the next tile, `rows`.
-  void fetch_tile(const Work& now, Range rows, Ahead& ahead) const {
-    const Part a = a_part(now, rows.begin);
-    const int64_t a_rows = a_by_row_ ? rows.size() : now.depth.size();
-    const int64_t a_count = a_by_row_ ? now.depth.size() : rows.size();
-    ahead.a[0] = {a.first, a.stride, a_rows, a_count, calls_of(now)};
-    if (a.second) ahead.a[1] = {a.second, a.stride, a_rows, a_count, calls_of(now)};
-  }
-
-  // Part i of `count` of the next block.
-  void pack_part(const Work& now, const Block& next, int64_t i, int64_t count, Ahead& ahead) const {
-    const Range units = part(next.units(), 1, i, count);
-    ahead.b = {next, units.begin, units.end, calls_of(now)};
-  }
-
-  // The buffer of the block is that of the thread whose work it is, the tile's the caller's.
-  void multiply_tile(const Work& w, Range rows, float* buffer, float* tile, Ahead& next) const {
-    const Step& s = plan_.steps[w.step];
-    Targets targets{};
-    targets.row = g_.n;
-    for (int i = 0; i < 2; ++i) {
-      if (s.c[i].exists()) targets.each[i] = target(w, rows, s.c[i], s.c_sign[i]);
+    });
+    const bool in_place = g_.b_in_panels && copy.source.count == 1;
+    copy.copy = in_place ? nullptr : buffer;
+    copy.pairs = kDepthStep;
+    copy.inner = w.depth.size() / kDepthStep;
+    copy.copy_inner = kDepthStep * kPanel;
+    copy.copy_outer = w.depth.size() * kPanel;
+    if (b_by_row_) {
+      copy.pair = g_.b_in_panels ? kPanel : g_.b.row;
+      copy.half = kLanes;
+      copy.source_inner = kDepthStep * copy.pair;
+      copy.source_outer = g_.b_in_panels ? kPanel * g_.k : kPanel;
+    } else {
+      copy.pair = g_.b.column;
+      copy.half = kLanes * g_.b.column;
+      copy.source_inner = kDepthStep;
+      copy.source_outer = kPanel * g_.b.column;
     }
-    const Part a = a_part(w, rows.begin);
+    return copy;
+  }
+
+  // Where columns of b are contiguous they are copied as they are, to where the rows of the unit will be, and
+  // transposed in the end: shuffling does cost the multiply-adds their time, so it is best done apart.
+  void finish_units(const Copy& block, Range units) const {
+    if (b_by_row_) return;
+    for (int64_t unit = units.begin; unit < units.end; ++unit) {
+      for (int64_t half = 0; half < kPanel; half += kLanes)
+        transpose_square(block.copy + unit * kDepthStep * kPanel + half);
+    }
+  }
+
+  // The buffers of the block and of the strip are those of the thread whose work it is, the tile's the
+  // caller's.
+  void multiply_tile(const Work& w, int64_t i, float* block, float* strip, const float* tile,
+                     Ahead& next) const {
+    const Parts& parts = plan_.steps[w.step].c;
+    const Range rows = w.tile(i);
+    Targets targets{};
+    targets.count = parts.count;
+    for (int j = 0; j < parts.count; ++j) targets.each[j] = target(w, i, parts.each[j], strip);
     const int64_t depth = w.depth.size();
-    const Panels panels = block_of(w, buffer).as_read();
+    const Copy read = block_copy(w, block);
+    const Panels panels = read.copy ? Panels{block, depth * kPanel, w.panels()}
+                                    : Panels{read.source.terms[0], read.source_outer, w.panels()};
     if (a_by_row_) {
-      (a.second ? copy_tile_rows<true> : copy_tile_rows<false>)(a, rows.size(), depth, tile);
       dispatch_rows<ByRow>(rows.size(), panels, depth, tile, targets, next);
     } else {
-      copy_tile_columns(a, rows.size(), depth, tile);
       if (g_.a_sum && w.columns.begin == 0) {
         sum_tile_columns(tile, rows.size(), depth, g_.a_sum + rows.begin,
                          w.depth.begin > 0 || g_.accumulate_a_sum);
@@ -234,36 +280,61 @@ class Product {
       dispatch_rows<ByColumn>(rows.size(), panels, depth, tile, targets, next);
     }
     if (!(g_.quick_gelu || g_.factor || g_.residual)) return;
-    for (const Quarter& c : s.c) {
-      if (!c.exists() || !is_last(w, c)) continue;
-      for (int64_t i = 0; i < rows.size(); ++i) {
-        apply_epilogue({g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, DType::float32,
-                       offset(w, rows, c) + i * g_.n, w.columns.size());
-      }
+    for (const Part& c : parts) {
+      if (!ends(w, c)) continue;
+      apply_epilogue({g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, DType::float32,
+                     {offset(w, rows, c), rows.size(), w.columns.size(), g_.n});
     }
   }
 
  private:
-  // Times that the kernel calls Ahead::advance in a tile.
-  int64_t calls_of(const Work& w) const { return w.columns.size() / kPanel * (w.depth.size() / kDepthStep); }
+  template <class At>
+  static Sum sum_of(const Parts& parts, const At& at) {
+    Sum sum{};
+    sum.count = parts.count;
+    for (int i = 0; i < parts.count; ++i) sum.terms[i] = at(parts.each[i]);
+    const bool second = parts.each[1].negative, third = parts.each[2].negative;
+    if (parts.count == 2) sum.signs = second ? Sum::kMinus : Sum::kPlus;
+    if (parts.count == 4) {
+      sum.signs = third ? (second ? Sum::kMinusMinusPlus : Sum::kPlusMinusMinus)
+                        : (second ? Sum::kMinusPlusMinus : Sum::kPlusPlusPlus);
+    }
+    return sum;
+  }
 
-  // Of the first element of a tile in a quarter of c.
-  int64_t offset(const Work& w, Range rows, Quarter c) const {
+  // Of the first element of rows of a block in a part of c.
+  int64_t offset(const Work& w, Range rows, const Part& c) const {
     return (c.row * plan_.m + rows.begin) * g_.n + c.column * plan_.n + w.columns.begin;
   }
 
-  bool is_last(const Work& w, Quarter c) const { return w.depth.end == plan_.k && plan_.is_last(w.step, c); }
+  // Whether nothing was added to a part before, or will be later.
+  bool begins(const Work& w, const Part& c) const { return w.depth.begin == 0 && c.is_first; }
+  bool ends(const Work& w, const Part& c) const { return w.depth.end == plan_.k && c.is_last; }
 
-  Target target(const Work& w, Range rows, Quarter quarter, float sign) const {
-    const int64_t first = offset(w, rows, quarter);
-    float* c = static_cast<float*>(g_.c) + first;
-    Target t{c, c, g_.n, sign, nullptr};
-    if (w.depth.begin == 0 && !g_.accumulate && plan_.is_first(w.step, quarter)) {
-      t.addend = g_.bias ? g_.bias + quarter.column * plan_.n + w.columns.begin : nullptr;
+  // Sums of a part are kept in the strip until the last, if there are several parts, else where they belong.
+  Target target(const Work& w, int64_t i, const Part& part, float* strip) const {
+    const Range rows = w.tile(i);
+    const int64_t first = offset(w, rows, part);
+    float* const c = static_cast<float*>(g_.c) + first;
+    Target t{c, g_.n, kPanel, c, g_.n, kPanel, part.negative, nullptr};
+    if (plan_.level > 0) {
+      const int64_t tile = (part.row * plan_.parts + part.column) * w.tiles() + i;
+      t.addend = strip + tile * w.panels() * kTileRows * kPanel;
+      t.addend_row = kPanel;
+      t.addend_panel = kTileRows * kPanel;
+      if (!ends(w, part)) {
+        t.c = strip + tile * w.panels() * kTileRows * kPanel;
+        t.row = t.addend_row;
+        t.panel = t.addend_panel;
+      }
+    }
+    if (begins(w, part) && !g_.accumulate) {
+      t.addend = g_.bias ? g_.bias + part.column * plan_.n + w.columns.begin : nullptr;
       t.addend_row = 0;
+      t.addend_panel = kPanel;
     }
     const void* beside = g_.slope ? g_.slope : g_.factor ? g_.factor : g_.residual;
-    if (beside && is_last(w, quarter)) t.beside = static_cast<const float*>(beside) + first;
+    if (beside && ends(w, part)) t.beside = static_cast<const float*>(beside) + first;
     return t;
   }
 
@@ -283,50 +354,62 @@ bool blocked_gemm_applies(const GemmArgs& g) {
 void blocked_gemm(const GemmArgs& g) {
   const Plan plan = plan_of(g);
   const Product product(g, plan);
-  const int64_t threads = omp_get_max_threads();
-  const int64_t depths = (plan.k + kBlockDepth - 1) / kBlockDepth;
-  const Grid grid = grid_of(g, plan, threads);
-  // Steps within depths within blocks of c.
-  const int64_t works = depths * plan.step_count;
-  const auto work_of = [&](int64_t i) -> Work {
-    const int64_t block = i / works, depth = i % works / plan.step_count;
-    return {i % plan.step_count, part(plan.m, 1, block / grid.widths, grid.heights),
-            part(plan.n, kPanel, block % grid.widths, grid.widths), part(plan.k, kDepthStep, depth, depths)};
-  };
-  const auto tiles_of = [&](int64_t i) { return (work_of(i).rows.size() + kTileRows - 1) / kTileRows; };
+  const int64_t depths = pieces(plan.k, kBlockDepth);
+  const Grid grid = grid_of(g, plan, omp_get_max_threads());
+  const int64_t works = depths * plan.step_count();  // in a block of c
+  const auto work_of = [&](int64_t i) { return product.work(grid, depths, i); };
   // A thread's offer stands at the first block of its range.
   struct Offer {
     SharedTiles tiles;
-    float* blocks[2] = {nullptr, nullptr};
+    float *blocks[2] = {nullptr, nullptr}, *strip = nullptr;
     int64_t last_work = 0;
 
     float* block(int64_t work) const { return blocks[work % 2]; }
   };
   std::vector<Offer> offers(static_cast<size_t>(grid.blocks()));
   parallel_for(grid.blocks(), 1, [&](int64_t begin, int64_t end) {
-    Buffers& own = buffers();
+    Buffers& own = buffers(strip_size(plan, grid));
+    float *tile = own.tiles[0].get(), *next_tile = own.tiles[1].get();
+    // What is in the next tile already.
+    SharedTiles::Claim ready{-1, 0};
     const auto multiply = [&](const Offer& offer, SharedTiles::Claim claim) {
       const Work now = work_of(claim.work);
-      const int64_t tiles = tiles_of(claim.work);
-      const auto rows_of = [&](int64_t j) -> Range {
-        const Range tile = part(now.rows.size(), 1, j, tiles);
-        return {now.rows.begin + tile.begin, now.rows.begin + tile.end};
-      };
-      Ahead ahead;
-      product.fetch_tile(now, rows_of(std::min(claim.tile + 1, tiles - 1)), ahead);
-      if (claim.work < offer.last_work) {
-        const Block next = product.block_of(work_of(claim.work + 1), offer.block(claim.work + 1));
-        product.pack_part(now, next, claim.tile, tiles, ahead);
+      const int64_t tiles = now.tiles();
+      std::swap(tile, next_tile);
+      if (claim.work != ready.work || claim.tile != ready.tile) {
+        const Copy copy = product.tile_copy(now, now.tile(claim.tile), tile);
+        copy_all(copy, copy.inner);
       }
-      product.multiply_tile(now, rows_of(claim.tile), offer.block(claim.work), own.tile.get(), ahead);
-      ahead.b.finish();
+      Ahead ahead;
+      ready = claim.tile + 1 < tiles ? SharedTiles::Claim{claim.work, claim.tile + 1}
+                                     : SharedTiles::Claim{claim.work + 1, 0};
+      if (ready.work <= offer.last_work) {
+        const Work next = work_of(ready.work);
+        const Copy copy = product.tile_copy(next, next.tile(ready.tile), next_tile);
+        ahead.a = {copy, 0, copy.inner, now.calls()};
+      }
+      if (claim.work == offer.last_work) {
+        product.multiply_tile(now, claim.tile, offer.block(claim.work), offer.strip, tile, ahead);
+        return;
+      }
+      const Work next = work_of(claim.work + 1);
+      const Copy block = product.block_copy(next, offer.block(claim.work + 1));
+      const Range units = share(next.panels() * block.inner, 1, claim.tile, tiles);
+      ahead.b = {block, units.begin, units.end, now.calls()};
+      product.multiply_tile(now, claim.tile, offer.block(claim.work), offer.strip, tile, ahead);
+      product.finish_units(block, units);
     };
     Offer& mine = offers[static_cast<size_t>(begin)];
     for (int i = 0; i < 2; ++i) mine.blocks[i] = own.blocks[i].get();
+    mine.strip = own.strip.get();
     mine.last_work = end * works - 1;
-    pack_block(product.block_of(work_of(begin * works), mine.block(begin * works)));
+    const Work first = work_of(begin * works);
+    const Copy block = product.block_copy(first, mine.block(begin * works));
+    const int64_t units = first.panels() * block.inner;
+    copy_all(block, units);
+    product.finish_units(block, {0, units});
     for (int64_t i = begin * works; i < end * works; ++i) {
-      const int64_t tiles = tiles_of(i);
+      const int64_t tiles = work_of(i).tiles();
       mine.tiles.open(i);
       for (auto claim = mine.tiles.claim(); claim.tile < tiles; claim = mine.tiles.claim()) {
         multiply(mine, claim);
@@ -337,7 +420,8 @@ void blocked_gemm(const GemmArgs& g) {
     mine.tiles.close();
     for (int64_t i = 1; i < grid.blocks(); ++i) {
       Offer& other = offers[static_cast<size_t>((begin + i) % grid.blocks())];
-      other.tiles.help(tiles_of, [&](SharedTiles::Claim claim) { multiply(other, claim); });
+      other.tiles.help([&](int64_t work) { return work_of(work).tiles(); },
+                       [&](SharedTiles::Claim claim) { multiply(other, claim); });
     }
   });
 }

@@ -41,17 +41,20 @@ SIMD_CLONES void add(const T* x, T* y, int64_t count) {
 
 }  // namespace
 
-void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, int64_t first, int64_t count) {
+void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, const Region& region) {
   visit_float(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    T* target = static_cast<T*>(y) + first;
-    if (epilogue.slope) {
-      activate_with_slope(target, static_cast<T*>(epilogue.slope) + first, count);
-    } else if (epilogue.quick_gelu) {
-      activate(target, count);
+    for (int64_t row = 0; row < region.rows; ++row) {
+      const int64_t first = region.first + row * region.stride, count = region.columns;
+      T* target = static_cast<T*>(y) + first;
+      if (epilogue.slope) {
+        activate_with_slope(target, static_cast<T*>(epilogue.slope) + first, count);
+      } else if (epilogue.quick_gelu) {
+        activate(target, count);
+      }
+      if (epilogue.factor) multiply(static_cast<const T*>(epilogue.factor) + first, target, count);
+      if (epilogue.residual) add(static_cast<const T*>(epilogue.residual) + first, target, count);
     }
-    if (epilogue.factor) multiply(static_cast<const T*>(epilogue.factor) + first, target, count);
-    if (epilogue.residual) add(static_cast<const T*>(epilogue.residual) + first, target, count);
   });
 }
 

@@ -16,6 +16,11 @@ struct Epilogue {
   const void* residual;
 };
 
-void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, int64_t first, int64_t count);
+// `rows` rows of `columns` elements, `stride` apart, from element `first` on.
+struct Region {
+  int64_t first, rows, columns, stride;
+};
+
+void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, const Region& region);
 
 }  // namespace native

@@ -88,10 +88,8 @@ void multiply_columns(const GemmArgs& g, int64_t begin, int64_t end) {
     }
   }
   if (!(g.quick_gelu || g.factor || g.residual)) return;
-  for (int64_t row = 0; row < g.m; ++row) {
-    apply_epilogue({g.quick_gelu, g.slope, g.factor, g.residual}, g.c, DType::float32, row * g.n + begin,
-                   end - begin);
-  }
+  apply_epilogue({g.quick_gelu, g.slope, g.factor, g.residual}, g.c, DType::float32,
+                 {begin, g.m, end - begin, g.n});
 }
 
 }  // namespace

@@ -198,8 +198,8 @@ void execute_then_activate(const GemmArgs& g) {
   const int64_t count = g.batch * g.m * g.n;
   parallel_for((count + kElements - 1) / kElements, 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
-      apply_epilogue({true, g.slope, g.factor, g.residual}, g.c, g.result_dtype, block * kElements,
-                     std::min(kElements, count - block * kElements));
+      apply_epilogue({true, g.slope, g.factor, g.residual}, g.c, g.result_dtype,
+                     {block * kElements, 1, std::min(kElements, count - block * kElements), 0});
     }
   });
 }

@@ -27,77 +27,174 @@ struct ByColumn {
   static constexpr int64_t row = 1, column = kLanes;
 };
 
-// Part of an operand in memory: first, or first + sign second where there is a second.
-struct Part {
-  const float *first, *second;
-  float sign;
-  int64_t stride;  // between rows, or between columns where those are contiguous
+// A sum of one, two or four matrices in memory that lie alike: terms[0] plus or minus each of the others.
+struct Sum {
+  // kOneMasked is a part of the vectors of one matrix.
+  enum Signs : uint8_t {
+    kOne,
+    kOneMasked,
+    kPlus,
+    kMinus,
+    kPlusPlusPlus,
+    kMinusPlusMinus,
+    kPlusMinusMinus,
+    kMinusMinusPlus
+  };
+
+  const float* terms[4];
+  int count;
+  Signs signs;
 };
 
-// What to read of a part at `offset`, one vector.
-template <bool pair>
-INLINE_AVX512 __m512 load(const Part& x, int64_t offset) {
-  const __m512 first = _mm512_loadu_ps(x.first + offset);
-  if constexpr (!pair) return first;
-  return _mm512_fmadd_ps(_mm512_set1_ps(x.sign), _mm512_loadu_ps(x.second + offset), first);
+// Additions, not multiply-adds by 1 or -1: the processor adds beside the multiply-adds of the kernel.
+template <bool negative>
+INLINE_AVX512 __m512 add(__m512 x, __m512 y) {
+  return negative ? _mm512_sub_ps(x, y) : _mm512_add_ps(x, y);
 }
 
-// Fetches the lines of a matrix in memory into L2, some with every call of advance.
-class Fetcher {
- public:
-  Fetcher() = default;
+// One vector of a sum, at `offset` in each term; lanes beyond the mask are 0.
+template <Sum::Signs signs>
+INLINE_AVX512 __m512 load(const Sum& sum, int64_t offset, __mmask16 mask) {
+  if constexpr (signs == Sum::kOneMasked) return _mm512_maskz_loadu_ps(mask, sum.terms[0] + offset);
+  const __m512 x = _mm512_loadu_ps(sum.terms[0] + offset);
+  if constexpr (signs == Sum::kOne) return x;
+  constexpr bool second =
+      signs == Sum::kMinus || signs == Sum::kMinusPlusMinus || signs == Sum::kMinusMinusPlus;
+  const __m512 pair = add<second>(x, _mm512_loadu_ps(sum.terms[1] + offset));
+  if constexpr (signs == Sum::kPlus || signs == Sum::kMinus) return pair;
+  constexpr bool third = signs == Sum::kPlusMinusMinus || signs == Sum::kMinusMinusPlus;
+  const __m512 other =
+      add<second>(_mm512_loadu_ps(sum.terms[2] + offset), _mm512_loadu_ps(sum.terms[3] + offset));
+  return add<third>(pair, other);
+}
 
-  // `rows` rows of `count` contiguous elements, in `calls` calls.
-  Fetcher(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t calls)
-      : row_(x), stride_(stride), count_(count), rows_(rows) {
-    const int64_t lines = rows * ((count + kLanes - 1) / kLanes);
-    at_once_ = (lines + calls - 1) / calls;
+// How a part of an operand is copied into cache: in units of `pairs` pairs of vectors that are contiguous in
+// the copy, `inner` units in each of the groups numbered by `outer`. Distances are in elements.
+struct Copy {
+  Sum source;
+  int64_t pair, half;  // in the source, from a pair to the next, and from the first of a pair to the second
+  int64_t pairs, inner;
+  int64_t source_inner, source_outer;  // from a unit to the next, from a group to the next
+  float* copy;                         // or null: only fetched into L2, being in memory as it will be read
+  int64_t copy_inner, copy_outer;
+  __mmask16 mask = 0xFFFF;  // of kOneMasked
+  int64_t fetched = 0;      // lane whose line is fetched of each vector
+};
+
+// Copies units of an operand, some pairs with every call of advance: between the multiply-adds of a tile
+// there is room for that, while by itself it would wait for memory.
+class Copier {
+ public:
+  Copier() = default;
+
+  // Units `unit` to `end` - 1, in `calls` calls of advance, the first of which only fetches.
+  Copier(const Copy& copy, int64_t unit, int64_t end, int64_t calls) : copy_(copy), unit_(unit), end_(end) {
+    const int64_t total = (end - unit) * copy.pairs, copying = calls > 1 ? calls - 1 : 1;
+    at_once_ = (total + copying - 1) / copying;
+    if (unit >= end) return;
+    begin_unit();
+    if (calls > 1) {
+      ahead_ = source_;
+      is_fetching_ = true;
+    }
   }
 
-  // From the end of each row backwards: where a row begins within a line, the matrix before it has fetched
-  // that.
-  void advance() {
-    for (int64_t i = 0; i < at_once_ && rows_ > 0; ++i) {
-      _mm_prefetch(row_ + count_ - 1 - offset_, _MM_HINT_T1);
-      offset_ += kLanes;
-      if (offset_ < count_) continue;
-      offset_ = 0;
-      row_ += stride_;
-      --rows_;
+  INLINE_AVX512 void advance() {
+    if (unit_ == end_) return;
+    if (is_fetching_) {
+      is_fetching_ = false;
+      fetch(copy_.pairs);
+      find_next();
+      return;
+    }
+    for (int64_t left = at_once_; left > 0;) {
+      const int64_t count = left < copy_.pairs - pair_ ? left : copy_.pairs - pair_;
+      fetch(count);
+      if (copy_.copy) copy_pairs(count);
+      pair_ += count;
+      left -= count;
+      if (pair_ < copy_.pairs) continue;
+      if (++unit_ == end_) return;
+      begin_unit();
     }
   }
 
  private:
-  const float* row_ = nullptr;
-  int64_t stride_ = 0, count_ = 0, rows_ = 0, at_once_ = 0, offset_ = 0;
+  void begin_unit() {
+    pair_ = 0;
+    const int64_t group = unit_ / copy_.inner, unit = unit_ % copy_.inner;
+    source_ = group * copy_.source_outer + unit * copy_.source_inner;
+    target_ = copy_.copy ? copy_.copy + group * copy_.copy_outer + unit * copy_.copy_inner : nullptr;
+    find_next();
+  }
+
+  void find_next() {
+    const int64_t next = unit_ + 1 < end_ ? unit_ + 1 : unit_;
+    ahead_ = next / copy_.inner * copy_.source_outer + next % copy_.inner * copy_.source_inner;
+  }
+
+  // What corresponds to the next `count` pairs in the next unit.
+  INLINE_AVX512 void fetch(int64_t count) {
+    const int64_t pair = copy_.pair, half = copy_.half;
+    for (int i = 0; i < copy_.source.count; ++i) {
+      const float* term = copy_.source.terms[i] + ahead_ + pair_ * pair + copy_.fetched;
+      for (int64_t j = 0; j < count; ++j, term += pair) {
+        _mm_prefetch(term, _MM_HINT_T1);
+        _mm_prefetch(term + half, _MM_HINT_T1);
+      }
+    }
+  }
+
+  template <Sum::Signs signs>
+  INLINE_AVX512 void copy_pairs_of(int64_t count) {
+    Sum sum = copy_.source;
+    const int64_t pair = copy_.pair, half = copy_.half;
+    const __mmask16 mask = copy_.mask;
+    int64_t at = source_ + pair_ * pair;
+    float* target = target_ + pair_ * kPanel;
+#pragma GCC unroll 1
+    for (int64_t i = 0; i < count; ++i, at += pair, target += kPanel) {
+      _mm512_store_ps(target, load<signs>(sum, at, mask));
+      _mm512_store_ps(target + kLanes, load<signs>(sum, at + half, mask));
+    }
+  }
+
+  INLINE_AVX512 void copy_pairs(int64_t count) {
+    switch (copy_.source.signs) {
+      case Sum::kOne:
+        return copy_pairs_of<Sum::kOne>(count);
+      case Sum::kOneMasked:
+        return copy_pairs_of<Sum::kOneMasked>(count);
+      case Sum::kPlus:
+        return copy_pairs_of<Sum::kPlus>(count);
+      case Sum::kMinus:
+        return copy_pairs_of<Sum::kMinus>(count);
+      case Sum::kPlusPlusPlus:
+        return copy_pairs_of<Sum::kPlusPlusPlus>(count);
+      case Sum::kMinusPlusMinus:
+        return copy_pairs_of<Sum::kMinusPlusMinus>(count);
+      case Sum::kPlusMinusMinus:
+        return copy_pairs_of<Sum::kPlusMinusMinus>(count);
+      case Sum::kMinusMinusPlus:
+        return copy_pairs_of<Sum::kMinusMinusPlus>(count);
+    }
+  }
+
+  Copy copy_{};
+  int64_t unit_ = 0, end_ = 0, at_once_ = 0;
+  int64_t pair_ = 0, source_ = 0, ahead_ = 0;  // pair of the unit; where in a term it and the next begin
+  float* target_ = nullptr;
+  bool is_fetching_ = false;
 };
 
-// Panels [depth][kPanel] of a block as they are read, `stride` apart.
+AVX512 inline void copy_all(const Copy& copy, int64_t units) {
+  if (copy.copy) Copier(copy, 0, units, 1).advance();
+}
+
+// Panels [depth][kPanel] of a block of b as they are read, `stride` apart.
 struct Panels {
   const float* first;
   int64_t stride, count;
-};
-
-// Where a block of b lies in memory and its form in cache: panels [depth][kPanel], made of units of
-// kDepthStep rows of a panel, which are numbered in order.
-struct Block {
-  static constexpr int64_t kUnit = kDepthStep * kPanel;
-
-  Part b;
-  bool by_row;           // rows of b are contiguous, not its columns
-  int64_t panel_stride;  // in memory, with contiguous rows
-  int64_t depth, panels;
-  float* packed;  // or null: a block that has this form in memory and is read from there
-
-  int64_t units() const { return panels * (depth / kDepthStep); }
-  Panels as_read() const {
-    return packed ? Panels{packed, depth * kPanel, panels} : Panels{b.first, panel_stride, panels};
-  }
-  // Of the first element of a unit, in each part.
-  int64_t offset(int64_t unit) const {
-    const int64_t panel = unit / (depth / kDepthStep) * kPanel, p = unit % (depth / kDepthStep) * kDepthStep;
-    return by_row ? p * b.stride + panel / kPanel * panel_stride : panel * b.stride + p;
-  }
 };
 
 // Of kLanes by kLanes, the rows kPanel apart, in place: numbers within fours of lanes, then the fours. (The
@@ -137,124 +234,45 @@ AVX512 inline void transpose_square(float* square) {
 // tile there is room for that, while by itself it would wait for memory. Where columns of b are contiguous
 // they are copied as they are, to where the rows of the unit will be, and transposed in the end: shuffling
 // does cost the multiply-adds their time, so it is best done apart from them. A block that has its form in
-// memory is only fetched.
-class Packer {
- public:
-  Packer() = default;
-
-  // Units `unit` to `end` - 1 of a block, in `calls` calls of advance and then one of finish.
-  Packer(const Block& block, int64_t unit, int64_t end, int64_t calls)
-      : block_(block), first_(unit), unit_(unit), end_(end) {
-    at_once_ = ((end - unit) * kDepthStep + calls - 1) / calls;
-    if (unit < end) begin_unit();
-  }
-
-  INLINE_AVX512 void advance() {
-    for (int64_t i = 0; i < at_once_ && unit_ < end_; ++i) {
-      for (int64_t j = 0; j < 2; ++j) {
-        if (!block_.packed) {
-          _mm_prefetch(block_.b.first + at_ + row_ * kPanel + j * kLanes, _MM_HINT_T1);
-        } else if (block_.by_row) {
-          copy_half_row(j);
-        } else {
-          copy_column(j);
-        }
-      }
-      if (++row_ < kDepthStep) continue;
-      ++unit_;
-      begin_unit();
-    }
-  }
-
-  AVX512 void finish() const {
-    if (block_.by_row) return;
-    for (int64_t unit = first_; unit < end_; ++unit) {
-      for (int64_t half = 0; half < kPanel; half += kLanes)
-        transpose_square(block_.packed + unit * Block::kUnit + half);
-    }
-  }
-
- private:
-  static_assert(kDepthStep == kLanes && kPanel == 2 * kLanes);
-
-  void begin_unit() {
-    row_ = 0;
-    at_ = block_.offset(unit_);
-    ahead_ = unit_ + 1 < block_.units() ? block_.offset(unit_ + 1) : at_;
-  }
-
-  INLINE_AVX512 void copy_half_row(int64_t half) { copy(row_ * block_.b.stride + half * kLanes, half); }
-  INLINE_AVX512 void copy_column(int64_t half) { copy((half * kLanes + row_) * block_.b.stride, half); }
-
-  // A vector at `offset` in the unit to its row; the one there in the next unit is fetched.
-  INLINE_AVX512 void copy(int64_t offset, int64_t half) {
-    const Part& b = block_.b;
-    _mm_prefetch(b.first + ahead_ + offset, _MM_HINT_T1);
-    if (b.second) _mm_prefetch(b.second + ahead_ + offset, _MM_HINT_T1);
-    _mm512_store_ps(block_.packed + unit_ * Block::kUnit + row_ * kPanel + half * kLanes,
-                    b.second ? load<true>(b, at_ + offset) : load<false>(b, at_ + offset));
-  }
-
-  Block block_{};
-  int64_t first_ = 0, unit_ = 0, end_ = 0, at_once_ = 0;
-  int64_t row_ = 0, at_ = 0, ahead_ = 0;  // row of the unit; where in b it and the next begin
-};
-
-// The whole block at once.
-AVX512 inline void pack_block(const Block& block) {
-  if (!block.packed) return;
-  Packer packer(block, 0, block.units(), 1);
-  packer.advance();
-  packer.finish();
-}
-
-// What is done for later while a tile is multiplied: both parts of the next tile are fetched, and a part of
-// the next block is packed.
+// What is done for later while a tile is multiplied: the next tile is copied, and a part of the next block.
 struct Ahead {
-  Fetcher a[2];
-  Packer b;
-  INLINE_AVX512 void advance() {
-    for (Fetcher& fetcher : a) fetcher.advance();
-    b.advance();
-  }
+  Copier a, b;
 };
 
-// Where the sums of a tile go: c[i] = addend[i] + sign sums[i]. The addend is c itself where something was
-// added before.
+// Where the sums of a tile go: c = addend + sums, or addend - sums. Distances from a row to the next and from
+// a panel to the next are each one's own.
 struct Target {
-  float* c;  // or null: no second target
-  const float* addend;
-  int64_t addend_row;  // 0 adds one row to all
-  float sign;
+  float* c;
+  int64_t row, panel;
+  const float* addend;  // or null: 0
+  int64_t addend_row, addend_panel;
+  bool negative;
   const float* beside;  // rows as those of c that the epilogue will read or write, or null
+
+  void next_panel() {
+    c += panel;
+    addend += addend ? addend_panel : 0;
+    beside += beside ? panel : 0;
+  }
 };
 
 struct Targets {
-  Target each[2];
-  int64_t row;  // of c and beside
-
-  void next_panel() {
-    for (Target& t : each) {
-      t.c += t.c ? kPanel : 0;
-      t.addend += t.addend ? kPanel : 0;
-      t.beside += t.beside ? kPanel : 0;
-    }
-  }
+  Target each[4];
+  int count;
 };
 
-template <int rows>
-INLINE_AVX512 void add_to(const Target& t, int64_t row, const __m512 (&sum)[rows][2]) {
-  const __m512 sign = _mm512_set1_ps(t.sign);
+template <int rows, bool negative>
+INLINE_AVX512 void add_to(const Target& t, const __m512 (&sum)[rows][2]) {
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) {
-    float* c = t.c + i * row;
+    float* c = t.c + i * t.row;
     __m512 left = _mm512_setzero_ps(), right = left;
     if (t.addend) {
       left = _mm512_loadu_ps(t.addend + i * t.addend_row);
       right = _mm512_loadu_ps(t.addend + i * t.addend_row + kLanes);
     }
-    _mm512_storeu_ps(c, _mm512_fmadd_ps(sign, sum[i][0], left));
-    _mm512_storeu_ps(c + kLanes, _mm512_fmadd_ps(sign, sum[i][1], right));
+    _mm512_storeu_ps(c, add<negative>(left, sum[i][0]));
+    _mm512_storeu_ps(c + kLanes, add<negative>(right, sum[i][1]));
   }
 }
 
@@ -263,33 +281,55 @@ INLINE_AVX512 void fetch_line(const float* line) {
   __builtin_prefetch(line + kLanes, 1);
 }
 
-// Sums of `rows` rows of a tile and the columns of a panel [depth][kPanel], added to both targets.
+INLINE_AVX512 void fetch_row(const Target& t, int64_t row) {
+  fetch_line(t.c + row * t.row);
+  if (t.addend && t.addend != t.c) fetch_line(t.addend + row * t.addend_row);
+  if (t.beside) fetch_line(t.beside + row * t.row);
+}
+
+// Adds `depth` products to each sum; a and panel move on.
+template <class Tile, int rows>
+INLINE_AVX512 void multiply_add(int64_t depth, const float*& a, const float*& panel, __m512 (&sum)[rows][2]) {
+#pragma GCC unroll 1
+  for (int64_t p = 0; p < depth; ++p, a += Tile::column, panel += kPanel) {
+    const __m512 left = _mm512_load_ps(panel), right = _mm512_load_ps(panel + kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+      const __m512 factor = _mm512_set1_ps(a[i * Tile::row]);
+      sum[i][0] = _mm512_fmadd_ps(factor, left, sum[i][0]);
+      sum[i][1] = _mm512_fmadd_ps(factor, right, sum[i][1]);
+    }
+  }
+}
+
+// Sums of `rows` rows of a tile and the columns of a panel [depth][kPanel], added to all targets. What is
+// done for later comes in two portions, half a step apart: the processor looks ahead over a small one, while
+// after a large one there are no multiply-adds left that it could do meanwhile.
 template <class Tile, int rows>
 INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, const Targets& targets,
                             Ahead& next) {
   __m512 sum[rows][2];
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+  const int64_t lines = (rows * kDepthStep + depth - 1) / depth;  // of each target, fetched in a step
   int64_t line = 0;
-  for (int64_t done = 0; done < depth; done += kDepthStep, line += targets.row) {
-    next.advance();
-    for (const Target& t : targets.each) {
-      if (t.c) fetch_line(t.c + line);
-      if (t.beside) fetch_line(t.beside + line);
+  for (int64_t done = 0; done < depth; done += kDepthStep) {
+    next.a.advance();
+    multiply_add<Tile, rows>(kDepthStep / 2, a, panel, sum);
+    next.b.advance();
+    for (int64_t i = 0; i < lines && line < rows; ++i, ++line) {
+      for (int j = 0; j < targets.count; ++j) fetch_row(targets.each[j], line);
     }
-#pragma GCC unroll 1
-    for (int64_t p = 0; p < kDepthStep; ++p, a += Tile::column, panel += kPanel) {
-      const __m512 left = _mm512_load_ps(panel), right = _mm512_load_ps(panel + kLanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < rows; ++i) {
-        const __m512 factor = _mm512_set1_ps(a[i * Tile::row]);
-        sum[i][0] = _mm512_fmadd_ps(factor, left, sum[i][0]);
-        sum[i][1] = _mm512_fmadd_ps(factor, right, sum[i][1]);
-      }
+    multiply_add<Tile, rows>(kDepthStep / 2, a, panel, sum);
+  }
+  for (int j = 0; j < targets.count; ++j) {
+    const Target& t = targets.each[j];
+    if (t.negative) {
+      add_to<rows, true>(t, sum);
+    } else {
+      add_to<rows, false>(t, sum);
     }
   }
-  add_to<rows>(targets.each[0], targets.row, sum);
-  if (targets.each[1].c) add_to<rows>(targets.each[1], targets.row, sum);
 }
 
 template <class Tile, int rows>
@@ -297,7 +337,7 @@ AVX512 void multiply_panels(const Panels& panels, int64_t depth, const float* a,
                             Ahead& next) {
   for (int64_t i = 0; i < panels.count; ++i) {
     multiply<Tile, rows>(depth, a, panels.first + i * panels.stride, targets, next);
-    targets.next_panel();
+    for (int j = 0; j < targets.count; ++j) targets.each[j].next_panel();
   }
 }
 
@@ -309,20 +349,6 @@ void dispatch_rows(int64_t count, const Panels& panels, int64_t depth, const flo
     if (count == rows) return multiply_panels<Tile, rows>(panels, depth, a, targets, next);
     dispatch_rows<Tile, rows - 1>(count, panels, depth, a, targets, next);
   }
-}
-
-template <bool pair>
-AVX512 void copy_tile_rows(const Part& a, int64_t rows, int64_t depth, float* tile) {
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t p = 0; p < depth; p += kLanes)
-      _mm512_store_ps(tile + i * kRowStride + p, load<pair>(a, i * a.stride + p));
-  }
-}
-
-AVX512 inline void copy_tile_columns(const Part& a, int64_t rows, int64_t depth, float* tile) {
-  const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-  for (int64_t p = 0; p < depth; ++p)
-    _mm512_store_ps(tile + p * kLanes, _mm512_maskz_loadu_ps(mask, a.first + p * a.stride));
 }
 
 // sum[i] (+)= the sum of a tile in columns over its depth.

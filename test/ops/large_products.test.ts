@@ -40,23 +40,30 @@ const rootMeanSquare = (values: number[]) => Math.sqrt(values.reduce((a, b) => a
 
 /**
  * The plain implementation is one float32 sum after another. Strassen's products are of sums of two numbers, twice as
- * large as those that remain in the end, so errors grow by about that, for small results as for large ones: 2.4 times the
- * root mean square and 2.5 times the largest were seen, more than the factor of 2 that other products keep to.
+ * large as those that remain in the end, so errors grow by about that, for small results as for large ones, and once more
+ * with each level: 2.4 times the root mean square and 2.5 times the largest were seen with one, 3.4 and 2.4 times with two.
+ * Other products keep to a factor of 2.
  */
-function expectAsExact(actual: ArrayLike<number>, plain: ArrayLike<number>, exact: ArrayLike<number>): void {
+function expectAsExact(
+  actual: ArrayLike<number>,
+  plain: ArrayLike<number>,
+  exact: ArrayLike<number>,
+  levels: number,
+): void {
   const [ours, theirs] = [errors(actual, exact), errors(plain, exact)];
-  expect(rootMeanSquare(ours)).toBeLessThanOrEqual(3 * rootMeanSquare(theirs));
+  expect(rootMeanSquare(ours)).toBeLessThanOrEqual((levels < 2 ? 3 : 4) * rootMeanSquare(theirs));
   expect(largest(ours)).toBeLessThanOrEqual(4 * largest(theirs));
 }
 
-// Halves of one block and of two, halves of odd sizes, and rows that cannot be halved.
+// Halves of one block and of two, halves of odd sizes, and rows that cannot be halved; quarters.
 const sizes = [
-  [260, 320, 320],
-  [258, 1056, 256],
-  [257, 288, 320],
+  [260, 320, 320, 1],
+  [258, 1056, 256, 1],
+  [257, 288, 320, 0],
+  [388, 512, 512, 2],
 ] as const;
 
-describe.each(sizes)('[%i, %i] by [%i] columns', (rows, inputs, out) => {
+describe.each(sizes)('[%i, %i] by [%i] columns, Strassen's algorithm %i times', (rows, inputs, out, levels) => {
   const operands = [normals(rows * inputs, 1), normals(out * inputs, 2)] as const;
   const [bias, residual] = [normals(out, 4), normals(rows * out, 5)];
 
@@ -78,8 +85,8 @@ describe.each(sizes)('[%i, %i] by [%i] columns', (rows, inputs, out) => {
       quickGelu,
     );
     const read = async (handle: NativeTensor) => new Float32Array(await native().read(handle));
-    expectAsExact(await read(y!), plain.y, exact.y);
-    if (quickGelu) expectAsExact(await read(slope!), plain.slope, exact.slope);
+    expectAsExact(await read(y!), plain.y, exact.y, levels);
+    if (quickGelu) expectAsExact(await read(slope!), plain.slope, exact.slope, levels);
   });
 });
 

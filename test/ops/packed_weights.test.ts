@@ -25,12 +25,14 @@ function moves(): { packed: number; unpacked: number } {
   return { packed: calls.get('pack_weight') ?? 0, unpacked: calls.get('unpack_weight') ?? 0 };
 }
 
-// A block alone, blocks and panels left over, Strassen's quarters in one and in several blocks of depth.
+// A block alone, blocks and panels left over, Strassen's quarters and sixteenths in one and in several blocks of depth,
+// strips of rows and columns.
 const sizes = [
   [16, 32, 32],
   [133, 416, 448],
   [256, 256, 256],
   [410, 1600, 832],
+  [840, 1664, 1792],
 ] as const;
 
 test.each(sizes)(
