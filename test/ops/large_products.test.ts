@@ -63,7 +63,7 @@ const sizes = [
   [388, 512, 512, 2],
 ] as const;
 
-describe.each(sizes)('[%i, %i] by [%i] columns, Strassen's algorithm %i times', (rows, inputs, out, levels) => {
+describe.each(sizes)('[%i, %i] by [%i] columns, halved %i times', (rows, inputs, out, levels) => {
   const operands = [normals(rows * inputs, 1), normals(out * inputs, 2)] as const;
   const [bias, residual] = [normals(out, 4), normals(rows * out, 5)];
 
