@@ -370,7 +370,7 @@ void blocked_gemm(const GemmArgs& g) {
   parallel_for(grid.blocks(), 1, [&](int64_t begin, int64_t end) {
     Buffers& own = buffers(strip_size(plan, grid));
     float *tile = own.tiles[0].get(), *next_tile = own.tiles[1].get();
-    // What is in the next tile already.
+    // What is in the next tile already, if anything.
     SharedTiles::Claim ready{-1, 0};
     const auto multiply = [&](const Offer& offer, SharedTiles::Claim claim) {
       const Work now = work_of(claim.work);
@@ -381,12 +381,15 @@ void blocked_gemm(const GemmArgs& g) {
         copy_all(copy, copy.inner);
       }
       Ahead ahead;
-      ready = claim.tile + 1 < tiles ? SharedTiles::Claim{claim.work, claim.tile + 1}
-                                     : SharedTiles::Claim{claim.work + 1, 0};
-      if (ready.work <= offer.last_work) {
-        const Work next = work_of(ready.work);
-        const Copy copy = product.tile_copy(next, next.tile(ready.tile), next_tile);
+      const SharedTiles::Claim following = claim.tile + 1 < tiles
+                                               ? SharedTiles::Claim{claim.work, claim.tile + 1}
+                                               : SharedTiles::Claim{claim.work + 1, 0};
+      ready = {-1, 0};
+      if (following.work <= offer.last_work) {
+        const Work next = work_of(following.work);
+        const Copy copy = product.tile_copy(next, next.tile(following.tile), next_tile);
         ahead.a = {copy, 0, copy.inner, now.calls()};
+        ready = following;
       }
       if (claim.work == offer.last_work) {
         product.multiply_tile(now, claim.tile, offer.block(claim.work), offer.strip, tile, ahead);
