@@ -312,15 +312,18 @@ INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, c
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
   const int64_t lines = (rows * kDepthStep + depth - 1) / depth;  // of each target, fetched in a step
+  constexpr int64_t kThird = kDepthStep / 3;
+  static_assert(3 * kThird + 1 == kDepthStep);
   int64_t line = 0;
   for (int64_t done = 0; done < depth; done += kDepthStep) {
     next.a.advance();
-    multiply_add<Tile, rows>(kDepthStep / 2, a, panel, sum);
+    multiply_add<Tile, rows>(kThird + 1, a, panel, sum);
     next.b.advance();
+    multiply_add<Tile, rows>(kThird, a, panel, sum);
     for (int64_t i = 0; i < lines && line < rows; ++i, ++line) {
       for (int j = 0; j < targets.count; ++j) fetch_row(targets.each[j], line);
     }
-    multiply_add<Tile, rows>(kDepthStep / 2, a, panel, sum);
+    multiply_add<Tile, rows>(kThird, a, panel, sum);
   }
   for (int j = 0; j < targets.count; ++j) {
     const Target& t = targets.each[j];
