@@ -303,8 +303,8 @@ INLINE_AVX512 void multiply_add(int64_t depth, const float*& a, const float*& pa
 }
 
 // Sums of `rows` rows of a tile and the columns of a panel [depth][kPanel], added to all targets. What is
-// done for later comes in two portions, half a step apart: the processor looks ahead over a small one, while
-// after a large one there are no multiply-adds left that it could do meanwhile.
+// done for later comes in three portions a step: the processor looks ahead over a small one, while in a large
+// one it runs out of multiply-adds that it could do meanwhile.
 template <class Tile, int rows>
 INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, const Targets& targets,
                             Ahead& next) {
