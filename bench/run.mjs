@@ -66,7 +66,7 @@ function alternate({ pairs: count, args }) {
   };
   return {
     ...row,
-    speedup: Number(median(speedups).toFixed(2)),
+    speedup: median(speedups), // not rounded further: to a bar that would be rounding up
     speedups, // of each pair, in order
     memory: Number((row.ours.peakRssMb / row.torch.peak_rss_mb).toFixed(2)),
   };
