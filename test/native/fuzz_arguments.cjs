@@ -1,7 +1,7 @@
 // Calls every function of one addon with arguments of every kind, by a seed: node fuzz_arguments.cjs ADDON VIDEO SEED CALLS LAST [DEVICE]
 // ADDON is a file, VIDEO a video to open (for the decode addon), LAST a file that names the call in progress, for a crash, DEVICE that of most tensors (cpu).
 // Prints what it came to as JSON.
-const { openSync, writeSync, mkdtempSync, rmSync } = require('node:fs');
+const { mkdtempSync, openSync, readFileSync, rmSync, writeSync } = require('node:fs');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
 
@@ -379,12 +379,17 @@ async function main() {
   await Promise.all(waiting);
 }
 
+// Not resourceUsage().maxRSS, which starts at what the process that starts this one has in memory.
+function peakMB() {
+  if (process.platform !== 'linux') return Math.round(process.resourceUsage().maxRSS / 1024);
+  const [, kB] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'));
+  return Math.round(kB / 1024);
+}
+
 main()
   .then(() => {
     rmSync(folder, { recursive: true });
-    process.stdout.write(
-      JSON.stringify({ ...counts, rssMB: Math.round(process.resourceUsage().maxRSS / 1024) }),
-    );
+    process.stdout.write(JSON.stringify({ ...counts, rssMB: peakMB() }));
   })
   .catch((error) => {
     console.error(error);
