@@ -230,10 +230,6 @@ AVX512 inline void transpose_square(float* square) {
   }
 }
 
-// Packs units of a block, some rows or columns with every call of advance: between the multiply-adds of a
-// tile there is room for that, while by itself it would wait for memory. Where columns of b are contiguous
-// they are copied as they are, to where the rows of the unit will be, and transposed in the end: shuffling
-// does cost the multiply-adds their time, so it is best done apart from them. A block that has its form in
 // What is done for later while a tile is multiplied: the next tile is copied, and a part of the next block.
 struct Ahead {
   Copier a, b;
