@@ -11,7 +11,7 @@ SIMD_CLONES void activate(T* y, int64_t count) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float u = static_cast<float>(y[i]);
-    store(y + i, u * vector_sigmoid(1.702f * u));
+    store(y + i, u * vector_quick_gate(u));
   }
 }
 
@@ -21,7 +21,7 @@ SIMD_CLONES void activate_with_slope(T* y, T* slope, int64_t count) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float u = static_cast<float>(y[i]);
-    const float s = vector_sigmoid(1.702f * u), a = u * s;
+    const float s = vector_quick_gate(u), a = u * s;
     store(y + i, a);
     store(slope + i, s + 1.702f * a * (1.0f - s));
   }

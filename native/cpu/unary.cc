@@ -56,7 +56,7 @@ SIMD_CLONES void apply(UnaryOp op, const float* x, float* y, int64_t count) {
     case UnaryOp::gelu:
       return run([](float v) { return 0.5f * v * std::erfc(-v * kRootHalf); });
     case UnaryOp::quick_gelu:
-      return run([](float v) __attribute__((always_inline)) { return v * vector_sigmoid(kQuick * v); });
+      return run([](float v) __attribute__((always_inline)) { return v * vector_quick_gate(v); });
     case UnaryOp::sin:
       return run([](float v) { return std::sin(v); });
     case UnaryOp::cos:
@@ -99,7 +99,7 @@ SIMD_CLONES void apply_slope(UnaryOp op, const float* x, const float* dy, float*
       });
     case UnaryOp::quick_gelu:
       return run([](float v) __attribute__((always_inline)) {
-        const float s = vector_sigmoid(kQuick * v);
+        const float s = vector_quick_gate(v);
         return s + kQuick * v * s * (1.0f - s);
       });
     case UnaryOp::sin:
