@@ -55,6 +55,8 @@ test('edges: infinities, NaN and zero', async () => {
   expect(await ops.exp(x).toArray()).toEqual([0, 1, Number.POSITIVE_INFINITY, Number.NaN]);
   expect(await ops.tanh(x).toArray()).toEqual([-1, 0, 1, Number.NaN]);
   expect(await ops.sigmoid(x).toArray()).toEqual([0, 0.5, 1, Number.NaN]);
+  const ends = (await ops.quickGelu(tensor([Number.NaN, -1e30, -60, 60, 1e30])).toArray()) as number[];
+  expect(ends.map((y) => y + 0)).toEqual([Number.NaN, 0, 0, 60, Math.fround(1e30)]);
   expect(await ops.log(tensor([0, -1])).toArray()).toEqual([Number.NEGATIVE_INFINITY, Number.NaN]);
 });
 
