@@ -35,18 +35,19 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   const int64_t width = pad_to_lanes(a.head_size), padded_keys = pad_to_lanes(a.keys);
   const int64_t column = head.index * a.head_size, dim = a.heads * a.head_size;
   const int64_t kv = head.sequence * a.kv_batch + column;
-  float* keys = tile_buffer(0, packed_size(a.keys, a.head_size));
+  const bool in_place = is_tile(a.dtype, a.head_size);
+  float* packed = tile_buffer(0, in_place ? 0 : a.keys * width);
   float* keys_transposed = tile_buffer(1, width * padded_keys);
   float* values_transposed = tile_buffer(2, width * padded_keys);
-  float* queries = tile_buffer(3, packed_size(kQueryBlock, a.head_size));
-  float* dout = tile_buffer(4, packed_size(kQueryBlock, a.head_size));
+  float* packed_queries = tile_buffer(3, kQueryBlock * width);
+  float* packed_dout = tile_buffer(4, in_place ? 0 : kQueryBlock * width);
   float* weights = tile_buffer(5, kQueryBlock * padded_keys);
   float* dlogits = tile_buffer(6, kQueryBlock * padded_keys);
   float* dkeys = tile_buffer(7, a.keys * width);
   float* dvalues = tile_buffer(8, a.keys * width);
-  pack_rows(advance(a.v, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, keys);
-  transpose_rows(keys, a.keys, width, values_transposed);
-  pack_rows(advance(a.k, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, keys);
+  transpose_rows(rows_of(advance(a.v, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, packed), a.keys,
+                 width, values_transposed);
+  const FloatRows keys = rows_of(advance(a.k, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, packed);
   transpose_rows(keys, a.keys, width, keys_transposed);
   std::fill(dkeys, dkeys + a.keys * width, 0.0f);
   std::fill(dvalues, dvalues + a.keys * width, 0.0f);
@@ -68,12 +69,14 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
     const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, seen_width = pad_to_lanes(seen);
     const int64_t q = head.sequence * a.q_batch + first * a.q_row + column;
-    pack_rows(advance(a.q, a.dtype, q), a.dtype, a.q_row, count, a.head_size, queries);
-    pack_rows(advance(args.dout, a.dtype, (head.sequence * a.queries + first) * dim + column), a.dtype, dim,
-              count, a.head_size, dout);
-    tile_product({count, seen_width, width, queries, width, 1, keys_transposed, padded_keys, weights,
-                  padded_keys, false});
-    tile_product({count, seen_width, width, dout, width, 1, values_transposed, padded_keys, dlogits,
+    const FloatRows queries =
+        rows_of(advance(a.q, a.dtype, q), a.dtype, a.q_row, count, a.head_size, packed_queries);
+    const FloatRows dout =
+        rows_of(advance(args.dout, a.dtype, (head.sequence * a.queries + first) * dim + column), a.dtype, dim,
+                count, a.head_size, packed_dout);
+    tile_product({count, seen_width, width, queries.x, queries.stride, 1, keys_transposed, padded_keys,
+                  weights, padded_keys, false});
+    tile_product({count, seen_width, width, dout.x, dout.stride, 1, values_transposed, padded_keys, dlogits,
                   padded_keys, false});
     for (int64_t i = 0; i < count; ++i) {
       const int64_t visible = a.causal ? std::min(a.keys, first + i + 1) : a.keys;
@@ -82,14 +85,16 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
                    a.log_sum[(head.sequence * a.heads + head.index) * a.queries + first + i], visible,
                    seen_width);
     }
-    tile_product({seen, width, count, weights, 1, padded_keys, dout, width, dvalues, width, true});
-    tile_product({seen, width, count, dlogits, 1, padded_keys, queries, width, dkeys, width, true});
-    float* dq = dq_sum ? dq_sum + first * width : queries;
-    tile_product({count, width, seen, dlogits, padded_keys, 1, keys, width, dq, width, dq_sum != nullptr});
-    if (!dq_sum) unpack_rows(dq, count, a.head_size, nullptr, advance(args.dq, a.dtype, q), a.dtype, a.q_row);
+    tile_product({seen, width, count, weights, 1, padded_keys, dout.x, dout.stride, dvalues, width, true});
+    tile_product(
+        {seen, width, count, dlogits, 1, padded_keys, queries.x, queries.stride, dkeys, width, true});
+    float* dq = dq_sum ? dq_sum + first * width : packed_queries;
+    tile_product(
+        {count, width, seen, dlogits, padded_keys, 1, keys.x, keys.stride, dq, width, dq_sum != nullptr});
+    if (!dq_sum) unpack_rows(dq, count, a.head_size, advance(args.dq, a.dtype, q), a.dtype, a.q_row);
   });
-  unpack_rows(dkeys, a.keys, a.head_size, nullptr, advance(args.dk, a.dtype, kv), a.dtype, a.kv_row);
-  unpack_rows(dvalues, a.keys, a.head_size, nullptr, advance(args.dv, a.dtype, kv), a.dtype, a.kv_row);
+  unpack_rows(dkeys, a.keys, a.head_size, advance(args.dk, a.dtype, kv), a.dtype, a.kv_row);
+  unpack_rows(dvalues, a.keys, a.head_size, advance(args.dv, a.dtype, kv), a.dtype, a.kv_row);
   for (int64_t row = a.queries; row < args.dq_rows; ++row) {
     std::memset(advance(args.dq, a.dtype, head.sequence * a.q_batch + row * a.q_row + column), 0,
                 static_cast<size_t>(a.head_size) * dtype_size(a.dtype));
@@ -106,8 +111,8 @@ void backward_shared(const AttentionBackwardArgs& args) {
       float* sum = tile_buffer(9, a.queries * width);
       std::fill(sum, sum + a.queries * width, 0.0f);
       for (int64_t sequence = 0; sequence < a.batch; ++sequence) backward_head(args, {sequence, head}, sum);
-      unpack_rows(sum, a.queries, a.head_size, nullptr, advance(args.dq, a.dtype, head * a.head_size),
-                  a.dtype, a.q_row);
+      unpack_rows(sum, a.queries, a.head_size, advance(args.dq, a.dtype, head * a.head_size), a.dtype,
+                  a.q_row);
     }
   });
 }

@@ -19,22 +19,19 @@ SIMD_CLONES void pack(const T* x, int64_t stride, int64_t count, int64_t size, i
 }
 
 template <class T>
-SIMD_CLONES void unpack(const float* rows, int64_t count, int64_t size, int64_t width, const float* scales,
-                        T* x, int64_t stride) {
+SIMD_CLONES void unpack(const float* rows, int64_t count, int64_t size, int64_t width, T* x, int64_t stride) {
   for (int64_t i = 0; i < count; ++i) {
-    const float scale = scales ? scales[i] : 1.0f;
 #pragma omp simd
-    for (int64_t j = 0; j < size; ++j) store(x + i * stride + j, rows[i * width + j] * scale);
+    for (int64_t j = 0; j < size; ++j) store(x + i * stride + j, rows[i * width + j]);
   }
 }
 
 // Four rows of four elements at a time, in registers.
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
 
-VECTOR_INLINE void transpose_four(const float* rows, int64_t row, float* columns, int64_t column) {
-  const Four a = *reinterpret_cast<const Four*>(rows), b = *reinterpret_cast<const Four*>(rows + row);
-  const Four c = *reinterpret_cast<const Four*>(rows + 2 * row),
-             d = *reinterpret_cast<const Four*>(rows + 3 * row);
+VECTOR_INLINE void transpose_four(const float* const (&row)[4], int64_t at, float* columns, int64_t column) {
+  const Four a = *reinterpret_cast<const Four*>(row[0] + at), b = *reinterpret_cast<const Four*>(row[1] + at);
+  const Four c = *reinterpret_cast<const Four*>(row[2] + at), d = *reinterpret_cast<const Four*>(row[3] + at);
   const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
              ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
   const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5),
@@ -47,32 +44,33 @@ VECTOR_INLINE void transpose_four(const float* rows, int64_t row, float* columns
 
 }  // namespace
 
-void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float* rows) {
+FloatRows rows_of(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float* buffer) {
+  if (is_tile(dtype, size)) return {static_cast<const float*>(x), stride};
   const int64_t width = pad_to_lanes(size);
   visit_float(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    pack(static_cast<const T*>(x), stride, count, size, width, rows);
+    pack(static_cast<const T*>(x), stride, count, size, width, buffer);
   });
-  std::fill(rows + count * width, rows + packed_size(count, size), 0.0f);
+  return {buffer, width};
 }
 
-void unpack_rows(const float* rows, int64_t count, int64_t size, const float* scales, void* x, DType dtype,
-                 int64_t stride) {
+void unpack_rows(const float* rows, int64_t count, int64_t size, void* x, DType dtype, int64_t stride) {
   visit_float(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    unpack(rows, count, size, pad_to_lanes(size), scales, static_cast<T*>(x), stride);
+    unpack(rows, count, size, pad_to_lanes(size), static_cast<T*>(x), stride);
   });
 }
 
-void transpose_rows(const float* rows, int64_t count, int64_t width, float* columns) {
-  static_assert(kRowGroup == 4 && kTileLanes % kRowGroup == 0);
-  const int64_t padded = pad_to_lanes(count), whole = (count + kRowGroup - 1) / kRowGroup * kRowGroup;
-  for (int64_t i = 0; i < whole; i += 4) {
-    for (int64_t j = 0; j < width; j += 4)
-      transpose_four(rows + i * width + j, width, columns + j * padded + i, padded);
+void transpose_rows(const FloatRows& rows, int64_t count, int64_t width, float* columns) {
+  static_assert(kTileLanes % 4 == 0);
+  const int64_t padded = pad_to_lanes(count);
+  int64_t i = 0;
+  for (; i < count; i += 4) {
+    const float* row[4];
+    for (int64_t k = 0; k < 4; ++k) row[k] = rows.x + std::min(i + k, count - 1) * rows.stride;
+    for (int64_t j = 0; j < width; j += 4) transpose_four(row, j, columns + j * padded + i, padded);
   }
-  for (int64_t j = 0; j < width; ++j)
-    std::fill(columns + j * padded + whole, columns + (j + 1) * padded, 0.0f);
+  for (int64_t j = 0; j < width; ++j) std::fill(columns + j * padded + i, columns + (j + 1) * padded, 0.0f);
 }
 
 void RowFetcher::advance(int64_t part) const {

@@ -25,17 +25,25 @@ inline Head head_after(const AttentionArgs& a, Head head) {
   return {next / a.heads, next % a.heads};
 }
 
-// `count` rows of `size` elements, `stride` apart, to float32 rows of pad_to_lanes(size), padded with zeros;
-// then zero rows up to a multiple of kRowGroup.
-inline constexpr int64_t kRowGroup = 4;
-void pack_rows(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float* rows);
+// Rows of floats, `stride` apart.
+struct FloatRows {
+  const float* x;
+  int64_t stride;
+};
 
-// The inverse: rounds packed rows into rows `stride` apart, row i times scales[i] unless that is null.
-void unpack_rows(const float* rows, int64_t count, int64_t size, const float* scales, void* x, DType dtype,
-                 int64_t stride);
+// Whether rows of `size` elements are what tile products read and write, without being packed.
+inline bool is_tile(DType dtype, int64_t size) { return dtype == DType::float32 && size % kTileLanes == 0; }
 
-// Packed rows to their transpose: [width, pad_to_lanes(count)], columns from `count` on zero.
-void transpose_rows(const float* rows, int64_t count, int64_t width, float* columns);
+// `count` rows of `size` elements, `stride` apart, as float32 rows of pad_to_lanes(size), padded with zeros:
+// themselves where they are that, else packed into `buffer`.
+FloatRows rows_of(const void* x, DType dtype, int64_t stride, int64_t count, int64_t size, float* buffer);
+
+// The inverse of packing: rounds packed rows into rows `stride` apart.
+void unpack_rows(const float* rows, int64_t count, int64_t size, void* x, DType dtype, int64_t stride);
+
+// `count` rows of `width` to their transpose: [width, pad_to_lanes(count)], columns from `count` on finite if
+// the rows are.
+void transpose_rows(const FloatRows& rows, int64_t count, int64_t width, float* columns);
 
 // x moved by `elements`.
 inline const void* advance(const void* x, DType dtype, int64_t elements) {
@@ -43,11 +51,6 @@ inline const void* advance(const void* x, DType dtype, int64_t elements) {
 }
 inline void* advance(void* x, DType dtype, int64_t elements) {
   return static_cast<char*>(x) + elements * static_cast<int64_t>(dtype_size(dtype));
-}
-
-// Floats of a tile of packed rows.
-inline int64_t packed_size(int64_t count, int64_t size) {
-  return (count + kRowGroup - 1) / kRowGroup * kRowGroup * pad_to_lanes(size);
 }
 
 // A float buffer of the calling thread's, at least `count` long; `slot` tells its buffers apart. Contents are

@@ -3,20 +3,12 @@
 // evenly, so that no thin block, which would wait for loads, is left over.
 #include "cpu/tile_product.h"
 
-#include "cpu/isa.h"
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+#include "cpu/lanes.h"
 
 namespace native {
 namespace {
 
 constexpr int kBlockRows = 6;
-
-template <int lanes>
-struct Vector {
-  // Aligned like a float and free to alias: rows start anywhere.
-  typedef float type __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-};
 
 template <int lanes, int rows, int vectors>
 ALWAYS_INLINE void block(const TileProduct& t, int64_t row, int64_t column) {
@@ -36,6 +28,11 @@ ALWAYS_INLINE void block(const TileProduct& t, int64_t row, int64_t column) {
     for (int i = 0; i < rows; ++i) {
       const float factor = a[i * t.a_row + p * t.a_column];
       for (int j = 0; j < vectors; ++j) sum[i][j] += factor * b_row[j];
+    }
+  }
+  if (t.row_scale) {
+    for (int i = 0; i < rows; ++i) {
+      for (int j = 0; j < vectors; ++j) sum[i][j] *= t.row_scale[row + i];
     }
   }
   for (int i = 0; i < rows; ++i) {
@@ -94,26 +91,20 @@ ALWAYS_INLINE void product_of(const TileProduct& t) {
 
 void product_baseline(const TileProduct& t) { product_of<4, 2>(t); }
 
-#if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("arch=x86-64-v3"))) void product_avx2(const TileProduct& t) { product_of<8, 2>(t); }
-__attribute__((target("arch=x86-64-v4"))) void product_avx512(const TileProduct& t) { product_of<16, 4>(t); }
-
-using Function = void (*)(const TileProduct&);
-
-Function choose() {
-  if (uses_avx512() && __builtin_cpu_supports("x86-64-v4")) return product_avx512;
-  return uses_avx2() && __builtin_cpu_supports("x86-64-v3") ? product_avx2 : product_baseline;
-}
-#else
-using Function = void (*)(const TileProduct&);
-Function choose() { return product_baseline; }
+#ifdef HAS_VECTOR_TARGETS
+TARGET_AVX2 void product_avx2(const TileProduct& t) { product_of<8, 2>(t); }
+TARGET_AVX512 void product_avx512(const TileProduct& t) { product_of<16, 4>(t); }
 #endif
 
 }  // namespace
 
 void tile_product(const TileProduct& product) {
-  static const Function chosen = choose();
+#ifdef HAS_VECTOR_TARGETS
+  static const auto chosen = choose_form(product_baseline, product_avx2, product_avx512);
   chosen(product);
+#else
+  product_baseline(product);
+#endif
 }
 
 }  // namespace native

@@ -10,7 +10,8 @@ inline constexpr int64_t kTileLanes = 16;  // rows of b and c are padded to a mu
 
 inline int64_t pad_to_lanes(int64_t count) { return (count + kTileLanes - 1) / kTileLanes * kTileLanes; }
 
-// c[i, j] (+)= sum over p of a[i * a_row + p * a_column] * b[p * b_row + j], at c[i * c_row + j].
+// c[i, j] (+)= sum over p of a[i * a_row + p * a_column] * b[p * b_row + j], at c[i * c_row + j]; the result
+// times row_scale[i] unless that is null.
 struct TileProduct {
   int64_t m, n, k;  // n a multiple of kTileLanes
   const float* a;
@@ -20,6 +21,7 @@ struct TileProduct {
   float* c;
   int64_t c_row;
   bool accumulate;
+  const float* row_scale = nullptr;
 };
 
 void tile_product(const TileProduct& product);

@@ -52,20 +52,25 @@ VECTOR_INLINE float vector_exp(float x) {
   return p * low * high;
 }
 
-// 2^t within 1.8 ulp for -126.5 < t < 127.5; from there to 128.5 infinity, down to -127.5 zero. With
-// n = round(t) and r = t - n, adding 1.5 * 2^23 + 127 leaves the exponent field of 2^n in the lowest bits.
-VECTOR_INLINE float vector_exp2_normal(float t) {
+// t to 2^t, within 1.8 ulp for -126.5 < t < 127.5; from there to 128.5 infinity, down to -127.5 zero. V is
+// float or a vector of floats, and Bits alike of integers. With n = round(t) and r = t - n, adding
+// 1.5 * 2^23 + 127 leaves the exponent field of 2^n in the lowest bits.
+template <class V, class Bits>
+VECTOR_INLINE void exp2_normal(V& t) {
   constexpr float kRounder = 12582912.0f + 127.0f;
-  const float shifted = t + kRounder;
-  const float r = t - (shifted - kRounder);
-  float p = 1.5326463e-4f;
-  p = p * r + 1.3390806e-3f;
+  V power = t + kRounder;
+  const V r = t - (power - kRounder);
+  V p = r * 1.5326463e-4f + 1.3390806e-3f;
   p = p * r + 9.6185060e-3f;
   p = p * r + 5.5503600e-2f;
   p = p * r + 2.4022648e-1f;
   p = p * r + 6.9314720e-1f;
   p = p * r + 1.0f;
-  return p * bits_as_float(float_as_bits(shifted) << 23);
+  Bits bits;
+  std::memcpy(&bits, &power, sizeof(V));
+  bits <<= 23;
+  std::memcpy(&power, &bits, sizeof(V));
+  t = p * power;
 }
 
 VECTOR_INLINE float vector_sigmoid(float x) { return 1.0f / (1.0f + vector_exp(-x)); }
@@ -79,7 +84,9 @@ VECTOR_INLINE float vector_quick_gate(float u) {
   const int32_t from_above = static_cast<int32_t>(float_as_bits(u));
   const uint32_t from_below = static_cast<uint32_t>(from_above < kHigh ? from_above : kHigh);
   const float limited = bits_as_float(from_below < kLow ? from_below : kLow);
-  return 1.0f / (1.0f + vector_exp2_normal(limited * -2.45546696f));  // -1.702 log2(e)
+  float e = limited * -2.45546696f;  // -1.702 log2(e)
+  exp2_normal<float, uint32_t>(e);
+  return 1.0f / (1.0f + e);
 }
 
 // 1 - 2 / (e^2|x| + 1) away from zero, an odd polynomial near it where that cancels.
@@ -95,6 +102,21 @@ VECTOR_INLINE float vector_tanh(float x) {
   const float far = 1.0f - 2.0f / (vector_exp(2.0f * magnitude) + 1.0f);
   const float signed_far = x < 0.0f ? -far : far;
   return magnitude < 0.625f ? near : signed_far;
+}
+
+// log x for normal x >= 1, within 2e-7 of its size or of 1. With x = 2^n m, m from sqrt(1/2) to sqrt(2), and
+// s = (m - 1) / (m + 1), log m = 2 (s + s^3/3 + s^5/5 + ...). NaN gives NaN.
+VECTOR_INLINE float vector_log_of_many(float x) {
+  const int32_t bits = static_cast<int32_t>(float_as_bits(x));
+  const int32_t n = (bits - 0x3F3504F3) >> 23;
+  const float f = bits_as_float(static_cast<uint32_t>(bits - (n << 23))) - 1.0f;
+  const float s = f / (f + 2.0f), square = s * s;
+  float p = 2.0f / 9.0f;
+  p = p * square + 2.0f / 7.0f;
+  p = p * square + 2.0f / 5.0f;
+  p = p * square + 2.0f / 3.0f;
+  const float log_m = p * square * s + 2.0f * s;
+  return static_cast<float>(n) * 0.693147181f + log_m + (x - x);
 }
 
 // *target = value, rounded to the element type. Assigning a bfloat16 as a whole (`*target = T(value)`) is a

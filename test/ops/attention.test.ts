@@ -84,6 +84,15 @@ const separate: SeparateCase[] = [
     heads: 3,
   },
   {
+    name: 'heads of whole vectors, which are read where they are',
+    inputs: [
+      [2, 5, 32],
+      [2, 19, 32],
+      [2, 19, 32],
+    ],
+    heads: 2,
+  },
+  {
     name: 'queries shared by the batch',
     inputs: [
       [1, 5, 12],
@@ -147,6 +156,8 @@ const packed: PackedCase[] = [
   { name: 'all rows are queries', inputs: [[2, 5, 24]], heads: 2 },
   { name: 'the last row is a key only', inputs: [[2, 6, 24]], heads: 1, queries: 5 },
   { name: 'causal over more than one block', inputs: [[1, 70, 12]], heads: 2, causal: true },
+  { name: 'heads of whole vectors, one row a key only', inputs: [[1, 18, 96]], heads: 2, queries: 17 },
+  { name: 'causal, heads of whole vectors', inputs: [[1, 66, 48]], heads: 1, causal: true },
   { name: 'one token', inputs: [[3, 1, 12]], heads: 2 },
 ];
 
@@ -175,6 +186,32 @@ test('logits far above the range of exp do not overflow', async () => {
   const values = (await y.data()) as Float32Array;
   expect(values.every(Number.isFinite)).toBe(true);
   expectClose('repeated', (await again.data()) as Float32Array, values, 0);
+});
+
+// One key that is no number makes the weights of all queries that see it so, and one far below the others has none.
+test.each([
+  ['small heads', 6],
+  ['heads of whole vectors', 16],
+])('NaN and -infinity among the keys, %s', async (_, size) => {
+  const keys = randomDense([1, 20, size], 2);
+  const data = (change: (k: Float32Array) => void) => {
+    const k = Float32Array.from(keys.data);
+    change(k);
+    const [q, v] = [1, 3].map((seed) =>
+      tensor(Float32Array.from(randomDense([1, 20, size], seed).data.map(Math.abs)), [1, 20, size]),
+    );
+    return attention(q!, tensor(k, [1, 20, size]), v!, {
+      heads: 1,
+      causal: true,
+    }).data() as Promise<Float32Array>;
+  };
+  const plain = await data(() => {});
+  const withNaN = await data((k) => k.fill(Number.NaN, 17 * size, 17 * size + 1));
+  expect([...withNaN.subarray(0, 17 * size)]).toEqual([...plain.subarray(0, 17 * size)]);
+  expect(withNaN.subarray(17 * size).every(Number.isNaN)).toBe(true);
+  const first = await data((k) => k.fill(Number.NEGATIVE_INFINITY, 0, size));
+  expect(first.subarray(0, size).every(Number.isNaN)).toBe(true);
+  expect(first.subarray(size).every(Number.isFinite)).toBe(true);
 });
 
 const zeros = (...shape: number[]) => tensor(new Float32Array(sizeOf(shape)), shape);
