@@ -11,8 +11,6 @@
 namespace native {
 namespace {
 
-constexpr int64_t kSoftmaxRows = 8;  // at once, between which rows of the next head are fetched
-
 void forward_head(const AttentionArgs& a, Head head) {
   const int64_t width = pad_to_lanes(a.head_size), padded_keys = pad_to_lanes(a.keys);
   const int64_t column = head.index * a.head_size, dim = a.heads * a.head_size;
@@ -28,29 +26,26 @@ void forward_head(const AttentionArgs& a, Head head) {
   const Head next = head_after(a, head);
   const int64_t next_q = next.sequence * a.q_batch + next.index * a.head_size,
                 next_kv = next.sequence * a.kv_batch + next.index * a.head_size;
-  RowFetcher fetcher(a.dtype, a.head_size, a.queries);
+  RowFetcher fetcher(a.dtype, a.head_size, 2 * query_blocks(a.queries));
   fetcher.add(advance(a.q, a.dtype, next_q), a.q_row, a.queries);
   fetcher.add(advance(a.k, a.dtype, next_kv), a.kv_row, a.keys);
   fetcher.add(advance(a.v, a.dtype, next_kv), a.kv_row, a.keys);
   const float scale = 1.0f / std::sqrt(static_cast<float>(a.head_size));
   float* log_sum = a.log_sum + (head.sequence * a.heads + head.index) * a.queries;
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
-    const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, seen_width = pad_to_lanes(seen);
+    const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys;
     const FloatRows queries =
         rows_of(advance(a.q, a.dtype, head.sequence * a.q_batch + first * a.q_row + column), a.dtype, a.q_row,
                 count, a.head_size, block);
-    tile_product({count, seen_width, width, queries.x, queries.stride, 1, keys, padded_keys, weights,
-                  padded_keys, false});
+    fetcher.advance();
+    tile_product({count, pad_to_columns(seen), width, queries.x, queries.stride, 1, keys, padded_keys,
+                  weights, padded_keys, false});
     float inverse[kQueryBlock];
-    for (int64_t i = 0; i < count; i += kSoftmaxRows) {
-      const int64_t rows = std::min(kSoftmaxRows, count - i);
-      for (int64_t j = 0; j < rows; ++j) fetcher.advance(first + i + j);
-      row_softmax({weights + i * padded_keys, padded_keys, rows, seen_width,
-                   a.causal ? first + i + 1 : a.keys, a.causal ? 1 : 0, a.keys, scale, inverse + i,
-                   log_sum + first + i});
-    }
+    row_softmax({weights, padded_keys, count, pad_to_lanes(seen), a.causal ? first + 1 : a.keys,
+                 a.causal ? 1 : 0, a.keys, scale, inverse, log_sum + first});
     void* out = advance(a.out, a.dtype, (head.sequence * a.queries + first) * dim + column);
     float* sums = in_place ? static_cast<float*>(out) : block;
+    fetcher.advance();
     tile_product({count, width, seen, weights, padded_keys, 1, values.x, values.stride, sums,
                   in_place ? dim : width, false, inverse});
     if (!in_place) unpack_rows(block, count, a.head_size, out, a.dtype, dim);

@@ -80,7 +80,7 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
                   padded_keys, false});
     for (int64_t i = 0; i < count; ++i) {
       const int64_t visible = a.causal ? std::min(a.keys, first + i + 1) : a.keys;
-      fetcher.advance(first + i);
+      fetcher.advance();
       backward_row(weights + i * padded_keys, dlogits + i * padded_keys, scale,
                    a.log_sum[(head.sequence * a.heads + head.index) * a.queries + first + i], visible,
                    seen_width);

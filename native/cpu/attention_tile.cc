@@ -73,7 +73,8 @@ void transpose_rows(const FloatRows& rows, int64_t count, int64_t width, float* 
   for (int64_t j = 0; j < width; ++j) std::fill(columns + j * padded + i, columns + (j + 1) * padded, 0.0f);
 }
 
-void RowFetcher::advance(int64_t part) const {
+void RowFetcher::advance() {
+  const int64_t part = part_++;
   constexpr int64_t kLine = 64, kIntoL2 = 2;
   for (size_t i = 0; i < used_; ++i) {
     const Rows& rows = rows_[i];
@@ -88,10 +89,13 @@ void RowFetcher::advance(int64_t part) const {
 }
 
 float* tile_buffer(int slot, int64_t count) {
+  constexpr size_t kLine = 64;
   thread_local std::array<std::vector<float>, 10> buffers;
   std::vector<float>& buffer = buffers.at(static_cast<size_t>(slot));
-  if (buffer.size() < static_cast<size_t>(count)) buffer.resize(static_cast<size_t>(count));
-  return buffer.data();
+  const size_t size = static_cast<size_t>(count) + kLine / sizeof(float);
+  if (buffer.size() < size) buffer.resize(size);
+  const auto address = reinterpret_cast<uintptr_t>(buffer.data());
+  return reinterpret_cast<float*>((address + kLine - 1) / kLine * kLine);
 }
 
 }  // namespace native

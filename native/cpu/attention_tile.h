@@ -53,11 +53,11 @@ inline void* advance(void* x, DType dtype, int64_t elements) {
   return static_cast<char*>(x) + elements * static_cast<int64_t>(dtype_size(dtype));
 }
 
-// A float buffer of the calling thread's, at least `count` long; `slot` tells its buffers apart. Contents are
-// undefined.
+// A float buffer of the calling thread's from a cache line on, at least `count` long; `slot` tells its
+// buffers apart. Contents are undefined.
 float* tile_buffer(int slot, int64_t count);
 
-// Rows that the thread will soon read or write, fetched into L2 a share at a time while it computes: all at
+// Rows that the thread will soon read or write, fetched into L2 a share at a time before it computes: all at
 // once they would keep it waiting for memory.
 class RowFetcher {
  public:
@@ -70,7 +70,8 @@ class RowFetcher {
     rows_.at(used_++) = {static_cast<const char*>(x), stride * element_, count, write};
   }
 
-  void advance(int64_t part) const;
+  // Fetches the next share.
+  void advance();
 
  private:
   static constexpr size_t kMost = 7;
@@ -79,15 +80,17 @@ class RowFetcher {
     int64_t stride, count;  // stride in bytes
     bool write;
   };
-  int64_t element_, bytes_, parts_;
+  int64_t element_, bytes_, parts_, part_ = 0;
   std::array<Rows, kMost> rows_;
   size_t used_ = 0;
 };
 
+inline int64_t query_blocks(int64_t queries) { return (queries + kQueryBlock - 1) / kQueryBlock; }
+
 // Calls body(first, count) for the blocks of queries, as even as they can be.
 template <class Body>
 void for_query_blocks(int64_t queries, const Body& body) {
-  const int64_t blocks = (queries + kQueryBlock - 1) / kQueryBlock;
+  const int64_t blocks = query_blocks(queries);
   for (int64_t i = 0; i < blocks; ++i)
     body(queries * i / blocks, queries * (i + 1) / blocks - queries * i / blocks);
 }

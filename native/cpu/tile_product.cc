@@ -1,6 +1,7 @@
 // A block of c, up to 6 rows by 4 vectors with AVX-512 (6 by 2 otherwise), stays in registers over the whole
 // sum: each step loads a row of b once and broadcasts a column of a. Rows and columns are dealt to blocks
-// evenly, so that no thin block, which would wait for loads, is left over.
+// evenly, so that no thin block, which would wait for loads, is left over; but half a vector of AVX-512 is,
+// for it costs half of a whole one.
 #include "cpu/tile_product.h"
 
 #include "cpu/lanes.h"
@@ -86,6 +87,9 @@ ALWAYS_INLINE void product_of(const TileProduct& t) {
       default:
         if constexpr (max_vectors > 3) column_block<lanes, 4>(t, first * lanes);
     }
+  }
+  if constexpr (lanes > kTileColumns) {
+    if (t.n % lanes != 0) column_block<kTileColumns, 1>(t, vectors * lanes);
   }
 }
 
