@@ -6,7 +6,6 @@
 
 #include "core/parallel.h"
 #include "cpu/attention_tile.h"
-#include "cpu/row_softmax.h"
 
 namespace native {
 namespace {
@@ -41,8 +40,7 @@ void forward_head(const AttentionArgs& a, Head head) {
     tile_product({count, pad_to_columns(seen), width, queries.x, queries.stride, 1, keys, padded_keys,
                   weights, padded_keys, false});
     float inverse[kQueryBlock];
-    row_softmax({weights, padded_keys, count, pad_to_lanes(seen), a.causal ? first + 1 : a.keys,
-                 a.causal ? 1 : 0, a.keys, scale, inverse, log_sum + first});
+    row_softmax({seen_rows(a, first, count, padded_keys), weights, scale, inverse, log_sum + first});
     void* out = advance(a.out, a.dtype, (head.sequence * a.queries + first) * dim + column);
     float* sums = in_place ? static_cast<float*>(out) : block;
     fetcher.advance();

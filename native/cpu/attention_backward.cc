@@ -3,30 +3,12 @@
 //   ds = scale p (dp - sum(p dp)),  dq = ds k,  dk = dsᵀ q,  dv = pᵀ dout.
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "core/parallel.h"
 #include "cpu/attention_tile.h"
-#include "cpu/simd.h"
-#include "cpu/vector_math.h"
 
 namespace native {
 namespace {
-
-// Logits / scale in s to weights and dp to ds, over `count` elements; 0 in both from there to `width`, a
-// multiple of kTileLanes.
-SIMD_CLONES void backward_row(float* s, float* dp, float scale, float log_sum, int64_t count, int64_t width) {
-  for (int64_t i = count; i < width; ++i) s[i] = -std::numeric_limits<float>::infinity();
-  float dot = 0;
-#pragma omp simd reduction(+ : dot)
-  for (int64_t i = 0; i < width; ++i) {
-    const float p = vector_exp(s[i] * scale - log_sum);
-    s[i] = p;
-    dot += p * dp[i];
-  }
-#pragma omp simd
-  for (int64_t i = 0; i < width; ++i) dp[i] = scale * s[i] * (dp[i] - dot);
-}
 
 // One head of one sequence. dq rows go to `dq_sum` [queries, width], added, when it is given (queries shared
 // by the batch); else to their place.
@@ -39,23 +21,29 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   float* packed = tile_buffer(0, in_place ? 0 : a.keys * width);
   float* keys_transposed = tile_buffer(1, width * padded_keys);
   float* values_transposed = tile_buffer(2, width * padded_keys);
-  float* packed_queries = tile_buffer(3, kQueryBlock * width);
+  float* packed_queries = tile_buffer(3, in_place ? 0 : kQueryBlock * width);
   float* packed_dout = tile_buffer(4, in_place ? 0 : kQueryBlock * width);
   float* weights = tile_buffer(5, kQueryBlock * padded_keys);
   float* dlogits = tile_buffer(6, kQueryBlock * padded_keys);
-  float* dkeys = tile_buffer(7, a.keys * width);
-  float* dvalues = tile_buffer(8, a.keys * width);
+  void* dk = advance(args.dk, a.dtype, kv);
+  void* dv = advance(args.dv, a.dtype, kv);
+  float* dkeys = in_place ? static_cast<float*>(dk) : tile_buffer(7, a.keys * width);
+  float* dvalues = in_place ? static_cast<float*>(dv) : tile_buffer(8, a.keys * width);
+  const int64_t dkv_row = in_place ? a.kv_row : width;
   transpose_rows(rows_of(advance(a.v, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, packed), a.keys,
                  width, values_transposed);
   const FloatRows keys = rows_of(advance(a.k, a.dtype, kv), a.dtype, a.kv_row, a.keys, a.head_size, packed);
   transpose_rows(keys, a.keys, width, keys_transposed);
-  std::fill(dkeys, dkeys + a.keys * width, 0.0f);
-  std::fill(dvalues, dvalues + a.keys * width, 0.0f);
+  // The first block of queries writes the sums that later ones are added to, unless it does not see all keys.
+  for (int64_t row = 0; a.causal && row < a.keys; ++row) {
+    std::fill_n(dkeys + row * dkv_row, width, 0.0f);
+    std::fill_n(dvalues + row * dkv_row, width, 0.0f);
+  }
   const Head next = head_after(a, head);
   const int64_t next_q = next.sequence * a.q_batch + next.index * a.head_size,
                 next_kv = next.sequence * a.kv_batch + next.index * a.head_size,
                 next_dout = next.sequence * a.queries * dim + next.index * a.head_size;
-  RowFetcher fetcher(a.dtype, a.head_size, a.queries);
+  RowFetcher fetcher(a.dtype, a.head_size, 4 * query_blocks(a.queries));
   fetcher.add(advance(a.q, a.dtype, next_q), a.q_row, a.queries);
   fetcher.add(advance(a.k, a.dtype, next_kv), a.kv_row, a.keys);
   fetcher.add(advance(a.v, a.dtype, next_kv), a.kv_row, a.keys);
@@ -63,38 +51,41 @@ void backward_head(const AttentionBackwardArgs& args, Head head, float* dq_sum) 
   if (!dq_sum) {
     fetcher.add(advance(args.dq, a.dtype, head.sequence * a.q_batch + column), a.q_row, a.queries, true);
   }
-  fetcher.add(advance(args.dk, a.dtype, kv), a.kv_row, a.keys, true);
-  fetcher.add(advance(args.dv, a.dtype, kv), a.kv_row, a.keys, true);
+  fetcher.add(dk, a.kv_row, a.keys, true);
+  fetcher.add(dv, a.kv_row, a.keys, true);
   const float scale = 1.0f / std::sqrt(static_cast<float>(a.head_size));
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
-    const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, seen_width = pad_to_lanes(seen);
+    const int64_t seen = a.causal ? std::min(a.keys, first + count) : a.keys, columns = pad_to_columns(seen);
+    const bool adds = a.causal || first > 0;
     const int64_t q = head.sequence * a.q_batch + first * a.q_row + column;
     const FloatRows queries =
         rows_of(advance(a.q, a.dtype, q), a.dtype, a.q_row, count, a.head_size, packed_queries);
     const FloatRows dout =
         rows_of(advance(args.dout, a.dtype, (head.sequence * a.queries + first) * dim + column), a.dtype, dim,
                 count, a.head_size, packed_dout);
-    tile_product({count, seen_width, width, queries.x, queries.stride, 1, keys_transposed, padded_keys,
-                  weights, padded_keys, false});
-    tile_product({count, seen_width, width, dout.x, dout.stride, 1, values_transposed, padded_keys, dlogits,
+    fetcher.advance();
+    tile_product({count, columns, width, queries.x, queries.stride, 1, keys_transposed, padded_keys, weights,
                   padded_keys, false});
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t visible = a.causal ? std::min(a.keys, first + i + 1) : a.keys;
-      fetcher.advance();
-      backward_row(weights + i * padded_keys, dlogits + i * padded_keys, scale,
-                   a.log_sum[(head.sequence * a.heads + head.index) * a.queries + first + i], visible,
-                   seen_width);
-    }
-    tile_product({seen, width, count, weights, 1, padded_keys, dout.x, dout.stride, dvalues, width, true});
+    fetcher.advance();
+    tile_product({count, columns, width, dout.x, dout.stride, 1, values_transposed, padded_keys, dlogits,
+                  padded_keys, false});
+    row_softmax_backward({seen_rows(a, first, count, padded_keys), weights, dlogits, scale,
+                          a.log_sum + (head.sequence * a.heads + head.index) * a.queries + first});
+    fetcher.advance();
+    tile_product({seen, width, count, weights, 1, padded_keys, dout.x, dout.stride, dvalues, dkv_row, adds});
+    fetcher.advance();
     tile_product(
-        {seen, width, count, dlogits, 1, padded_keys, queries.x, queries.stride, dkeys, width, true});
-    float* dq = dq_sum ? dq_sum + first * width : packed_queries;
-    tile_product(
-        {count, width, seen, dlogits, padded_keys, 1, keys.x, keys.stride, dq, width, dq_sum != nullptr});
-    if (!dq_sum) unpack_rows(dq, count, a.head_size, advance(args.dq, a.dtype, q), a.dtype, a.q_row);
+        {seen, width, count, dlogits, 1, padded_keys, queries.x, queries.stride, dkeys, dkv_row, adds});
+    void* dq = advance(args.dq, a.dtype, q);
+    float* dqueries = dq_sum ? dq_sum + first * width : in_place ? static_cast<float*>(dq) : packed_queries;
+    tile_product({count, width, seen, dlogits, padded_keys, 1, keys.x, keys.stride, dqueries,
+                  in_place && !dq_sum ? a.q_row : width, dq_sum != nullptr});
+    if (!in_place && !dq_sum) unpack_rows(dqueries, count, a.head_size, dq, a.dtype, a.q_row);
   });
-  unpack_rows(dkeys, a.keys, a.head_size, advance(args.dk, a.dtype, kv), a.dtype, a.kv_row);
-  unpack_rows(dvalues, a.keys, a.head_size, advance(args.dv, a.dtype, kv), a.dtype, a.kv_row);
+  if (!in_place) {
+    unpack_rows(dkeys, a.keys, a.head_size, dk, a.dtype, a.kv_row);
+    unpack_rows(dvalues, a.keys, a.head_size, dv, a.dtype, a.kv_row);
+  }
   for (int64_t row = a.queries; row < args.dq_rows; ++row) {
     std::memset(advance(args.dq, a.dtype, head.sequence * a.q_batch + row * a.q_row + column), 0,
                 static_cast<size_t>(a.head_size) * dtype_size(a.dtype));

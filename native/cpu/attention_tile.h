@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/row_softmax.h"
 #include "cpu/tile_product.h"
 #include "ops/attention.h"
 
@@ -86,6 +87,12 @@ class RowFetcher {
 };
 
 inline int64_t query_blocks(int64_t queries) { return (queries + kQueryBlock - 1) / kQueryBlock; }
+
+// What `count` queries from `first` on see of the keys, in rows of logits `row` apart.
+inline SeenRows seen_rows(const AttentionArgs& a, int64_t first, int64_t count, int64_t row) {
+  const int64_t last = a.causal ? std::min(a.keys, first + count) : a.keys;
+  return {row, count, pad_to_lanes(last), a.causal ? first + 1 : a.keys, a.causal ? 1 : 0, a.keys};
+}
 
 // Calls body(first, count) for the blocks of queries, as even as they can be.
 template <class Body>

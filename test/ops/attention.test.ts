@@ -121,6 +121,24 @@ const separate: SeparateCase[] = [
     heads: 1,
   },
   {
+    name: 'more than one block of queries, heads of whole vectors',
+    inputs: [
+      [1, 66, 16],
+      [1, 18, 16],
+      [1, 18, 16],
+    ],
+    heads: 1,
+  },
+  {
+    name: 'queries shared by the batch, heads of whole vectors',
+    inputs: [
+      [1, 5, 32],
+      [3, 6, 32],
+      [3, 6, 32],
+    ],
+    heads: 2,
+  },
+  {
     name: 'empty batch',
     inputs: [
       [0, 2, 4],

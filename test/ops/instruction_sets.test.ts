@@ -60,7 +60,10 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     const [out, logSum] = native.selfAttentionForward(qkv, 2, 28, false);
     result[dtype + ' attention'] = await numbers(out);
     const whole = make([2, 29, 3 * 64], 18);
-    result[dtype + ' attention in place'] = await numbers(native.selfAttentionForward(whole, 2, 28, true)[0]);
+    const [seen, seenSum] = native.selfAttentionForward(whole, 2, 28, true);
+    result[dtype + ' attention in place'] = await numbers(seen);
+    const dwhole = native.selfAttentionBackward(make([2, 28, 64], 19), whole, seen, seenSum, 2, 28, true);
+    result[dtype + ' attention gradient in place'] = await numbers(dwhole);
     const dqkv = native.selfAttentionBackward(make([2, 28, 52], 9), qkv, out, logSum, 2, 28, false);
     result[dtype + ' attention gradient'] = await numbers(dqkv);
   }
@@ -80,7 +83,7 @@ const best = resultsWith('ALL');
 
 test.each(['AVX2', 'SSE41'])('kernels for %s agree with those of this machine', (isa) => {
   const results = resultsWith(isa);
-  expect(Object.keys(results)).toHaveLength(28);
+  expect(Object.keys(results)).toHaveLength(30);
   for (const [name, values] of Object.entries(results)) {
     const largest = Math.max(...best[name]!.map(Math.abs));
     // One rounding of the result apart in bfloat16; another order of summation in float32.
