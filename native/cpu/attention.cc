@@ -29,6 +29,7 @@ void forward_head(const AttentionArgs& a, Head head) {
   fetcher.add(advance(a.q, a.dtype, next_q), a.q_row, a.queries);
   fetcher.add(advance(a.k, a.dtype, next_kv), a.kv_row, a.keys);
   fetcher.add(advance(a.v, a.dtype, next_kv), a.kv_row, a.keys);
+  fetcher.add(advance(a.out, a.dtype, head.sequence * a.queries * dim + column), dim, a.queries, true);
   const float scale = 1.0f / std::sqrt(static_cast<float>(a.head_size));
   float* log_sum = a.log_sum + (head.sequence * a.heads + head.index) * a.queries;
   for_query_blocks(a.queries, [&](int64_t first, int64_t count) {
