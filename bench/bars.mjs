@@ -101,7 +101,12 @@ function memoryBars(rows) {
 function modelBars(rows, device) {
   const find = (mode, batch) =>
     rows.find(
-      ({ ours }) => ours.mode === mode && ours.arch === 'b16' && ours.frames === 8 && ours.batch === batch,
+      ({ ours }) =>
+        ours.seconds && // else it failed
+        ours.mode === mode &&
+        ours.arch === 'b16' &&
+        ours.frames === 8 &&
+        ours.batch === batch,
     );
   const step = find('train', 32);
   const peak = densePeaks.find(([name]) => name.test(device ?? ''))?.[1];

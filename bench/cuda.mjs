@@ -116,14 +116,25 @@ export function kernels(options) {
   }
 }
 
+/** What one measurement of a model may take, in milliseconds; PyTorch's compiles twice or three times. */
+const limits = { ours: 120_000, peer: 400_000 };
+
+/** Our measurement, or what kept it from ending: those behind it come nevertheless. */
 const ours = ([mode, arch, frames, batch, repeats], execution, env = {}) => {
   const args = [mode, arch, frames, batch, 'bf16', '400', repeats, 'cuda', execution];
-  return linesOf(
-    execFileSync(process.execPath, [join(root, 'bench/model.mjs'), ...args], {
-      encoding: 'utf8',
-      env: { ...process.env, ...env },
-    }),
-  )[0];
+  const { status, signal, stdout } = spawnSync(process.execPath, [join(root, 'bench/model.mjs'), ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...env },
+    timeout: limits.ours,
+    killSignal: 'SIGKILL',
+  });
+  const [row] = linesOf(stdout);
+  if (status === 0 && row) return row;
+  const error = signal ? `it was ended by ${signal}` : `it ended with status ${status}`;
+  console.error(`bench: model.mjs ${args.join(' ')}: ${error}`);
+  process.exitCode = 1;
+  return { mode, arch, frames: Number(frames), batch: Number(batch), execution, error };
 };
 
 /** PyTorch's measurement in each of these ways, by way. */
@@ -131,7 +142,7 @@ function peers(python, [mode, arch, frames, batch, repeats], ways) {
   const { stdout } = spawnSync(
     python,
     [join(root, 'bench/cuda/torch_model.py'), mode, arch, frames, batch, '400', repeats, ...ways],
-    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: limits.peer, killSignal: 'SIGKILL' },
   );
   const rows = linesOf(stdout);
   return Object.fromEntries(

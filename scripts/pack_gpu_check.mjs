@@ -1,5 +1,6 @@
 // Packs what scripts/gpu-check.sh needs on a machine that has a card and nvcc but no Node, no oneDNN and no registry:
 //   node scripts/pack_gpu_check.mjs KIT.tar.xz
+// (or KIT.tar.gz, which is larger, for a machine without xz).
 // Node itself, the npm packages that the tests need, the compiled TypeScript, the compute addon as built here (with
 // CUDA), the libraries it links, and doctest's header. Run it after `npm test` on a machine with nvcc.
 import { execFileSync } from 'node:child_process';
@@ -10,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const [target] = process.argv.slice(2);
-if (!target?.endsWith('.tar.xz')) {
+if (!/\.tar\.[xg]z$/.test(target ?? '')) {
   console.error('usage: node scripts/pack_gpu_check.mjs KIT.tar.xz');
   process.exit(2);
 }
@@ -51,7 +52,7 @@ for (const line of execFileSync('ldd', [addon], { encoding: 'utf8' }).split('\n'
   if (name && !standard.test(name)) cpSync(path, into('lib', name), { dereference: true });
 }
 
-execFileSync('tar', ['-cJf', resolve(target), '-C', folder, '.'], {
+execFileSync('tar', ['-caf', resolve(target), '-C', folder, '.'], {
   env: { ...process.env, XZ_OPT: '-6 -T0' },
 });
 console.log(`${target}: ${Math.round(statSync(target).size / 2 ** 20)} MB`);

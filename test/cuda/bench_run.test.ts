@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/native/load';
@@ -10,9 +10,12 @@ const folder = mkdtempSync(join(tmpdir(), 'bench-run-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 function node(...args: string[]) {
+  return nodeWith({}, ...args);
+}
+function nodeWith(env: Record<string, string>, ...args: string[]) {
   const { status, stdout, stderr } = spawnSync(process.execPath, args, {
     cwd: packageRoot(),
-    env: process.env, // that of the test, which names the emulated device
+    env: { ...process.env, ...env }, // that of the test, which names the emulated device
     encoding: 'utf8',
     maxBuffer: 1 << 26,
   });
@@ -54,6 +57,27 @@ test('kernels, models and bars, in one command', () => {
     expect(row.ours.reservedDeviceMb).toBeGreaterThan(0);
   }
   expect(resultOf('bars').bars.length).toBeGreaterThan(20);
+});
+
+test('a model that fails is kept as that, and those behind it are measured', () => {
+  // The device is hidden from the models alone.
+  const program = join(folder, 'cuda_bench');
+  const seeing = `#!/bin/sh\nunset CUDA_VISIBLE_DEVICES\nexec '${packageRoot()}/build/emulation/cuda_bench' "$@"\n`;
+  writeFileSync(program, seeing, { mode: 0o755 });
+  const out = join(folder, 'failing');
+  const { status, stderr } = nodeWith(
+    { CUDA_VISIBLE_DEVICES: '' },
+    ...['bench/run.mjs', '--device', 'cuda', '--scale', 'tiny', '--program', program, '--out', out],
+    ...['--python', 'no-python-here', 'model'],
+  );
+  expect(status).toBe(1);
+  expect(stderr).toContain('bench: model.mjs infer tiny 2 1 bf16 400 1 cuda graph: it ended with status 1');
+  const [file] = readdirSync(out);
+  const { rows } = JSON.parse(readFileSync(join(out, file!), 'utf8'));
+  const failed = expect.objectContaining({ error: 'it ended with status 1' });
+  expect(rows).toMatchObject(
+    ['infer', 'train'].map((mode) => ({ ours: { mode }, eager: failed, apart: failed })),
+  );
 });
 
 test('the loss curve of both devices', () => {

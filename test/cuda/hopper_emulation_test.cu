@@ -1,5 +1,5 @@
 // That the emulated sm_90a catches mistakes: kernels that make them, one each.
-#if defined(CUDA_EMULATION)
+#ifdef CUDA_EMULATION
 #include <primitives/launch.h>
 
 #include <primitives/wgmma.cuh>
