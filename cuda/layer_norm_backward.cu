@@ -2,7 +2,9 @@
 // for D <= 1024 stays in registers between the passes over it, so that memory sees every tensor once.
 //
 // Floor, M rows of D elements of s bytes: 3 M D s bytes (dy, x, dx), 4 M D s with the residual gradient;
-// about 14 operations per element, far from binding.
+// about 14 operations per element, far from binding. What comes on top are the partial sums of the parameter
+// gradients: written once by every block, and read by the second kernel, at 264 blocks of 132
+// multiprocessors 1.6 MB of second-level cache at D = 768, two rounds of eight loads.
 #include <primitives/launch.h>
 
 #include <algorithm>
@@ -20,15 +22,15 @@ using namespace cuda;
 
 constexpr int kWarps = 8;  // rows that a block has in hand
 constexpr int kThreads = kWarps * kWarpSize;
-constexpr int kPersistentWarps = 4;  // the same where a thread holds rows and the sums over them
-constexpr int kSlices = 8;           // shares of the last sum over blocks, and
-constexpr int kSliceColumns = 32;    // the columns of its blocks
+constexpr int kPersistentBlocks = 2;  // per multiprocessor, where threads hold rows and the sums over them
+constexpr int kSlices = 32;           // shares of the last sum over blocks, and
+constexpr int kSliceColumns = 16;     // the columns of its blocks
 
-// Blocks of the persistent backward kernel per multiprocessor: what its registers allow, for rows of T of up
-// to `columns` elements.
+// Warps of such a block: what registers allow, for rows of T of up to `columns` elements. Few large blocks
+// leave few partial sums, which the second kernel has to read.
 template <class T>
-constexpr int persistent_blocks(int64_t columns) {
-  return sizeof(T) == 2 ? (columns <= 768 ? 4 : 3) : (columns <= 512 ? 3 : 2);
+constexpr int persistent_warps(int64_t columns) {
+  return sizeof(T) == 2 ? (columns <= 768 ? 8 : 6) : (columns <= 512 ? 6 : 4);
 }
 
 template <class T>
@@ -45,18 +47,20 @@ struct BackwardOperands {
 // gradients in registers. The block adds those of its warps in order and leaves one partial [2, D] (weight,
 // bias). dx = rstd (w dy - mean(w dy) - n mean(w dy n)) + residual with n the normalised row.
 template <class T, int width, int chunks>
-__global__ void __launch_bounds__(kPersistentWarps* kWarpSize, persistent_blocks<T>(chunks* width* kWarpSize))
+__global__ void __launch_bounds__(persistent_warps<T>(chunks* width* kWarpSize) * kWarpSize,
+                                  kPersistentBlocks)
     layer_norm_backward_rows_kernel(const BackwardOperands<T> a, float* __restrict__ partial) {
   wait_for_previous_grid();
-  constexpr int kStep = kWarpSize * width;
+  constexpr int kStep = kWarpSize * width, kColumns = chunks * kStep;
+  constexpr int kWarpsHere = persistent_warps<T>(kColumns);
   struct Shared {
-    float sums[2][chunks * kStep];
+    float sums[kWarpsHere][2][kColumns];
   };
   const int dim = static_cast<int>(a.dim), first = lane_index() * width;
   const float scale = 1.0f / static_cast<float>(dim);
   float dweight[chunks][width] = {}, dbias[chunks][width] = {};
-  for (int64_t row = static_cast<int64_t>(blockIdx.x) * kPersistentWarps + warp_index(); row < a.rows;
-       row += static_cast<int64_t>(gridDim.x) * kPersistentWarps) {
+  for (int64_t row = static_cast<int64_t>(blockIdx.x) * kWarpsHere + warp_index(); row < a.rows;
+       row += static_cast<int64_t>(gridDim.x) * kWarpsHere) {
     bool appended;
     const T* x = a.x.row(row, &appended);
     T* dx = a.dx.row(row, &appended);
@@ -107,24 +111,22 @@ __global__ void __launch_bounds__(kPersistentWarps* kWarpSize, persistent_blocks
     }
   }
   Shared& shared = shared_memory<Shared>();
-  for (int warp = 0; warp < kPersistentWarps; ++warp) {
-    if (warp_index() == warp) {
+  auto& own = shared.sums[warp_index()];
 #pragma unroll
-      for (int c = 0; c < chunks; ++c) {
+  for (int c = 0; c < chunks; ++c) {
 #pragma unroll
-        for (int i = 0; i < width; ++i) {
-          float& weight_sum = shared.sums[0][first + c * kStep + i];
-          float& bias_sum = shared.sums[1][first + c * kStep + i];
-          weight_sum = warp ? weight_sum + dweight[c][i] : dweight[c][i];
-          bias_sum = warp ? bias_sum + dbias[c][i] : dbias[c][i];
-        }
-      }
+    for (int i = 0; i < width; ++i) {
+      own[0][first + c * kStep + i] = dweight[c][i];
+      own[1][first + c * kStep + i] = dbias[c][i];
     }
-    block_barrier();
   }
-  for (int i = static_cast<int>(threadIdx.x); i < 2 * dim; i += kPersistentWarps * kWarpSize) {
-    partial[static_cast<int64_t>(blockIdx.x) * 2 * dim + i] =
-        shared.sums[i < dim ? 0 : 1][i < dim ? i : i - dim];
+  block_barrier();
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * dim; i += kWarpsHere * kWarpSize) {
+    const int which = i < dim ? 0 : 1, column = i < dim ? i : i - dim;
+    float sum = shared.sums[0][which][column];
+#pragma unroll
+    for (int warp = 1; warp < kWarpsHere; ++warp) sum += shared.sums[warp][which][column];
+    partial[static_cast<int64_t>(blockIdx.x) * 2 * dim + i] = sum;
   }
 }
 
@@ -187,8 +189,8 @@ __global__ void __launch_bounds__(kThreads)
   partial[(static_cast<int64_t>(blockIdx.y) * 2 + 1) * a.dim + column] = dbias;
 }
 
-// dweight, dbias = the sum over `parts` of partial [parts, 2 D]: slice s adds parts s, s + 8, ..., then the
-// slices are added in order.
+// dweight, dbias = the sum over `parts` of partial [parts, 2 D]: slice s adds parts s, s + kSlices, ..., then
+// the slices are added in order.
 __global__ void __launch_bounds__(kSlices* kSliceColumns)
     layer_norm_parameters_kernel(const float* __restrict__ partial, int64_t parts, int64_t dim,
                                  float* __restrict__ dweight, float* __restrict__ dbias) {
@@ -218,16 +220,17 @@ void backward_of(const LayerNormBackwardArgs& args, const BackwardOperands<T>& a
   const bool vectors = a.dim % kVectorWidth<T> == 0 && aligned({args.dy, args.x, args.append, args.weight,
                                                                 args.residual, args.dx, args.dappend});
   const bool in_registers = vectors && a.dim <= kMaxColumns;
-  const int64_t parts =
-      in_registers ? std::min<int64_t>((a.rows + kPersistentWarps - 1) / kPersistentWarps,
-                                       persistent_blocks<T>(a.dim) * current_context().multiprocessors())
-                   : std::min<int64_t>((a.rows + 63) / 64, 256);
+  const int warps = persistent_warps<T>(a.dim);
+  const int64_t parts = in_registers
+                            ? std::min<int64_t>((a.rows + warps - 1) / warps,
+                                                kPersistentBlocks * current_context().multiprocessors())
+                            : std::min<int64_t>((a.rows + 63) / 64, 256);
   const Scratch partial(static_cast<size_t>(parts * 2 * a.dim) * sizeof(float));  // [parts, 2, dim]
   if (in_registers) {
     visit_chunks<T>(a.dim, [&](auto chunks) {
-      const size_t shared = 2 * sizeof(float) * chunks * kWarpSize * kVectorWidth<T>;
+      const size_t shared = warps * 2 * sizeof(float) * chunks * kWarpSize * kVectorWidth<T>;
       launch_kernel(layer_norm_backward_rows_kernel<T, kVectorWidth<T>, chunks>,
-                    LaunchShape{static_cast<unsigned>(parts), kPersistentWarps * kWarpSize, shared}, a,
+                    LaunchShape{static_cast<unsigned>(parts), warps * kWarpSize, shared}, a,
                     partial.data<float>());
     });
   } else {
