@@ -38,10 +38,17 @@ interface Texts {
  * after the end tokens is never computed: attention is causal, so nothing that is read depends on it. For the same
  * reason the last block works on the end tokens alone once its attention is done.
  *
+ * @param whole the last block computes every token up to the longest text's end, for who looks at what the mode traces
  * @returns [K, E] in `dtype`
  * @throws ERR_SHAPE, ERR_TEXT_TOO_LONG; ERR_INDEX_RANGE (when read) for ids outside the vocabulary
  */
-export function encodeText(tower: TextTower, tokens: TextInput, dtype: ComputeDtype, mode: Mode): Tensor {
+export function encodeText(
+  tower: TextTower,
+  tokens: TextInput,
+  dtype: ComputeDtype,
+  mode: Mode,
+  whole = false,
+): Tensor {
   return scope(() => {
     const context = tower.positional_embedding.dim(0);
     checkTokens(tokens, context);
@@ -50,12 +57,14 @@ export function encodeText(tower: TextTower, tokens: TextInput, dtype: ComputeDt
     const length = ids.dim(1);
     const position = slice(tower.positional_embedding, 0, 0, length);
     let x = inDtype(add(tower.token_embedding.forward(ids), position), dtype);
+    mode.trace?.('text.embedding', x);
+    const ends = (rows: Tensor) => gatherRows(rows, end);
     const blocks = tower.transformer.resblocks;
     for (const [i, block] of blocks.entries()) {
-      const select = i === blocks.length - 1 ? (rows: Tensor) => gatherRows(rows, end) : undefined;
-      x = block.forward(x, { causal: true, select });
+      x = block.forward(x, { causal: true, select: i < blocks.length - 1 || whole ? undefined : ends });
       mode.trace?.(`text.block${i}.out`, x);
     }
+    if (whole) x = ends(x);
     const normed = tower.ln_final.forward(x);
     mode.trace?.('text.ln_final', normed);
     return matmul(normed, inDtype(tower.text_projection, dtype));

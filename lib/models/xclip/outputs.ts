@@ -4,7 +4,8 @@ import type { Mode } from '../../nn/module';
 import { reshape } from '../../ops';
 import { adopt, keep, scope } from '../../tensor/scope';
 import type { Tensor } from '../../tensor/tensor';
-import type { TextInput } from '../clip/text';
+import { encodeText, type TextInput } from '../clip/text';
+import { inDtype } from '../dtype';
 import type { XCLIP } from './xclip';
 
 /** What a forward pass computes on its way, by name: {@link XCLIP.outputs}. All but float32 ones are in the compute dtype. */
@@ -17,6 +18,8 @@ export interface XclipOutputs {
   videoFeatures: Tensor;
   /** Patch features averaged over frames, which the texts look at, [B, N, E]. */
   patchFeatures: Tensor;
+  /** The tokens of each text up to the end of the longest, before the first block and after each: [K, L, D]. */
+  textHiddenStates: Tensor[];
   /** The texts alone, float32 [K, E], not normalised. */
   textFeatures: Tensor;
   /** What each video adds to each text, float32 [B, K, E]. */
@@ -32,6 +35,7 @@ export interface XclipOutputs {
 /** The name under which the model shows a tensor that is one of the outputs. */
 const shown: Readonly<Record<string, keyof XclipOutputs>> = {
   'vision.ln_pre': 'hiddenStates',
+  'text.embedding': 'textHiddenStates',
   'vision.cls': 'frameFeatures',
   'mit.out': 'videoFeatures',
   'prompts.img_features_mean': 'patchFeatures',
@@ -40,7 +44,15 @@ const shown: Readonly<Record<string, keyof XclipOutputs>> = {
   'final.text': 'textEmbeddings',
 };
 const ofVideo: readonly string[] = ['hiddenStates', 'frameFeatures', 'videoFeatures', 'patchFeatures'];
-const ofTexts: readonly string[] = ['textFeatures', 'prompts', 'videoEmbeddings', 'textEmbeddings', 'logits'];
+const ofTexts: readonly string[] = [
+  'textHiddenStates',
+  'textFeatures',
+  'prompts',
+  'videoEmbeddings',
+  'textEmbeddings',
+  'logits',
+];
+const lists: readonly string[] = ['hiddenStates', 'textHiddenStates'];
 
 /** XCLIP.outputs. */
 export function outputsOf<Name extends keyof XclipOutputs>(
@@ -58,24 +70,29 @@ export function outputsOf<Name extends keyof XclipOutputs>(
   if (needsTexts !== undefined && tokens === null)
     throw new CodedError('ERR_ARGUMENT', `outputs: ${needsTexts} depends on texts: give their tokens`);
   const wanted = new Set<string>(names);
-  const found: Partial<XclipOutputs> = wanted.has('hiddenStates') ? { hiddenStates: [] } : {};
+  const found: Partial<Record<string, Tensor | Tensor[]>> = {};
+  for (const name of lists) if (wanted.has(name)) found[name] = [];
   const taken: Tensor[] = [];
   let over = false; // what is computed again in a backward pass is shown again
   const trace = (name: string, value: Tensor) => {
     mode.trace?.(name, value);
-    const output = /^vision\.block\d+\.out$/.test(name) ? 'hiddenStates' : shown[name];
+    const block = /^(vision|text)\.block\d+\.out$/.exec(name)?.[1];
+    const output = block === undefined ? shown[name] : block === 'text' ? 'textHiddenStates' : 'hiddenStates';
     if (over || output === undefined || !wanted.has(output)) return;
     // Shown tensors go with their scopes; a reshaped one shares its elements and its history.
     const own = keep(reshape(value, value.shape));
     taken.push(own);
-    if (output === 'hiddenStates') found.hiddenStates!.push(own);
+    const list = found[output];
+    if (Array.isArray(list)) list.push(own);
     else found[output] = own;
   };
   try {
     return scope(() => {
       const features = model.encodeVideo(frames, { ...mode, trace });
       if (needsTexts !== undefined) {
-        const text = model.encodeText(tokens!, mode);
+        const text = wanted.has('textHiddenStates')
+          ? inDtype(encodeText(model, tokens!, model.computeDtype, { ...mode, trace }, true), 'float32')
+          : model.encodeText(tokens!, mode);
         if (wanted.has('textFeatures')) found.textFeatures = text;
         const logits = model.score(features, text, { ...mode, trace });
         if (wanted.has('logits')) found.logits = logits;

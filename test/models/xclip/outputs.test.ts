@@ -27,7 +27,7 @@ afterEach(() => {
 });
 
 /** What the reference implementation recorded of each output. */
-const references: Record<keyof XclipOutputs, string | string[]> = {
+const references: Record<Exclude<keyof XclipOutputs, 'textHiddenStates'>, string | string[]> = {
   hiddenStates: ['vision.ln_pre', 'vision.block0.out', 'vision.block1.out', 'vision.block2.out'],
   frameFeatures: 'vision.cls',
   videoFeatures: 'mit.out',
@@ -38,7 +38,7 @@ const references: Record<keyof XclipOutputs, string | string[]> = {
   textEmbeddings: 'final.text',
   logits: 'logits',
 };
-const names = Object.keys(references) as (keyof XclipOutputs)[];
+const names = Object.keys(references) as (keyof typeof references)[];
 const data = async (x: Tensor) => (await x.data()) as Float32Array;
 const all = (outputs: Partial<XclipOutputs>) => Object.values(outputs).flat() as Tensor[];
 
@@ -68,6 +68,45 @@ test('logits and text features have the bits of forward and encodeText', async (
   expect(await data(logits)).toEqual(await data(expected));
   expect(await data(textFeatures)).toEqual(await data(text));
   for (const x of [logits, textFeatures, expected, text]) x.dispose();
+});
+
+test('hidden states of texts: the embedding, then every token after each block, as the reference recorded them', async () => {
+  const { ids, shape } = tinyTokens();
+  const { textHiddenStates, textFeatures, logits } = noGrad(() =>
+    model.outputs(frames, tinyTokens(), ['textHiddenStates', 'textFeatures', 'logits']),
+  );
+  const [embedded, ...blocks] = textHiddenStates;
+  const vectors = await data(model.token_embedding.weight);
+  const positions = await data(model.positional_embedding);
+  const sums = Float32Array.from({ length: ids.length * 128 }, (_, i) => {
+    const token = Math.floor(i / 128);
+    return vectors[ids[token]! * 128 + (i % 128)]! + positions[(token % shape[1]) * 128 + (i % 128)]!;
+  });
+  expect(embedded!.shape).toEqual([...shape, 128]);
+  expect(await data(embedded!)).toEqual(sums);
+  expect(blocks).toHaveLength(2);
+  for (const [name, found] of [
+    ['text.block0.out', blocks[0]!],
+    ['text.block1.out', blocks[1]!],
+    ['text.features', textFeatures],
+    ['logits', logits],
+  ] as const) {
+    const expected = recorded.get(name)!;
+    expect([name, ...found.shape]).toEqual([name, ...expected.shape]);
+    expectClose(name, await data(found), expected.data, 2e-5 * largest(expected.data));
+  }
+  for (const x of [...textHiddenStates, textFeatures, logits]) x.dispose();
+});
+
+test('gradients reach the text tower through the hidden states of texts', async () => {
+  scope(() => {
+    const { textHiddenStates } = model.outputs(frames, tinyTokens(), ['textHiddenStates']);
+    backward(sum(textHiddenStates[1]!));
+  });
+  const [first, second] = model.transformer.resblocks;
+  expect(model.token_embedding.weight.grad).not.toBeNull();
+  expect(first!.ln_1.weight.grad).not.toBeNull();
+  expect(second!.ln_1.weight.grad).toBeNull();
 });
 
 test.each([false, true])('gradients flow through outputs; recomputed: %p', async (checkpoint) => {
