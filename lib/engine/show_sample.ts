@@ -1,14 +1,17 @@
 import { join } from 'node:path';
+import { CodedError } from '../base/error';
 import type { Config } from '../config/schema';
+import { abortable } from '../data/abortable';
 import { sampleRandom } from '../data/random';
+import type { ListingOptions } from '../data/sources/listing';
 import { writeAtomically } from '../io';
 import { makeFolder, writeText } from '../io/text_file';
 import { videoAddon } from '../native/video';
 import { encodePng } from './png';
 import { datasetOf, testPlannerOf, trainPlannerOf } from './setup';
 
-/** Which views of which sample. */
-export interface ShowOptions {
+/** Which views of which sample; the signal ends the decoding and the writing, too. */
+export interface ShowOptions extends ListingOptions {
   /** Index in the list. */
   index: number;
   /** Epoch whose random draws are shown. */
@@ -36,11 +39,12 @@ const framesPerRow = 8;
  * Writes what the model is shown of one sample, pixel for pixel, before normalisation and mixing: a PNG of each frame, a
  * contact sheet, and the plan as JSON, which executed on the video gives the same again.
  *
- * @throws what opening lists and videos throws; ERR_INDEX_RANGE, ERR_FILE_WRITE
+ * @throws what opening lists and videos throws; ERR_INDEX_RANGE, ERR_FILE_WRITE, ERR_ABORTED
  */
 export async function showSample(config: Config, options: ShowOptions): Promise<ShownSample> {
-  const { index, epoch, kind, output } = options;
-  const sample = (await datasetOf(config, kind === 'train' ? 'TRAIN_FILE' : 'VAL_FILE')).at(index);
+  const { index, epoch, kind, output, signal, onListing } = options;
+  const key = kind === 'train' ? 'TRAIN_FILE' : 'VAL_FILE';
+  const sample = (await datasetOf(config, key, { signal, onListing })).at(index);
   const views = { clips: config.TEST.NUM_CLIP, crops: config.TEST.NUM_CROP };
   const planner = kind === 'train' ? trainPlannerOf(config) : testPlannerOf(config, views);
   const [frames = 1, , side = 1] = planner.shape.slice(-4);
@@ -48,11 +52,12 @@ export async function showSample(config: Config, options: ShowOptions): Promise<
   const frameBytes = side * side * 3;
   const pixels = new Uint8Array(viewCount * frames * frameBytes);
   const addon = videoAddon();
-  const video = await addon.openVideo(sample.source, { deadlineMs: 1000 * config.DATA.DEADLINE });
+  const limits = { deadlineMs: 1000 * config.DATA.DEADLINE };
+  const video = await abortable(signal, (cancel) => addon.openVideo(sample.source, limits, cancel));
   const plan = await (async () => {
     try {
       const made = planner.plan(addon.videoInfo(video), sampleRandom(config.SEED, epoch, index));
-      await addon.runPlan(video, made, pixels);
+      await abortable(signal, (cancel) => addon.runPlan(video, made, pixels, 0, undefined, cancel));
       return made;
     } finally {
       addon.closeVideo(video);
@@ -64,6 +69,7 @@ export async function showSample(config: Config, options: ShowOptions): Promise<
   const record = { location, label, kind, index, epoch, seed: config.SEED, plan };
   await writeText(join(output, 'plan.json'), `${JSON.stringify(record, null, 2)}\n`);
   for (let i = 0; i < viewCount * frames; i++) {
+    if (signal?.aborted) throw new CodedError('ERR_ABORTED', `writing pictures to ${output} was aborted`);
     const name = `view_${pad(Math.floor(i / frames))}_frame_${pad(i % frames)}.png`;
     await writePng(join(output, name), pixels.subarray(i * frameBytes, (i + 1) * frameBytes), side, side);
   }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { getEventListeners } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { VideoLoader } from '../../lib/data/loader';
@@ -74,6 +75,29 @@ test('test views: a row each', async () => {
   await expect(showSample(config, { index: 99, epoch: 0, kind: 'test', output })).rejects.toMatchObject({
     code: 'ERR_INDEX_RANGE',
   });
+});
+
+test('its signal ends the listing, the decoding and the writing of pictures', async () => {
+  const output = join(tiny.root, 'aborted');
+  const config = tiny.config(['TEST.NUM_CLIP', '2', 'TEST.NUM_CROP', '3']);
+  const show = (signal: AbortSignal) =>
+    showSample(config, { index: 0, epoch: 0, kind: 'test', output, signal });
+  await expect(show(AbortSignal.abort())).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+  expect(existsSync(output)).toBe(false);
+
+  const controller = new AbortController();
+  const { signal } = controller;
+  const watch = () => {
+    if (existsSync(join(output, 'view_00_frame_00.png'))) controller.abort();
+    else setImmediate(watch);
+  };
+  watch();
+  await expect(show(signal)).rejects.toMatchObject({
+    code: 'ERR_ABORTED',
+    message: `writing pictures to ${output} was aborted`,
+  });
+  expect(existsSync(join(output, 'view_05_frame_03.png'))).toBe(false);
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0);
 });
 
 test('a contact sheet breaks the frames of a view over rows', () => {

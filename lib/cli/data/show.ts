@@ -2,6 +2,8 @@ import type { Command } from 'commander';
 import { loadConfig } from '../../config/load';
 import { showSample } from '../../engine/show_sample';
 import { integerFrom } from '../arguments';
+import { interruptible } from '../interrupt';
+import { listingReports, openProgressBar } from '../progress';
 import { print } from '../terminal';
 
 interface ShowFlags {
@@ -26,10 +28,25 @@ export function addShow(data: Command): void {
     .option('--test', 'the test views of DATA.VAL_FILE instead of the training view of DATA.TRAIN_FILE')
     .option('--output <folder>', 'where the pictures go', 'views')
     .option('--opts <KEY VALUE...>', 'configuration values, as for train')
-    .action(async ({ cfg, opts, index, epoch, test, output }: ShowFlags) => {
-      const kind = test ? 'test' : 'train';
-      const shown = await showSample(loadConfig({ cfg, opts }), { index, epoch, kind, output });
-      const { location, label, views, frames, sheet } = shown;
-      print(`${location}, label ${label}: ${views} x ${frames} frames as the model sees them, ${sheet}`);
+    .action(async (flags: ShowFlags) => {
+      await interruptible('stopping', (signal) => show(flags, signal));
     });
+}
+
+async function show(
+  { cfg, opts, index, epoch, test, output }: ShowFlags,
+  signal: AbortSignal,
+): Promise<void> {
+  const kind = test ? 'test' : 'train';
+  const bar = openProgressBar();
+  try {
+    const onListing = listingReports(bar);
+    const config = loadConfig({ cfg, opts });
+    const shown = await showSample(config, { index, epoch, kind, output, signal, onListing });
+    bar?.stop();
+    const { location, label, views, frames, sheet } = shown;
+    print(`${location}, label ${label}: ${views} x ${frames} frames as the model sees them, ${sheet}`);
+  } finally {
+    bar?.stop();
+  }
 }
