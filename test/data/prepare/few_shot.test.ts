@@ -19,6 +19,12 @@ test('classes are drawn from independently: one class more changes nothing for t
   expect(fewShot(more, 4, 5).filter(({ labels }) => labels[0]! < 3)).toEqual(fewShot(entries, 4, 5));
 });
 
+test('a video that the list names again is one video', () => {
+  const twice = [...entries, ...entries.map((entry) => ({ ...entry }))];
+  expect(fewShot(twice, 16, 5)).toEqual(fewShot(entries, 16, 5));
+  expect(() => fewShot(twice, 31, 5)).toThrow(expect.objectContaining({ code: 'ERR_LIST_FORMAT' }));
+});
+
 test('too few videos of a class', () => {
   expect(() => fewShot(entries, 31, 0)).toThrow(
     expect.objectContaining({ code: 'ERR_LIST_FORMAT', message: 'class 0 has 30 videos, fewer than k = 31' }),
