@@ -10,8 +10,8 @@ import { utf8Text } from './utf8_text';
  *
  * @param source a CSV file with header `id,name` and ids 0..K-1 in any order (quoted names may hold commas; "None" and
  *   "NA" are names like any other), or the names themselves, separated by commas. A text without a comma is a file if
- *   one exists there, or if it looks like one (has a folder or the ending `.csv`). Shipped tables are found in any folder as
- *   `labels/kinetics_400_labels.csv`.
+ *   one exists there, or if it looks like one (has a folder or the ending `.csv`, `.tsv`, `.txt` or `.json`). Shipped tables
+ *   are found in any folder as `labels/kinetics_400_labels.csv`.
  * @throws ERR_FILE_NOT_FOUND, ERR_FILE_READ, ERR_LABELS (not UTF-8, malformed row, duplicate or missing id, a name
  *   that two classes have, no class; with the line)
  *
@@ -28,7 +28,7 @@ export function readLabels(source: string): string[] {
 /** The file's text; undefined when there is none and `source` may be a single class name. */
 function readTable(source: string, path: string): string | undefined {
   const content = tryRead(path);
-  if (content === undefined && /[\\/]|\.csv$/i.test(source)) {
+  if (content === undefined && /[\\/]|\.(csv|tsv|txt|json)$/i.test(source)) {
     throw new CodedError(
       'ERR_FILE_NOT_FOUND',
       `class table ${source} does not exist; give a CSV file or names with commas`,

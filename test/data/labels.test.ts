@@ -63,7 +63,8 @@ describe('tables', () => {
     expect(() => readLabels('nowhere/labels.csv')).toThrow(
       expect.objectContaining({ code: 'ERR_FILE_NOT_FOUND' }),
     );
-    expect(() => readLabels('missing.csv')).toThrow(expect.objectContaining({ code: 'ERR_FILE_NOT_FOUND' }));
+    for (const name of ['missing.csv', 'missing.txt', 'missing.tsv', 'missing.JSON'])
+      expect(() => readLabels(name)).toThrow(expect.objectContaining({ code: 'ERR_FILE_NOT_FOUND' }));
     expect(() => readLabels(folder)).toThrow(expect.objectContaining({ code: 'ERR_FILE_READ' }));
   });
 });
