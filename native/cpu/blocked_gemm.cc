@@ -35,6 +35,7 @@ namespace {
 
 // Wide, so that a passes by few blocks; this one stays in L2 while the next is written beside it.
 constexpr int64_t kBlockColumns = 384;
+constexpr int64_t kNarrowBlockColumns = kBlockColumns * kBlockDepth / kNarrowBlockDepth;
 // Rows and panels that a thread takes of each part of c, where there are several, by the level of Strassen's
 // algorithm. Fewer are copied more often, more do not stay in cache; these were the fastest.
 constexpr int64_t kStripRows[] = {0, 224, 200}, kStripPanels[] = {0, 8, 12};
@@ -89,6 +90,7 @@ struct Plan {
   int64_t parts;
   const std::vector<Step>& steps;
   int64_t m, n, k;
+  int64_t block_depth;
 
   int64_t step_count() const { return static_cast<int64_t>(steps.size()); }
 };
@@ -112,8 +114,17 @@ int strassen_level(const GemmArgs& g) {
 
 Plan plan_of(const GemmArgs& g) {
   const int level = strassen_level(g);
-  const int64_t parts = int64_t{1} << level;
-  return {level, parts, strassen_steps(level), g.m / parts, g.n / parts, g.k / parts};
+  const int64_t parts = int64_t{1} << level, n = g.n / parts;
+  // Narrow parts leave room for a deep block, and sums of many products to be added to c half as often.
+  // Without parts, n must not change the order of sums.
+  const bool is_narrow = level > 0 && n <= kNarrowBlockColumns;
+  return {level,
+          parts,
+          strassen_steps(level),
+          g.m / parts,
+          n,
+          g.k / parts,
+          is_narrow ? kNarrowBlockDepth : kBlockDepth};
 }
 
 // Blocks of rows by blocks of columns that a product is dealt to threads in, a row of blocks after the other.
@@ -354,7 +365,7 @@ bool blocked_gemm_applies(const GemmArgs& g) {
 void blocked_gemm(const GemmArgs& g) {
   const Plan plan = plan_of(g);
   const Product product(g, plan);
-  const int64_t depths = pieces(plan.k, kBlockDepth);
+  const int64_t depths = pieces(plan.k, plan.block_depth);
   const Grid grid = grid_of(g, plan, omp_get_max_threads());
   const int64_t works = depths * plan.step_count();  // in a block of c
   const auto work_of = [&](int64_t i) { return product.work(grid, depths, i); };

@@ -14,12 +14,12 @@ namespace native::gemm_tile {
 
 constexpr int64_t kLanes = 16, kPanel = 2 * kLanes;
 constexpr int64_t kTileRows = 14;
-constexpr int64_t kBlockDepth = 384;
+constexpr int64_t kBlockDepth = 384, kNarrowBlockDepth = 768;
 constexpr int64_t kDepthStep = 16;  // the depth of a block is a multiple of it
 
 // A tile of a as copied: [rows][kRowStride] when its rows are contiguous in memory, [depth][kLanes] when its
 // columns are. The odd number of cache lines between rows spreads them over the sets of L1.
-constexpr int64_t kRowStride = kBlockDepth + kLanes;
+constexpr int64_t kRowStride = kNarrowBlockDepth + kLanes;
 struct ByRow {
   static constexpr int64_t row = kRowStride, column = 1;
 };
