@@ -120,8 +120,9 @@ ALWAYS_INLINE void softmax(const RowSoftmax s) {
   }
   const Exponential<lanes> power(s.scale);
   for (int64_t i = 0; i < rows; ++i) sum[i] = exponentiate<lanes>(s.x + i * row, width, largest[i], power);
+  const int64_t count = rows;  // which OpenMP may capture, unlike a part of a structured binding
 #pragma omp simd
-  for (int64_t i = 0; i < rows; ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     largest[i] = largest[i] * s.scale + vector_log_of_many(sum[i]);
     sum[i] = 1.0f / sum[i];
   }
