@@ -74,6 +74,8 @@ __global__ void half_a_warp_kernel(int* y) {
   *y = shuffle(1, 16);
 }
 
+__global__ void nothing_kernel() {}
+
 __global__ void two_barriers_kernel() {
   if (threadIdx.x < 64) {
     block_barrier();
@@ -425,5 +427,33 @@ TEST_CASE("emulation: launches that the device would refuse are refused") {
   check_says(run(two_barriers_kernel, {dim3(1, 70000), 128}), {"ERR_DEVICE", "invalid configuration"});
   check_says(run(two_barriers_kernel, {dim3(1), 128, 228 << 10}), {"ERR_DEVICE", "shared memory"});
   check_says(run(two_barriers_kernel, {dim3(3), 128, 0, 2}), {"ERR_DEVICE", "invalid configuration"});
+}
+
+// By EMULATION_CAPABILITY: an sm_86 has 99 KB of shared memory for a block, 100 for all, and 1536 threads.
+TEST_CASE("emulation: a device holds what its capability does, and no more") {
+  cudaDeviceProp device{};
+  REQUIRE(cudaGetDeviceProperties(&device, 0) == cudaSuccess);
+  const int capability = 10 * device.major + device.minor;
+  const int allowed = static_cast<int>(device.sharedMemPerBlockOptin);
+  const void* kernel = reinterpret_cast<const void*>(nothing_kernel);
+  CHECK(allowed == (capability == 90 ? 227 : capability == 80 ? 163 : 99) << 10);
+  CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, allowed) == cudaSuccess);
+  CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, allowed + 1) ==
+        cudaErrorInvalidValue);
+  cudaGetLastError();
+  int blocks = 0;
+  REQUIRE(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, 1024, 0) == cudaSuccess);
+  CHECK(blocks == (capability == 90 || capability == 80 ? 2 : 1));
+  const bool refused = capability < 90;  // clusters, and grids that overlap
+  CHECK((run(nothing_kernel, {dim3(2), 128, 0, 2}) != "") == refused);
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = config.blockDim = dim3(32);
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  if (refused) CHECK(cudaLaunchKernelEx(&config, nothing_kernel) == cudaErrorNotSupported);
+  cudaGetLastError();
 }
 #endif

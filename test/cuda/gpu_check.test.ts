@@ -108,7 +108,7 @@ test('where a primitive is wrong, the rest runs as on capability 8.0', () => {
   expect(statusOf('wrong')).toMatchObject({ 'primitive wgmma A in': 1, 'primitive clusters': 0, test: 0 });
   expect(Object.keys(statusOf('wrong'))).not.toContain('sweep');
   expect(last).toMatch(/ 1 failed, /);
-  expect(readFileSync(calls, 'utf8')).toContain('\n80 -sfe=*hopper_primitives*,*gemm_sm90*\n');
+  expect(readFileSync(calls, 'utf8')).toContain('\n80 \n');
 });
 
 test('a run that is ended keeps what it found, and ends what it was running', async () => {

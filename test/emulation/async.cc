@@ -112,6 +112,7 @@ uint32_t shared_barrier_offset(const void* barrier, const char* what) {
 }
 
 void shared_barrier_init(void* barrier, int count) {
+  if (capability().number < 90) fail("barrier_init on a device before sm_90");
   shared_barrier_offset(barrier, "barrier_init");
   if (count < 1 || count > kTransactionLimit) fail("barrier_init for ", count, " arrivals");
   auto& word = *static_cast<BarrierWord*>(barrier);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -47,6 +48,23 @@ size_t pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 namespace emulation {
 
 int current_device() { return g_device; }
+
+const Capability& capability() {
+  static const Capability chosen = [] {
+    constexpr size_t kKiB = 1024;
+    constexpr Capability kKnown[] = {{90, 2048, 32, 228 * kKiB, 227 * kKiB},
+                                     {89, 1536, 24, 100 * kKiB, 99 * kKiB},
+                                     {86, 1536, 16, 100 * kKiB, 99 * kKiB},
+                                     {80, 2048, 32, 164 * kKiB, 163 * kKiB}};
+    const char* text = std::getenv("EMULATION_CAPABILITY");
+    for (const Capability& known : kKnown) {
+      if (!text || std::atoi(text) == known.number) return known;
+    }
+    std::fprintf(stderr, "EMULATION_CAPABILITY=%s: it is 80, 86, 89 or 90\n", text);
+    std::abort();
+  }();
+  return chosen;
+}
 
 cudaError_t remember(cudaError_t error) {
   if (error != cudaSuccess) g_last = error;
@@ -211,13 +229,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
     properties->totalGlobalMem = g_limit;
   }
   properties->sharedMemPerBlock = kSharedDefaultLimit;
-  properties->sharedMemPerBlockOptin = kSharedLimit;
-  properties->sharedMemPerMultiprocessor = kSharedPerMultiprocessor;
-  properties->major = kMajor;
-  properties->minor = kMinor;
+  properties->sharedMemPerBlockOptin = capability().per_block;
+  properties->sharedMemPerMultiprocessor = capability().shared;
+  properties->major = capability().number / 10;
+  properties->minor = capability().number % 10;
   properties->multiProcessorCount = kMultiprocessors;
   properties->maxThreadsPerBlock = kThreadsPerBlock;
-  properties->maxThreadsPerMultiProcessor = kThreadsPerMultiprocessor;
+  properties->maxThreadsPerMultiProcessor = capability().threads;
   properties->warpSize = 32;
   properties->l2CacheSize = kCacheBytes;
   return cudaSuccess;
@@ -233,10 +251,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = static_cast<int>(kSharedDefaultLimit);
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = static_cast<int>(kSharedLimit);
+      *value = static_cast<int>(capability().per_block);
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
-      *value = static_cast<int>(kSharedPerMultiprocessor);
+      *value = static_cast<int>(capability().shared);
       return cudaSuccess;
     case cudaDevAttrReservedSharedMemoryPerBlock:
       *value = static_cast<int>(kSharedReserved);
@@ -245,13 +263,13 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = kMultiprocessors;
       return cudaSuccess;
     case cudaDevAttrMaxThreadsPerMultiProcessor:
-      *value = kThreadsPerMultiprocessor;
+      *value = capability().threads;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = kMajor;
+      *value = capability().number / 10;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMinor:
-      *value = kMinor;
+      *value = capability().number % 10;
       return cudaSuccess;
     case cudaDevAttrWarpSize:
       *value = 32;

@@ -254,7 +254,8 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t*, size_t* count
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   ++g_statistics.queries;
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-  if (value < 0 || static_cast<size_t>(value) > kSharedLimit) return remember(cudaErrorInvalidValue);
+  if (value < 0 || static_cast<size_t>(value) > capability().per_block)
+    return remember(cudaErrorInvalidValue);
   std::lock_guard<std::mutex> lock(g_mutex);
   g_shared_limits[{kernel, current_device()}] = static_cast<size_t>(value);
   return cudaSuccess;
@@ -327,6 +328,9 @@ cudaError_t emulation::queue_kernel(const cudaLaunchConfig_t& config, const void
     return remember(cudaErrorInvalidConfiguration);
   }
   if (launch->shared_bytes > shared_limit) return remember(cudaErrorInvalidValue);
+  // sm_90 brought clusters and the overlap of grids.
+  if (capability().number < 90 && (launch->cluster > 1 || launch->overlap))
+    return remember(cudaErrorNotSupported);
   const int fit = kMultiprocessors * blocks_per_multiprocessor(launch->threads, launch->shared_bytes);
   if (cooperative && blocks > static_cast<uint64_t>(fit)) return remember(cudaErrorCooperativeLaunchTooLarge);
   stream_of(config.stream).push({nullptr, std::move(launch)});
