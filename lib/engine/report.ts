@@ -43,7 +43,7 @@ export async function writeReport(path: string, data: ReportData, signal?: Abort
   const hits = oneOfEachClass(byProbability.filter(({ rank }) => rank === 0)).slice(0, shownClips);
   const sections = [
     facts(data.facts),
-    curves(data.events),
+    curves(data),
     perClass(data),
     confusions(data),
     await clips('Most confident mistakes', mistakes, data, signal),
@@ -100,7 +100,7 @@ function facts(rows: ReportData['facts']): string {
   return `<table class="facts">${cells.join('')}</table>`;
 }
 
-function curves(events: readonly EngineEvent[]): string {
+function curves({ events, classNames: { length: classes } }: ReportData): string {
   const train = events.filter((event): event is TrainStep => event.kind === 'train');
   const tests = events.filter(
     (event): event is TestEnd & { epoch: number } => event.kind === 'accuracy' && event.epoch !== null,
@@ -113,10 +113,15 @@ function curves(events: readonly EngineEvent[]): string {
     lineChart('Learning rate', 'epoch', [
       { name: 'learning rate', points: train.map((event) => [at(event), event.lr]) },
     ]),
-    lineChart('Validation accuracy in percent', 'epoch', [
-      { name: 'top-1', points: tests.map((event) => [event.epoch + 1, event.top1]) },
-      { name: 'top-5', points: tests.map((event) => [event.epoch + 1, event.top5]) },
-    ]),
+    lineChart(
+      'Validation accuracy in percent',
+      'epoch',
+      [
+        { name: 'top-1', points: tests.map((event) => [event.epoch + 1, event.top1]) },
+        { name: `top-${Math.min(5, classes)}`, points: tests.map((event) => [event.epoch + 1, event.top5]) },
+      ],
+      1,
+    ),
   ];
   return charts.some(Boolean) ? `<div class="charts">${charts.join('\n')}</div>` : '';
 }

@@ -12,12 +12,19 @@ const inks = ['var(--ink-0)', 'var(--ink-1)'];
 /** More points than this cannot be told apart; they are averaged in groups. */
 const maxPoints = 600;
 
-/** A line chart with a legend when there are several series; '' when there is nothing to draw. */
-export function lineChart(title: string, xLabel: string, series: readonly Series[]): string {
+/**
+ * A line chart with a legend when there are several series; '' when there is nothing to draw.
+ *
+ * @param leastStep distance of ticks along x that is not divided further, as 1 of what is counted
+ */
+export function lineChart(title: string, xLabel: string, series: readonly Series[], leastStep = 0): string {
   const drawn = series.map(({ name, points }) => ({ name, points: thin(points) }));
   const all = drawn.flatMap(({ points }) => points);
   if (all.length === 0) return '';
-  const xs = axis(all.map(([x]) => x));
+  const xs = axis(
+    all.map(([x]) => x),
+    leastStep,
+  );
   const ys = axis(all.map(([, y]) => y));
   const x = (value: number) =>
     size.left + ((value - xs.low) / (xs.high - xs.low)) * (size.width - size.left - size.right);
@@ -106,12 +113,12 @@ function thin(points: Series['points']): (readonly [number, number])[] {
   });
 }
 
-/** Round limits around the values and 4 to 10 round ticks between them. */
-function axis(values: readonly number[]): { low: number; high: number; ticks: number[] } {
+/** Round limits around the values and 4 to 10 round ticks between them, fewer where they would be closer than `leastStep`. */
+function axis(values: readonly number[], leastStep = 0): { low: number; high: number; ticks: number[] } {
   let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
   if (low === high) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
-  const rough = (high - low) / 5;
+  const rough = Math.max((high - low) / 5, leastStep);
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= rough)!;
   const first = Math.floor(low / step);

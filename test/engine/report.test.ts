@@ -33,7 +33,17 @@ test('names cannot leave their places, and a video whose frames cannot be shown 
   const path = join(folder.root, 'report.html');
   const classNames = ['<b>"bold" & co</b>', 'plain'];
   const facts = [['x', '<y>']] as const;
-  const data = { title: 'a < b', facts, events: [], classNames, evaluation, dataset };
+  const accuracy = {
+    kind: 'accuracy',
+    clips: 1,
+    crops: 1,
+    videos: 2,
+    failed: 1,
+    top1: 50,
+    top5: 100,
+  } as const;
+  const tested = [0, 1].map((epoch) => ({ ...accuracy, epoch, best: 50 }));
+  const data = { title: 'a < b', facts, events: tested, classNames, evaluation, dataset };
   const aborted = writeReport(path, data, AbortSignal.abort());
   await expect(aborted).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   expect(existsSync(path)).toBe(false);
@@ -41,6 +51,8 @@ test('names cannot leave their places, and a video whose frames cannot be shown 
   const page = readFileSync(path, 'utf8');
   expect(page).toContain('<title>a &lt; b</title>');
   expect(page).not.toMatch(/<b>"bold"|<i>bad|<video>|<y>|<script|https?:/);
+  expect(page).toContain('top-2');
+  expect(page).not.toContain('top-5'); // of two classes
   expect(page.match(/<img /g)).toHaveLength(1);
   expect(page).toMatch(/<div class="none">[^<]*frame \d+ of 12 [^<]*cannot be decoded/);
   expect(page).toContain('&lt;i&gt;bad&lt;/i&gt;.mp4</td><td>&quot;no&quot; &lt;video&gt;</td>');

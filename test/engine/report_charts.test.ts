@@ -35,6 +35,20 @@ test('a chart draws one line per series, inside its frame', () => {
   }
 });
 
+test('what is counted has whole ticks', () => {
+  const points = [
+    [1, 3],
+    [2, 4],
+  ] as const;
+  const below = (chart: string) =>
+    [...chart.matchAll(/text-anchor="middle">([^<]*)</g)].map((match) => match[1]);
+  const series = [{ name: 'loss', points }];
+  expect(below(lineChart('Loss', 'epoch', series))).toEqual(
+    expect.arrayContaining(['1', '1.2', '1.4', '1.6', '1.8', '2']),
+  );
+  expect(below(lineChart('Loss', 'epoch', series, 1)).filter((tick) => /\d/.test(tick!))).toEqual(['1', '2']);
+});
+
 test('long series are thinned to averages, gaps are left out, nothing gives no chart', () => {
   const points = Array.from({ length: 5000 }, (_, x) => [x, x % 2 ? Number.NaN : 1] as const);
   const chart = lineChart('Loss', 'step', [{ name: 'loss', points }]);
