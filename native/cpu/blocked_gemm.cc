@@ -95,12 +95,17 @@ struct Plan {
   int64_t step_count() const { return static_cast<int64_t>(steps.size()); }
 };
 
-// Sums of parts take more of the time the smaller the parts are.
+// Against the multiply-adds, sums of parts weigh as the surface of a block of m by n by k does against its
+// volume. From these measures on a level takes less time than the one before.
 bool strassen_pays(const GemmArgs& g, int level) {
-  constexpr int64_t kLeastRows[] = {0, 128, 96}, kLeastColumns = 128, kLeastDepth = 128;
+  constexpr double kMostSurface[] = {0, 0.022, 0.0185};
+  constexpr int64_t kLeastColumns = 128, kLeastDepth = 128;
   const int64_t parts = int64_t{1} << level;
-  return g.m % parts == 0 && g.n % (parts * kPanel) == 0 && g.k % (parts * kPanel) == 0 &&
-         g.m / parts >= kLeastRows[level] && g.n / parts >= kLeastColumns && g.k / parts >= kLeastDepth;
+  if (g.m % parts != 0 || g.n % (parts * kPanel) != 0 || g.k % (parts * kPanel) != 0) return false;
+  const int64_t m = g.m / parts, n = g.n / parts, k = g.k / parts;
+  const double surface =
+      1.0 / static_cast<double>(m) + 1.0 / static_cast<double>(n) + 1.0 / static_cast<double>(k);
+  return n >= kLeastColumns && k >= kLeastDepth && surface <= kMostSurface[level];
 }
 
 int strassen_level(const GemmArgs& g) {
