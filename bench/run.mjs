@@ -34,7 +34,7 @@ const { values, positionals } = parseArgs({
  * side. The shorter a run, the more a moment weighs, and the more of them there are.
  */
 const cpuCases = [
-  { pairs: 7, args: ['infer', 'b32', '8', '1', 'fp32', '400', '9'] },
+  { pairs: 15, args: ['infer', 'b32', '8', '1', 'fp32', '400', '9'] },
   { pairs: 7, args: ['infer', 'b32', '8', '1', 'bf16', '400', '9'] },
   { pairs: 5, args: ['infer', 'b16', '8', '1', 'fp32', '400', '5'] },
   { pairs: 5, args: ['infer', 'b16', '8', '1', 'bf16', '400', '5'] },

@@ -87,10 +87,17 @@ class Copier {
  public:
   Copier() = default;
 
-  // Units `unit` to `end` - 1, in `calls` calls of advance, the first of which only fetches.
+  // Units `unit` to `end` - 1, in `calls` calls of advance, the first of which only fetches. The others copy
+  // as evenly as they can: the smaller the portions, the less they hold up.
   Copier(const Copy& copy, int64_t unit, int64_t end, int64_t calls) : copy_(copy), unit_(unit), end_(end) {
-    const int64_t total = (end - unit) * copy.pairs, copying = calls > 1 ? calls - 1 : 1;
-    at_once_ = (total + copying - 1) / copying;
+    const int64_t total = (end - unit) * copy.pairs;
+    copying_ = calls > 1 ? calls - 1 : 1;
+    at_once_ = total / copying_;
+    rest_ = total % copying_;
+    if (at_once_ < 2 && rest_ > 0) {  // one pair more or less is half of a portion: all alike are faster
+      ++at_once_;
+      rest_ = 0;
+    }
     if (unit >= end) return;
     begin_unit();
     if (calls > 1) {
@@ -107,7 +114,10 @@ class Copier {
       find_next();
       return;
     }
-    for (int64_t left = at_once_; left > 0;) {
+    due_ += rest_;
+    const bool one_more = due_ >= copying_;
+    due_ -= one_more ? copying_ : 0;
+    for (int64_t left = at_once_ + one_more; left > 0;) {
       const int64_t count = left < copy_.pairs - pair_ ? left : copy_.pairs - pair_;
       fetch(count);
       if (copy_.copy) copy_pairs(count);
@@ -181,7 +191,9 @@ class Copier {
   }
 
   Copy copy_{};
-  int64_t unit_ = 0, end_ = 0, at_once_ = 0;
+  int64_t unit_ = 0, end_ = 0;
+  // Pairs of a call, and the pairs beyond these that all copying calls share.
+  int64_t at_once_ = 0, rest_ = 0, due_ = 0, copying_ = 1;
   int64_t pair_ = 0, source_ = 0, ahead_ = 0;  // pair of the unit; where in a term it and the next begin
   float* target_ = nullptr;
   bool is_fetching_ = false;
