@@ -47,7 +47,7 @@ export function saveResult(name, result, folder = join(root, 'bench/results')) {
   mkdirSync(folder, { recursive: true });
   const file = join(folder, `${name}.json`);
   const record = { date: new Date().toISOString().slice(0, 10), machine: machine(), ...result };
-  // Lists of numbers in one line, as the formatter has them.
+  // Lists of numbers in one line, where they are read at a glance.
   const text = JSON.stringify(record, null, 2).replace(/\[\s+([-\d.,e+\s]+?)\s+\]/g, (_, numbers) => {
     return `[${numbers.replace(/\s+/g, ' ')}]`;
   });
