@@ -1,7 +1,10 @@
 // Products large enough for Strassen's algorithm, which the CPU backend takes for the forward pass of linear layers.
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type NativeTensor, native } from '../../lib/native/load';
 import { tensor } from '../../lib/tensor/tensor';
+import { buildCli } from '../support/built_cli';
 
 const avx512 = existsSync('/proc/cpuinfo') && readFileSync('/proc/cpuinfo', 'utf8').includes('avx512bw');
 
@@ -53,10 +56,11 @@ function expectAsExact(
   expect(largest(ours)).toBeLessThanOrEqual(4 * largest(theirs));
 }
 
-// Halves of one block and of two, halves of odd sizes, rows that cannot be halved, and halves of few rows; quarters.
+// Halves of one block, of two, and of two narrow ones; of odd rows, rows that cannot be halved, and few rows; quarters.
 const sizes = [
   [260, 320, 320, 1],
-  [258, 1056, 256, 1],
+  [258, 1088, 448, 1],
+  [260, 1600, 320, 1],
   [257, 288, 320, 0],
   [132, 768, 512, 1],
   [520, 768, 768, 2],
@@ -106,3 +110,22 @@ describe.each(sizes)('[%i, %i] by [%i] columns, halved %i times', (rows, inputs,
   expect(halved).not.toEqual(whole);
   expect(largest(errors(halved, whole))).toBeLessThan(1e-4);
 });
+
+// The limit is read once in a process.
+(avx512 ? test.each(sizes) : test.skip.each(sizes))(
+  '[%i, %i] by [%i] columns are halved %i times, and less often where the environment says so',
+  (rows, inputs, out, levels) => {
+    buildCli();
+    const script = `const { linear, randomNormal } = require(${JSON.stringify(join(__dirname, '../../dist'))});
+      const y = linear(randomNormal([${rows}, ${inputs}], { seed: 1 }), randomNormal([${out}, ${inputs}], { seed: 2 }));
+      y.data().then((data) => console.log(require('node:crypto').createHash('sha256').update(data).digest('hex')));`;
+    const halvedAtMost = (limit: number) =>
+      execFileSync(process.execPath, ['-e', script], {
+        encoding: 'utf8',
+        env: { ...process.env, NATIVE_DEVICE: 'cpu', NATIVE_STRASSEN: `${limit}` },
+      });
+    const bits = [0, 1, 2].map(halvedAtMost);
+    expect(new Set(bits).size).toBe(levels + 1);
+    expect(new Set(bits.slice(levels)).size).toBe(1);
+  },
+);
