@@ -95,6 +95,20 @@ struct Plan {
   int64_t step_count() const { return static_cast<int64_t>(steps.size()); }
 };
 
+// Where NATIVE_STRASSEN says how often the algorithm may be taken, the processor makes no difference.
+const char* strassen_setting() {
+  static const char* const setting = std::getenv("NATIVE_STRASSEN");
+  return setting;
+}
+
+// Parts are read several times over, and b again for each strip of rows. Intel's cores multiply twice as fast
+// as those that the measures of strassen_pays are of but read no faster beyond their own cache, so there the
+// first level pays while one strip has all rows, and the second never.
+bool reads_too_often(int64_t rows, int level) {
+  static const bool reads_slowly = !strassen_setting() && __builtin_cpu_is("intel");
+  return reads_slowly && (level > 1 || rows > kStripRows[level]);
+}
+
 // Against the multiply-adds, sums of parts weigh as the surface of a block of m by n by k does against its
 // volume. From these measures on a level takes less time than the one before.
 bool strassen_pays(const GemmArgs& g, int level) {
@@ -103,13 +117,14 @@ bool strassen_pays(const GemmArgs& g, int level) {
   const int64_t parts = int64_t{1} << level;
   if (g.m % parts != 0 || g.n % (parts * kPanel) != 0 || g.k % (parts * kPanel) != 0) return false;
   const int64_t m = g.m / parts, n = g.n / parts, k = g.k / parts;
+  if (reads_too_often(m, level)) return false;
   const double surface =
       1.0 / static_cast<double>(m) + 1.0 / static_cast<double>(n) + 1.0 / static_cast<double>(k);
   return n >= kLeastColumns && k >= kLeastDepth && surface <= kMostSurface[level];
 }
 
 int strassen_level(const GemmArgs& g) {
-  static const char* const setting = std::getenv("NATIVE_STRASSEN");
+  const char* const setting = strassen_setting();
   static const int most = setting ? std::clamp(std::atoi(setting), 0, kStrassenLevels) : kStrassenLevels;
   if (!g.normwise || g.accumulate || g.a_sum || g.a.column != 1) return 0;
   int level = most;
