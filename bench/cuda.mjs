@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { judge, table } from './bars.mjs';
-import { ratio, root, saveResult } from './machine.mjs';
+import { ratio, root, saveResult, slug } from './machine.mjs';
 
 const resultFolder = join(root, 'bench/results');
 
@@ -39,8 +39,7 @@ const linesOf = (text) =>
     .map((line) => JSON.parse(line));
 
 /** `NVIDIA H200` on the 3rd of May becomes `nvidia-h200-2027-05-03`. */
-const slugOf = ({ device }) =>
-  `${device.toLowerCase().replace(/[^a-z0-9]+/g, '-')}-${new Date().toISOString().slice(0, 10)}`;
+const slugOf = ({ device }) => `${slug(device)}-${new Date().toISOString().slice(0, 10)}`;
 
 /** The path of cuda_bench, built for this machine's card unless --program names one. */
 function program({ program: given }) {

@@ -29,6 +29,18 @@ export function machine() {
   };
 }
 
+/** A name as part of a file name: `nvidia-h200`. */
+export const slug = (name) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-');
+
+/** A processor's name as part of a file name: `intel-xeon`, `amd-epyc`. */
+export const processorSlug = (cpu = machine().cpu) =>
+  slug(
+    cpu
+      .replace(/\((?:r|tm)\)|\bprocessor\b|\bcpu\b|@.*/gi, ' ')
+      .trim()
+      .replace(/\s+/g, ' '),
+  );
+
 /** How many times faster ours is, by the seconds of both; null where either is missing. */
 export const ratio = (theirs, own) => (theirs && own ? Number((theirs / own).toFixed(3)) : null);
 

@@ -1,17 +1,23 @@
 // Rewrites the figures in README.md from bench/results/*.json, between the two markers.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, shortNumber } from './machine.mjs';
 
+const results = join(root, 'bench/results');
 const read = (name) => {
-  const file = join(root, 'bench/results', `${name}.json`);
+  const file = join(results, `${name}.json`);
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')) : null;
 };
 
-function modelTable() {
-  const result = read('model-cpu');
-  if (!result) return '';
-  const { machine, date, rows } = result;
+/** A table for each processor that models were measured on. */
+function modelTables() {
+  return readdirSync(results)
+    .filter((file) => /^model-cpu-.*\.json$/.test(file))
+    .sort()
+    .map((file) => modelTable(read(file.replace('.json', ''))));
+}
+
+function modelTable({ machine, date, rows }) {
   const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
   const pairs = rows.flatMap(({ speedups }) => speedups?.length ?? []);
   const how =
@@ -89,7 +95,7 @@ function parityTable() {
 export function rewriteReadme() {
   const file = join(root, 'README.md');
   const text = readFileSync(file, 'utf8');
-  const figures = [modelTable(), decodeTable(), parityTable()].filter(Boolean).join('\n\n');
+  const figures = [...modelTables(), decodeTable(), parityTable()].filter(Boolean).join('\n\n');
   const next = text.replace(
     /(<!-- figures -->\n)[\s\S]*?(<!-- \/figures -->)/,
     (_, open, close) => `${open}${figures}\n${close}`,

@@ -2,8 +2,8 @@
 //
 // Suites: parity, how far from the official implementation; model, speed and memory; data, speed of decoding and of the
 // training pipeline; with --device cuda: kernels, each alone (cuda_bench, which needs no Node), model, and bars, what of
-// them was promised. All when none is named. Results go to bench/results/*.json (those of a card are named after it and
-// the day) and the tables in README.md are rewritten from them. With --peers, each measurement alternates with the same
+// them was promised. All when none is named. Results go to bench/results/*.json (models' are named after the processor,
+// those of a card after it and the day) and the tables in README.md are rewritten from them. With --peers, each measurement alternates with the same
 // one made by PyTorch, or by PyAV and OpenCV, and the ratio is kept beside it; on a card it takes no more than a --python
 // with PyTorch. Decoding is measured on the videos of --clips, or on one that is drawn.
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -11,7 +11,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bars, kernels, model } from './cuda.mjs';
-import { median, ratio, root, saveResult } from './machine.mjs';
+import { median, processorSlug, ratio, root, saveResult } from './machine.mjs';
 import { rewriteReadme } from './readme.mjs';
 
 const { values, positionals } = parseArgs({
@@ -78,7 +78,7 @@ function cpuModel() {
     rows.push(values.peers ? alternate(measurement) : { ours: ours(measurement.args) });
     console.log(JSON.stringify(rows.at(-1)));
   }
-  console.log(saveResult('model-cpu', { rows }));
+  console.log(saveResult(`model-cpu-${processorSlug()}`, { rows }));
 }
 
 function parity() {
