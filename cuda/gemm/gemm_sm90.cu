@@ -143,6 +143,8 @@ int ask_resident_clusters(const void* kernel, const LaunchShape& shape) {
   config.numAttrs = 1;
   int clusters = 0;
   check_cuda(cudaOccupancyMaxActiveClusters(&clusters, kernel, &config), "clusters that fit the device");
+  // Where other processes or a partition leave too little of a card, a grid of none would compute nothing.
+  CHECK(clusters > 0, "ERR_DEVICE", "the device has no room for a cluster of ", shape.cluster, " blocks");
   return clusters;
 }
 

@@ -231,9 +231,19 @@ std::unique_ptr<Recording> CudaBackend::end_recording() {
   return recording;
 }
 
+// Of an environment that ends while it records, on whose thread we are then: nobody will end the recording.
+void CudaBackend::discard_recording() {
+  try {
+    end_recording();
+  } catch (const Error&) {
+    // What failed was to be recorded.
+  }
+}
+
 void CudaBackend::drain() {
   {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
+    if (recording_) discard_recording();
     use_device();
     cudaStreamSynchronize(context_.stream());  // what fails is told by the next fence
   }

@@ -55,6 +55,7 @@ class CudaBackend final : public DeviceBackend {
   void use_device() const;
   void run(const OpSite& site, const std::function<void()>& work);
   std::optional<Error> wait();
+  void discard_recording();
 
   const int device_;
   // One thread at a time queues work.

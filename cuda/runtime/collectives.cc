@@ -159,7 +159,10 @@ class Communicator {
   void retire() {
     while (!running_.empty()) {
       const cudaError_t status = cudaEventQuery(running_.front());
-      if (status == cudaErrorNotReady || status == cudaErrorCudartUnloading) return;
+      if (status == cudaErrorNotReady || status == cudaErrorCudartUnloading) {
+        cudaGetLastError();  // others in the process must not take it for an error
+        return;
+      }
       if (status != cudaSuccess) {
         if (failure_.empty()) failure_ = concat("the CUDA device stopped: ", cudaGetErrorString(status));
         return;

@@ -29,6 +29,8 @@ void CudaRecording::finish() {
 
 void CudaRecording::replay() {
   backend_.submit({"replay", {}}, [this] {
+    CHECK(!backend_.recording_, "ERR_DEVICE",
+          "recorded work cannot be replayed while work is being recorded");
     check_cuda(cudaGraphLaunch(graph_, backend_.context_.stream()), "launch of recorded work");
   });
 }

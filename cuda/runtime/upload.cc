@@ -88,6 +88,7 @@ void Uploads::stage(void* device, const void* host, size_t bytes, cudaStream_t s
 }
 
 void Uploads::record(void* device, const void* host, size_t bytes, std::vector<PinnedMemory::Block>& kept) {
+  if (bytes == 0) return;
   kept.push_back(pinned_.take(bytes));
   std::memcpy(kept.back().data, host, bytes);
   check_cuda(cudaMemcpyAsync(device, kept.back().data, bytes, cudaMemcpyHostToDevice, compute_),
@@ -107,7 +108,10 @@ void Uploads::retire(bool wait) {
   while (!staged_.empty()) {
     const Staged& oldest = staged_.front();
     const cudaError_t status = wait ? cudaEventSynchronize(oldest.copied) : cudaEventQuery(oldest.copied);
-    if (status == cudaErrorNotReady) return;
+    if (status == cudaErrorNotReady) {
+      cudaGetLastError();  // others in the process must not take it for an error
+      return;
+    }
     check_cuda(status, "copy to the device");
     pinned_.give(oldest.block);
     events_.give(oldest.copied);

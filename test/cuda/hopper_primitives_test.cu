@@ -419,14 +419,15 @@ TEST_CASE("tensor maps: what the engine cannot address is known before the drive
   const TensorMapShape good{64, 64, 1, 64, 0, 64, 64};
   CHECK(tensor_map_supports(x.raw(), DType::bfloat16, good));
   CHECK(!tensor_map_supports(pointer(x) + 1, DType::bfloat16, good));
-  for (const int64_t pitch : {68, 56}) {  // no multiple of 16 bytes; rows that overlap
-    TensorMapShape odd = good;
-    odd.pitch = pitch;
-    CHECK(!tensor_map_supports(x.raw(), DType::bfloat16, odd));
-    CHECK(check::error_of([&] {
-            encode_tensor_map(x.raw(), DType::bfloat16, odd, Swizzle::bytes_128);
-          }).find("ERR_DEVICE") == 0);
-  }
+  TensorMapShape odd = good;
+  odd.pitch = 68;  // no multiple of 16 bytes
+  CHECK(!tensor_map_supports(x.raw(), DType::bfloat16, odd));
+  CHECK(check::error_of([&] {
+          encode_tensor_map(x.raw(), DType::bfloat16, odd, Swizzle::bytes_128);
+        }).find("ERR_DEVICE") == 0);
+  TensorMapShape overlapping = good;
+  overlapping.pitch = 56;  // which a driver may take
+  CHECK(!tensor_map_supports(x.raw(), DType::bfloat16, overlapping));
   // Of what there is one, the distance may be anything: the driver is told one that it takes.
   CHECK_NOTHROW(encode_tensor_map(x.raw(), DType::bfloat16, {64, 1, 1, 0, 0, 64, 64}, Swizzle::bytes_128));
   CHECK_NOTHROW(encode_tensor_map(x.raw(), DType::bfloat16, {64, 1, 8, 0, 64, 64, 64}, Swizzle::bytes_128));

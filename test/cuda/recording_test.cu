@@ -1,4 +1,6 @@
 // Recorded work of the CUDA device, and a device that is lost: what is told, and what can be let go of.
+#include <thread>
+
 #include "device_work.cuh"
 #include "ops/copy.h"
 #ifdef CUDA_EMULATION
@@ -112,6 +114,33 @@ TEST_CASE("while work is recorded nothing runs, and nothing can be read") {
   recording->replay();
   recording->replay();
   CHECK_EQ(read(x), ramp(8, 2));
+}
+
+TEST_CASE("recorded work cannot be replayed into a recording") {
+  const Tensor x = uploaded(ramp(8, 0));
+  device().begin_recording(nullptr);
+  increment(x, 1);
+  const std::unique_ptr<Recording> recording = device().end_recording();
+  device().begin_recording(nullptr);
+  recording->replay();
+  std::string reason;
+  try {
+    device().end_recording();
+  } catch (const Error& error) {
+    reason = error.what();
+  }
+  CHECK_NE(reason.find("cannot be replayed while work is being recorded"), std::string::npos);
+  recording->replay();
+  CHECK_EQ(read(x), ramp(8, 1));
+}
+
+TEST_CASE("a recording that nobody will end is discarded, and other threads find the device free") {
+  const Tensor x = uploaded(ramp(8, 0));
+  device().begin_recording(nullptr);
+  increment(x, 1);
+  device().drain();
+  std::thread([&] { increment(x, 10); }).join();
+  CHECK_EQ(read(x), ramp(8, 10));
 }
 
 TEST_CASE("an operation that fails while it is recorded fails the recording, and the device goes on") {

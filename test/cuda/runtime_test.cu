@@ -71,6 +71,9 @@ TEST_CASE("an upload into a block that was left before runs beside what is queue
     check_cuda(cudaMemcpyAsync(seen.data(), x.raw(), x.nbytes(), cudaMemcpyDeviceToHost, look), "looking");
     check_cuda(cudaStreamSynchronize(look), "looking");
   }
+  // Into the same block, behind what stands still: the second finds the first on its way.
+  for (int i = 0; i < 2; ++i) device().copy_from_host(x.raw(), next.data(), x.nbytes());
+  CHECK_EQ(cudaPeekAtLastError(), cudaSuccess);
   release.set_value();
   CHECK(seen == next);
   check_cuda(cudaStreamDestroy(look), "stream");

@@ -150,7 +150,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   if (const cudaError_t status = unsafe_call()) return status;
   if (!event->recording) return cudaSuccess;
   std::lock_guard<std::mutex> lock(event->recording->mutex);
-  return event->recording->done ? tell(event->recording->failure) : cudaErrorNotReady;
+  return event->recording->done ? tell(event->recording->failure) : remember(cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
