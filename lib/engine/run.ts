@@ -6,6 +6,7 @@ import type { Config } from '../config/schema';
 import type { ListingOptions } from '../data/sources/listing';
 import type { ProcessGroup } from '../distributed/process_group';
 import { readCheckpoint } from '../io';
+import { removeAbandoned } from '../io/atomic_file';
 import { makeFolder, writeText } from '../io/text_file';
 import { createTask, type Task } from '../models';
 import { type Device, resolveDevice } from '../native/device';
@@ -109,6 +110,7 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
   async function begin(): Promise<void> {
     if (config.OUTPUT === '') return;
     await makeFolder(config.OUTPUT);
+    await removeAbandoned(config.OUTPUT);
     log = runLog(config.OUTPUT, checkpoint !== null);
     await writeText(join(config.OUTPUT, CONFIG_FILE), configToYaml(config));
   }

@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeError } from '../io/atomic_file';
 import { type EngineEvent, type Listener, logLines } from './events';
@@ -21,13 +21,13 @@ export const RUN_BEGINS = 'begin';
 export function runLog(folder: string, resumed: boolean): Listener {
   const append = (file: string, lines: readonly string[]) => {
     if (lines.length === 0) return;
-    try {
-      appendFileSync(join(folder, file), lines.map((line) => `${line}\n`).join(''));
-    } catch (error) {
-      throw writeError(join(folder, file), error);
-    }
+    appendText(join(folder, file), lines.map((line) => `${line}\n`).join(''));
   };
-  if (!resumed) append(METRICS_FILE, [JSON.stringify({ kind: RUN_BEGINS })]);
+  if (resumed) {
+    for (const file of [LOG_FILE, METRICS_FILE]) endLastLine(join(folder, file));
+  } else {
+    append(METRICS_FILE, [JSON.stringify({ kind: RUN_BEGINS })]);
+  }
   return (event) => {
     const time = new Date().toISOString().slice(0, 19).replace('T', ' ');
     append(
@@ -36,6 +36,19 @@ export function runLog(folder: string, resumed: boolean): Listener {
     );
     if (isMetric(event)) append(METRICS_FILE, [JSON.stringify(event)]);
   };
+}
+
+/** A crash may have cut the last line short; what comes next must not be joined to it. */
+function endLastLine(path: string): void {
+  if (existsSync(path) && (readFileSync(path).at(-1) ?? 0x0a) !== 0x0a) appendText(path, '\n');
+}
+
+function appendText(path: string, text: string): void {
+  try {
+    appendFileSync(path, text);
+  } catch (error) {
+    throw writeError(path, error);
+  }
 }
 
 function isMetric(event: EngineEvent): boolean {

@@ -111,11 +111,12 @@ async function trainEpochs(
     const isBest = evaluation.top1 > maxAccuracy;
     maxAccuracy = Math.max(maxAccuracy, evaluation.top1);
     emit(accuracyEvent(evaluation, views, epoch, maxAccuracy));
+    // Before the epoch's own checkpoint, from which on this accuracy is no longer a new best: a run may be killed in between.
+    if (isBest && config.OUTPUT !== '') await save('best.pth', epoch, null);
     if (epoch % config.SAVE_FREQ === 0 || epoch === epochs - 1) {
       await saveForResume(epoch, null);
       if (config.OUTPUT !== '') await removeInterrupted(config.OUTPUT, epoch);
     }
-    if (isBest && config.OUTPUT !== '') await save('best.pth', epoch, null);
   }
   const evaluation = await evaluateViews(context, finalViews, seed).catch((error) => {
     if (hasCode(error, 'ERR_ABORTED')) return stop(epochs - 1, steps);

@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
@@ -15,7 +16,11 @@ export interface WriteOptions {
 export const writeKeys: KnownOptions<WriteOptions> = { signal: true, onProgress: true };
 
 const CHUNK = 16 << 20;
-let counter = 0;
+
+// In a container every process may have the same number, so that alone would meet what a killed one has left.
+const temporaryBeside = (path: string) =>
+  join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
+const TEMPORARY = /^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$/;
 
 /** Temporary files being written; a process that exits meanwhile removes them. */
 const underWay = new Set<string>();
@@ -65,7 +70,8 @@ export class FileWriter {
 /**
  * Writes a file so that `path` always holds either what it held before or all of the new contents, also after a crash:
  * a temporary file beside it is written, flushed to disk, renamed over it, and the rename is flushed too. `process.exit`
- * in the middle removes the temporary file; only a kill that cannot be caught leaves it behind.
+ * in the middle removes the temporary file; only a kill that cannot be caught leaves it behind, for
+ * {@link removeAbandoned}.
  *
  * @param total - expected size in bytes; only progress depends on it
  * @param write - appends the contents; when it fails the temporary file is removed and nothing has changed
@@ -78,7 +84,7 @@ export async function writeAtomically(
   options: WriteOptions = {},
 ): Promise<void> {
   checkKnownOptions('writeAtomically', options, writeKeys);
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${counter++}.tmp`);
+  const temporary = temporaryBeside(path);
   watchExit();
   underWay.add(temporary);
   try {
@@ -99,6 +105,32 @@ export async function writeAtomically(
     throw writeError(path, error);
   } finally {
     underWay.delete(temporary);
+  }
+}
+
+/**
+ * Removes from `folder` the temporary files of processes of this machine that were killed while they wrote. Those that a
+ * running process writes stay.
+ *
+ * @throws ERR_FILE_WRITE
+ */
+export async function removeAbandoned(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const writer = TEMPORARY.exec(name)?.[1];
+    const path = join(folder, name);
+    if (writer === undefined || underWay.has(path) || isAnotherProcess(Number(writer))) continue;
+    await unlink(path).catch((error) => {
+      throw writeError(path, error);
+    });
+  }
+}
+
+function isAnotherProcess(pid: number): boolean {
+  if (pid === process.pid) return false;
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'; // there, and of somebody else
   }
 }
 

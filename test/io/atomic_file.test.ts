@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeAtomically } from '../../lib/io/atomic_file';
+import { removeAbandoned, writeAtomically } from '../../lib/io/atomic_file';
 import { buildCli } from '../support/built_cli';
 import { expectCode, temporaryFolder } from './helpers';
 
@@ -82,4 +82,31 @@ describe('writeAtomically', () => {
     expect([status, stdout]).toEqual([3, '1\n']);
     expect(readdirSync(join(folder, 'exit'))).toEqual([]);
   });
+});
+
+test('what killed processes left is removed, what running ones write is not', async () => {
+  const place = join(folder, 'killed');
+  mkdirSync(place);
+  const library = join(buildCli(), '../../io/atomic_file.js');
+  const code = `require(${JSON.stringify(library)}).writeAtomically(process.argv[1], 3, async (file) => {
+    await file.append(Buffer.from('abc'));
+    process.kill(process.pid, 'SIGKILL');
+  })`;
+  const { signal } = spawnSync(process.execPath, ['-e', code, join(place, 'half.pth')]);
+  expect(signal).toBe('SIGKILL');
+  const [left] = readdirSync(place);
+  expect(left).toMatch(/^\.half\.pth\.\d+\.[0-9a-f]{8}\.tmp$/);
+  // One that had our own number, as happens in containers; files that only look alike.
+  const ours = `.half.pth.${process.pid}.01234567.tmp`;
+  const others = [
+    '.half.pth.tmp',
+    `half.pth.${process.pid}.01234567.tmp`,
+    `.half.pth.${process.ppid}.01234567.tmp`,
+  ];
+  for (const name of [ours, ...others]) writeFileSync(join(place, name), '');
+  await writeAtomically(join(place, 'whole.pth'), 3, async (file) => {
+    await removeAbandoned(place);
+    await file.append(Buffer.from('abc'));
+  });
+  expect(readdirSync(place).sort()).toEqual([...others, 'whole.pth'].sort());
 });
