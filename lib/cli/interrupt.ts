@@ -24,13 +24,15 @@ export async function interruptible<T>(
 ): Promise<T | undefined> {
   const controller = new AbortController();
   let status = 0;
-  let first = 0;
+  let mayBeEcho = true;
   const stop = (name: NodeJS.Signals) => {
     if (controller.signal.aborted) {
-      if (performance.now() - first > echoMilliseconds) process.exit(status);
+      if (!mayBeEcho) process.exit(status);
       return;
     }
-    first = performance.now();
+    // By a round of the event loop, which may have stood still meanwhile: what came in time is delivered before it ends.
+    const endOfEchoes = () => setImmediate(() => (mayBeEcho = false));
+    setTimeout(endOfEchoes, echoMilliseconds).unref();
     status = 128 + constants.signals[name];
     if (hint !== null) note(`\n${hint}; once more to stop at once`);
     controller.abort();

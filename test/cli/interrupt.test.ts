@@ -1,5 +1,8 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { CodedError } from '../../lib/base/error';
 import { interruptible } from '../../lib/cli/interrupt';
+import { buildCli } from '../support/built_cli';
 
 let notes = '';
 beforeEach(() => {
@@ -43,6 +46,23 @@ test('a second signal later ends the process at once', async () => {
   setTimeout(() => process.emit('SIGINT', 'SIGINT'), 600);
   await done;
   expect(exit).toHaveBeenCalledWith(130);
+});
+
+test('a signal that came in time is an echo, however late it is looked at', () => {
+  const library = join(buildCli(), '../../cli/interrupt.js');
+  const code = `require(${JSON.stringify(library)}).interruptible('stopping', (signal) =>
+    new Promise((_, reject) => {
+      const work = setInterval(() => {}, 100);
+      signal.addEventListener('abort', () => {
+        clearInterval(work);
+        setTimeout(reject, 800, Object.assign(new Error('saved'), { code: 'ERR_ABORTED' }));
+        process.kill(process.pid, 'SIGINT');
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700); // the event loop stands still
+      });
+      process.kill(process.pid, 'SIGINT');
+    }))`;
+  const { status, stderr } = spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+  expect([status, stderr]).toEqual([130, '\nstopping; once more to stop at once\nsaved\n']);
 });
 
 test('results and other errors pass through', async () => {
