@@ -110,7 +110,7 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
   async function begin(): Promise<void> {
     if (config.OUTPUT === '') return;
     await makeFolder(config.OUTPUT);
-    await removeAbandoned(config.OUTPUT);
+    if (training) await removeAbandoned(config.OUTPUT); // a test may look on while another machine trains into it
     log = runLog(config.OUTPUT, checkpoint !== null);
     await writeText(join(config.OUTPUT, CONFIG_FILE), configToYaml(config));
   }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 
@@ -19,7 +19,7 @@ const CHUNK = 16 << 20;
 
 // In a container every process may have the same number, so that alone would meet what a killed one has left.
 const temporaryBeside = (path: string) =>
-  join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
+  resolve(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`);
 const TEMPORARY = /^\..+\.(\d+)\.[0-9a-f]{8}\.tmp$/;
 
 /** Temporary files being written; a process that exits meanwhile removes them. */
@@ -109,19 +109,21 @@ export async function writeAtomically(
 }
 
 /**
- * Removes from `folder` the temporary files of processes of this machine that were killed while they wrote. Those that a
- * running process writes stay.
+ * Removes from `folder` the temporary files of processes that were killed while they wrote. Those that a running process
+ * writes stay, but processes of other machines are not known: the folder must be one that they do not write into.
  *
  * @throws ERR_FILE_WRITE
  */
 export async function removeAbandoned(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    const writer = TEMPORARY.exec(name)?.[1];
-    const path = join(folder, name);
-    if (writer === undefined || underWay.has(path) || isAnotherProcess(Number(writer))) continue;
-    await unlink(path).catch((error) => {
-      throw writeError(path, error);
-    });
+  try {
+    for (const name of await readdir(folder)) {
+      const writer = TEMPORARY.exec(name)?.[1];
+      const path = resolve(folder, name);
+      if (writer === undefined || underWay.has(path) || isAnotherProcess(Number(writer))) continue;
+      await unlink(path);
+    }
+  } catch (error) {
+    throw writeError(folder, error);
   }
 }
 
