@@ -70,8 +70,7 @@ export class FileWriter {
 /**
  * Writes a file so that `path` always holds either what it held before or all of the new contents, also after a crash:
  * a temporary file beside it is written, flushed to disk, renamed over it, and the rename is flushed too. `process.exit`
- * in the middle removes the temporary file; only a kill that cannot be caught leaves it behind, for
- * {@link removeAbandoned}.
+ * in the middle removes the temporary file; only a kill that cannot be caught leaves it behind.
  *
  * @param total - expected size in bytes; only progress depends on it
  * @param write - appends the contents; when it fails the temporary file is removed and nothing has changed
