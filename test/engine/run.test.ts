@@ -64,6 +64,11 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
       'results.json',
     ].sort(),
   );
+  // The best comes before the checkpoint that knows of it: a run that is killed in between would never write it.
+  const saved = events.flatMap((event) => (event.kind === 'checkpoint' ? [event] : []));
+  const bests = saved.flatMap(({ path }, i) => (path === join(out, 'best.pth') ? [i] : []));
+  expect(bests.length > 0).toBe(best.length > 0);
+  for (const i of bests) expect(saved[i + 1]!.path).toBe(join(out, `ckpt_epoch_${saved[i]!.epoch}.pth`));
   // No warm-up: the schedule starts at LR; the rate shown is the one after the step.
   expect(rates).toHaveLength(8);
   const log = readFileSync(join(out, 'log_rank0.txt'), 'utf8');
