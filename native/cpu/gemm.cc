@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/amx_gemm.h"
 #include "cpu/blocked_gemm.h"
 #include "cpu/column_sum.h"
 #include "cpu/epilogue.h"
@@ -229,7 +230,8 @@ void execute_widened(const GemmArgs& g) {
 }  // namespace
 
 void gemm(const GemmArgs& args) {
-  if (args.a_sum && !blocked_gemm_applies(args)) {
+  const bool by_amx = amx_gemm_applies(args);
+  if (args.a_sum && (by_amx || !blocked_gemm_applies(args))) {
     column_sum(args.a.data, args.dtype, args.k, args.m, args.a_sum, args.accumulate_a_sum);
   }
   if (args.batch == 0 || args.m == 0 || args.n == 0) return;
@@ -244,6 +246,7 @@ void gemm(const GemmArgs& args) {
     empty.b = {zeros.data(), 0, args.n, 1};
     return gemm(empty);
   }
+  if (by_amx) return amx_gemm(args);
   if (args.b_in_panels) return blocked_gemm(args);
   if (few_rows_gemm_applies(args)) return few_rows_gemm(args);
   if (blocked_gemm_applies(args)) return blocked_gemm(args);

@@ -14,5 +14,6 @@ inline bool uses_isa(dnnl::cpu_isa isa) {
 
 inline bool uses_avx2() { return uses_isa(dnnl::cpu_isa::avx2); }
 inline bool uses_avx512() { return uses_isa(dnnl::cpu_isa::avx512_core); }
+inline bool uses_amx() { return uses_isa(dnnl::cpu_isa::avx512_core_amx); }
 
 }  // namespace native

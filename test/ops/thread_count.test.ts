@@ -74,6 +74,7 @@ const products: [string, Compute][] = [
   ['linear, large', linearOf(150, 288, 800)],
   ['linear, in quarters', linearOf(260, 352, 832)],
   ['linear, odd sizes', linearOf(50, 17, 130)],
+  ['linear, odd sizes of many blocks', linearOf(431, 150, 421)],
   ['linear, few rows', linearOf(9, 5000, 7)],
   ['linear, few rows of whole vectors', linearOf(13, 768, 100)],
   ['linear, few outputs', linearOf(16, 4096, 64)],

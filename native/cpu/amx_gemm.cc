@@ -1,0 +1,294 @@
+// A thread takes a strip of c at a time, and of a and b what lies in kBlockDepth of the depth. It splits all
+// of a, and panel by panel of b, into tiles that stay in its L2 and L1 caches, and multiplies: while it does,
+// the next panel of b and the next part of a are split, for the tiles leave the vector units idle. Sums stay
+// in a strip of the thread's own until all of the depth is in them.
+#include "cpu/amx_gemm.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+
+#include "core/error.h"
+#include "core/parallel.h"
+#include "cpu/epilogue.h"
+#include "cpu/isa.h"
+
+#if defined(__x86_64__) && (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 11))
+#define HAS_AMX_TARGET 1
+#else
+#define HAS_AMX_TARGET 0
+#endif
+
+#if HAS_AMX_TARGET
+#include "cpu/amx_split.h"
+#include "cpu/amx_tile.h"
+#endif
+
+namespace native {
+
+#if HAS_AMX_TARGET
+
+using namespace amx_tile;
+
+namespace {
+
+// A panel of b [kBlockDepth][kBlock] takes half of L1, and what passes by it of a, with the strip, most of
+// L2. Others from 64 to 384 deep, and strips half as high or wide, are up to a fifth slower.
+constexpr int64_t kBlockDepth = 128, kStripBlocks = 13, kStripPanels = 12;
+constexpr int64_t kTileLanes = kBlockDepth / kDepth * kParts * kTile;  // of a tile's whole depth
+
+struct Free {
+  void operator()(void* data) const { std::free(data); }
+};
+template <class T>
+using Buffer = std::unique_ptr<T, Free>;
+
+template <class T>
+Buffer<T> new_buffer(int64_t count) {
+  auto* data = static_cast<T*>(std::aligned_alloc(4096, static_cast<size_t>(count) * sizeof(T)));
+  CHECK(data, "ERR_OUT_OF_MEMORY", "matrix product: no memory for a block of ", count, " numbers");
+  return Buffer<T>(data);
+}
+
+// Tiles of an operand, and which of them are of usual numbers.
+template <int64_t count>
+struct SplitTiles {
+  Buffer<uint32_t> lanes = new_buffer<uint32_t>(count * kTileLanes);
+  bool usual[count];
+
+  TilePair pair(int64_t i) const { return {lanes.get() + 2 * i * kTileLanes, kTileLanes}; }
+};
+
+// What a thread has: the present tiles and the next, in turn, and the sums of a strip.
+struct Buffers {
+  SplitTiles<2 * kStripBlocks> a[2];
+  SplitTiles<2> b[2];
+  Buffer<float> sums = new_buffer<float>(kStripBlocks * kStripPanels * kBlock * kBlock);
+};
+
+Buffers& buffers() {
+  thread_local Buffers own;
+  return own;
+}
+
+int64_t pieces(int64_t total, int64_t size) { return (total + size - 1) / size; }
+
+struct Range {
+  int64_t begin, end;
+  int64_t size() const { return end - begin; }
+  int64_t blocks() const { return pieces(size(), kBlock); }
+  Range block(int64_t i) const { return {begin + i * kBlock, std::min(begin + (i + 1) * kBlock, end)}; }
+};
+
+// Share i of `count` shares of 0 .. total - 1, as even as whole blocks allow.
+Range share(int64_t total, int64_t i, int64_t count) {
+  const int64_t blocks = pieces(total, kBlock);
+  return {std::min(total, blocks * i / count * kBlock), std::min(total, blocks * (i + 1) / count * kBlock)};
+}
+
+// What one thread does at a time: a strip of c, and a part of its sums.
+struct Work {
+  int64_t strip;
+  Range rows, columns, depth;
+
+  int64_t steps() const { return pieces(depth.size(), kDepth); }
+};
+
+class Product {
+ public:
+  Product(const GemmArgs& g, int64_t threads)
+      : g_(g),
+        a_(static_cast<const float*>(g.a.data)),
+        b_(static_cast<const float*>(g.b.data)),
+        c_(static_cast<float*>(g.c)) {
+    // As many strips for each thread: narrower ones, or where that does not help, lower ones.
+    const int64_t blocks = pieces(g.m, kBlock), panels = pieces(g.n, kBlock);
+    heights_ = pieces(blocks, kStripBlocks);
+    widths_ = pieces(panels, kStripPanels);
+    while (heights_ * widths_ % threads != 0 && widths_ < panels) ++widths_;
+    while (heights_ * widths_ < threads && heights_ < blocks) ++heights_;
+  }
+
+  int64_t strips() const { return heights_ * widths_; }
+
+  // Strip `first`, and then those that `next` counts.
+  void multiply_strips(int64_t first, std::atomic<int64_t>& next) const {
+    Buffers& own = buffers();
+    const Tiles tiles;
+    auto *a = &own.a[0], *next_a = &own.a[1];
+    auto *b = &own.b[0], *next_b = &own.b[1];
+    Work now = work(first);
+    Splitter(a_operand(now, *a)).finish();
+    Splitter(b_operand(now, 0, *b)).finish();
+    while (now.strip < strips()) {
+      const Work then = work_after(now, next);
+      const bool is_last = then.strip >= strips();
+      const int64_t panels = now.columns.blocks(), calls = now.rows.blocks() * now.steps() * kCalls;
+      Ahead ahead;
+      if (!is_last) ahead.a = Splitter(a_operand(then, *next_a));
+      ahead.a_rows = pieces(ahead.a.rows(), panels * calls);
+      for (int64_t panel = 0; panel < panels; ++panel) {
+        ahead.b = panel + 1 < panels ? Splitter(b_operand(now, panel + 1, *next_b))
+                  : is_last          ? Splitter()
+                                     : Splitter(b_operand(then, 0, *next_b));
+        ahead.b_rows = pieces(ahead.b.rows(), calls);
+        multiply_panel(now, panel, *a, *b, own.sums.get(), ahead);
+        ahead.b.finish();
+        std::swap(b, next_b);
+      }
+      ahead.a.finish();
+      std::swap(a, next_a);
+      if (now.depth.end == g_.k) apply(now);
+      now = then;
+    }
+  }
+
+ private:
+  Work work(int64_t strip) const {
+    return {strip,
+            share(g_.m, strip / widths_, heights_),
+            share(g_.n, strip % widths_, widths_),
+            {0, std::min(kBlockDepth, g_.k)}};
+  }
+
+  Work work_after(const Work& w, std::atomic<int64_t>& next) const {
+    if (w.depth.end == g_.k) return work(next.fetch_add(1));
+    return {w.strip, w.rows, w.columns, {w.depth.end, std::min(w.depth.end + kBlockDepth, g_.k)}};
+  }
+
+  Operand a_operand(const Work& w, SplitTiles<2 * kStripBlocks>& target) const {
+    Operand o{};
+    o.data = a_ + w.rows.begin * g_.a.row + w.depth.begin * g_.a.column;
+    o.tile = kSide * g_.a.row;
+    o.step = kDepth * g_.a.column;
+    o.row = g_.a.row;
+    o.lane = g_.a.column;
+    o.second = kSide * g_.a.column;
+    o.tiles = pieces(w.rows.size(), kSide);
+    o.width = w.rows.size();
+    o.depth = w.depth.size();
+    o.depth_in_lanes = true;
+    o.following = kBlockDepth * g_.a.column;
+    o.target = target.lanes.get();
+    o.target_tile = kTileLanes;
+    o.usual = target.usual;
+    return o;
+  }
+
+  Operand b_operand(const Work& w, int64_t panel, SplitTiles<2>& target) const {
+    const Range columns = w.columns.block(panel);
+    const int64_t column = g_.b_in_panels ? 1 : g_.b.column;
+    Operand o{};
+    o.data = &b(w.depth.begin, columns.begin);
+    o.tile = kSide * column;
+    o.row = g_.b_in_panels ? kBlock : g_.b.row;
+    o.lane = column;
+    o.step = kDepth * o.row;
+    o.second = kSide * o.row;
+    o.tiles = pieces(columns.size(), kSide);
+    o.width = columns.size();
+    o.depth = w.depth.size();
+    o.following = kBlock * (g_.b_in_panels ? g_.k : column);
+    o.target = target.lanes.get();
+    o.target_tile = kTileLanes;
+    o.usual = target.usual;
+    return o;
+  }
+
+  const float& b(int64_t p, int64_t j) const {
+    return g_.b_in_panels ? b_[(j / kBlock * g_.k + p) * kBlock + j % kBlock]
+                          : b_[p * g_.b.row + j * g_.b.column];
+  }
+
+  void multiply_panel(const Work& w, int64_t panel, const SplitTiles<2 * kStripBlocks>& a,
+                      const SplitTiles<2>& b, float* strip, Ahead& ahead) const {
+    const Range columns = w.columns.block(panel);
+    const bool accumulate = w.depth.begin > 0, usual_b = are_usual(b, 0, columns);
+    for (int64_t i = 0; i < w.rows.blocks(); ++i) {
+      const Range rows = w.rows.block(i);
+      float* const sums = strip + (panel * w.rows.blocks() + i) * kBlock * kBlock;
+      if (!usual_b || !are_usual(a, i, rows)) {
+        add_products(rows, columns, w.depth, sums);
+      } else if (rows.size() > kSide) {
+        multiply_block<2>(a.pair(i), b.pair(0), w.steps(), sums, accumulate, ahead);
+      } else {
+        multiply_block<1>(a.pair(i), b.pair(0), w.steps(), sums, accumulate, ahead);
+      }
+      if (w.depth.end == g_.k) write(rows, columns, sums);
+    }
+  }
+
+  template <class Split>
+  static bool are_usual(const Split& tiles, int64_t i, Range block) {
+    return tiles.usual[2 * i] && (block.size() <= kSide || tiles.usual[2 * i + 1]);
+  }
+
+  // One number after the other: infinity and NaN have no parts.
+  AMX void add_products(Range rows, Range columns, Range depth, float* sums) const {
+    if (depth.begin == 0) std::fill_n(sums, kBlock * kBlock, 0.0f);
+    for (int64_t p = depth.begin; p < depth.end; ++p) {
+      float b_row[kBlock] = {};
+      for (int64_t j = 0; j < columns.size(); ++j) b_row[j] = b(p, columns.begin + j);
+      for (int64_t i = 0; i < rows.size(); ++i) {
+        const float factor = a_[(rows.begin + i) * g_.a.row + p * g_.a.column];
+        for (int64_t j = 0; j < kBlock; ++j) sums[i * kBlock + j] += factor * b_row[j];
+      }
+    }
+  }
+
+  AMX void write(Range rows, Range columns, const float* sums) const {
+    constexpr float kNone[kBlock] = {};
+    const float* const bias = g_.bias ? g_.bias + columns.begin : kNone;
+    for (int64_t i = 0; i < rows.size(); ++i, sums += kBlock) {
+      float* const c = c_ + (rows.begin + i) * g_.n + columns.begin;
+      if (g_.accumulate) {
+        for (int64_t j = 0; j < columns.size(); ++j) c[j] += sums[j];
+      } else {
+        for (int64_t j = 0; j < columns.size(); ++j) c[j] = sums[j] + bias[j];
+      }
+    }
+  }
+
+  void apply(const Work& w) const {
+    if (!(g_.quick_gelu || g_.factor || g_.residual)) return;
+    apply_epilogue({g_.quick_gelu, g_.slope, g_.factor, g_.residual}, c_, DType::float32,
+                   {w.rows.begin * g_.n + w.columns.begin, w.rows.size(), w.columns.size(), g_.n});
+  }
+
+  const GemmArgs& g_;
+  const float *a_, *b_;
+  float* c_;
+  int64_t heights_, widths_;
+};
+
+}  // namespace
+
+// Splitting costs more than it saves where a number is in few products, and so do the parts of tiles that are
+// empty.
+bool amx_gemm_applies(const GemmArgs& g) {
+  constexpr int64_t kLeastRows = 32, kLeastColumns = 96, kLeastDepth = 64, kLeastProducts = 1 << 21;
+  static const bool available = uses_amx();
+  return available && g.dtype == DType::float32 && g.result_dtype == DType::float32 && g.batch == 1 &&
+         g.alpha == 1 && g.m >= kLeastRows && g.n >= kLeastColumns && g.k >= kLeastDepth &&
+         g.m * g.n * g.k >= kLeastProducts;
+}
+
+void amx_gemm(const GemmArgs& g) {
+  const int64_t threads = omp_get_max_threads();
+  const Product product(g, threads);
+  const int64_t begun = std::min(threads, product.strips());
+  std::atomic<int64_t> next{begun};
+  parallel_for(begun, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) product.multiply_strips(i, next);
+  });
+}
+
+#else
+
+bool amx_gemm_applies(const GemmArgs&) { return false; }
+void amx_gemm(const GemmArgs&) { fail("ERR_INTERNAL", "matrix product: AMX is not in this build"); }
+
+#endif
+
+}  // namespace native

@@ -1,0 +1,131 @@
+// The three products of a linear layer in sizes that leave blocks, tiles and vectors partly empty, and of numbers that have
+// no place in a product of parts: whichever kernel multiplies, a result is that of float32.
+import { type NativeTensor, native } from '../../lib/native/load';
+import { sizeOf } from '../support/dense';
+
+const read = async (handle: NativeTensor) => new Float32Array(await native().read(handle));
+const fromHost = (data: Float32Array, shape: number[]) =>
+  native().tensorFromHost(data, shape, 'float32', 'cpu');
+
+async function normals(
+  shape: number[],
+  stream: number,
+): Promise<{ handle: NativeTensor; data: Float32Array }> {
+  const handle = native().randomNormal(shape, 0, 1, 7, stream, 'cpu');
+  return { handle, data: await read(handle) };
+}
+
+/** Compares with sums in float64 of `depth` products, by what float32 promises of each. */
+function expectSums(
+  actual: Float32Array,
+  shape: [number, number],
+  depth: number,
+  factors: (i: number, j: number, p: number) => [number, number],
+  finish: (sum: number, at: number) => number = (sum) => sum,
+): void {
+  expect(actual).toHaveLength(sizeOf(shape));
+  let worst = 0;
+  for (let i = 0; i < shape[0]; i++) {
+    for (let j = 0; j < shape[1]; j++) {
+      let [sum, size] = [0, 1];
+      for (let p = 0; p < depth; p++) {
+        const [a, b] = factors(i, j, p);
+        sum += a * b;
+        size += Math.abs(a * b);
+      }
+      const at = i * shape[1] + j;
+      worst = Math.max(worst, Math.abs(actual[at]! - finish(sum, at)) / size);
+    }
+  }
+  expect(worst).toBeLessThan(2 ** -20);
+}
+
+// Rows, inputs and outputs; the last is tall enough for several strips of c.
+test.each([
+  [133, 150, 141],
+  [34, 1030, 97],
+  [96, 128, 400],
+  [431, 67, 101],
+] as const)('a linear layer of [%i, %i] to %i outputs and its gradients', async (rows, inputs, out) => {
+  const [x, weight, bias] = await Promise.all([
+    normals([rows, inputs], 1),
+    normals([out, inputs], 2),
+    normals([out], 3),
+  ]);
+  const [du, slope, sum] = await Promise.all([
+    normals([rows, out], 4),
+    normals([rows, inputs], 5),
+    normals([out, inputs], 6),
+  ]);
+  const op = native();
+  const [y] = op.linearForward(x.handle, weight.handle, bias.handle, du.handle, 'none', false);
+  const forward = (i: number, j: number, p: number): [number, number] => [
+    x.data[i * inputs + p]!,
+    weight.data[j * inputs + p]!,
+  ];
+  expectSums(
+    await read(y!),
+    [rows, out],
+    inputs,
+    forward,
+    (u, at) => u + bias.data[at % out]! + du.data[at]!,
+  );
+
+  const dx = op.linearBackwardInput(du.handle, weight.handle, slope.handle);
+  expectSums(
+    await read(dx),
+    [rows, inputs],
+    out,
+    (i, j, p) => [du.data[i * out + p]!, weight.data[p * inputs + j]!],
+    (u, at) => u * slope.data[at]!,
+  );
+
+  const [dweight, dbias] = op.linearBackwardWeight(du.handle, x.handle, null, true, null);
+  const backward = (i: number, j: number, p: number): [number, number] => [
+    du.data[p * out + i]!,
+    x.data[p * inputs + j]!,
+  ];
+  expectSums(await read(dweight!), [out, inputs], rows, backward);
+  expectSums(await read(dbias!), [out, 1], rows, (i, _, p) => [du.data[p * out + i]!, 1]);
+  op.linearBackwardWeight(du.handle, x.handle, sum.handle, false, null);
+  expectSums(await read(sum.handle), [out, inputs], rows, backward, (u, at) => u + sum.data[at]!);
+});
+
+test('infinity, NaN and numbers at the ends of the range go where they belong', async () => {
+  const [rows, inputs, out] = [133, 150, 141];
+  const [x, w] = [new Float32Array(rows * inputs), new Float32Array(out * inputs)];
+  x.fill(0.5);
+  w.fill(2);
+  // One row of x each. The second is rounded to infinity by fewer bits than float32 has.
+  x[1 * inputs + 3] = Number.POSITIVE_INFINITY;
+  x[2 * inputs + 140] = 3.4028234663852886e38;
+  x[20 * inputs + 149] = Number.NEGATIVE_INFINITY;
+  x[40 * inputs] = Number.NaN;
+  x.fill(2 ** -120, 60 * inputs, 61 * inputs);
+  x.fill(2 ** 120, 61 * inputs, 62 * inputs);
+  // A column of zeros, against which infinity is NaN, and one of very small numbers.
+  w.fill(0, 7 * inputs, 8 * inputs);
+  w.fill(2 ** -60, 8 * inputs, 9 * inputs);
+  const [y] = native().linearForward(
+    fromHost(x, [rows, inputs]),
+    fromHost(w, [out, inputs]),
+    null,
+    null,
+    'none',
+    false,
+  );
+  const actual = await read(y!);
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < out; j++) {
+      let sum = 0;
+      for (let p = 0; p < inputs; p++) sum += x[i * inputs + p]! * w[j * inputs + p]!;
+      const [value, wanted] = [actual[i * out + j]!, Math.fround(sum)];
+      if (!Number.isFinite(wanted)) {
+        expect(value).toBe(wanted);
+      } else {
+        // Below the normal numbers 0 may take their place.
+        expect(Math.abs(value - wanted)).toBeLessThanOrEqual(Math.abs(wanted) * 2 ** -20 + 2 ** -126);
+      }
+    }
+  }
+});
