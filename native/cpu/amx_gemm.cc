@@ -1,7 +1,8 @@
-// A thread takes a strip of c at a time, and of a and b what lies in kBlockDepth of the depth. It splits all
-// of a, and panel by panel of b, into tiles that stay in its L2 and L1 caches, and multiplies: while it does,
-// the next panel of b and the next part of a are split, for the tiles leave the vector units idle. Sums stay
-// in a strip of the thread's own until all of the depth is in them.
+// A thread takes a strip of c at a time, and of a and b what lies in kBlockDepth of the depth. It makes tiles
+// of all of a, and panel by panel of b, that stay in its L2 and L1 caches, and multiplies: while it does, the
+// next panel of b and the next part of a become tiles, for multiplying them leaves the vector units idle.
+// Rows of bfloat16 along the depth are tiles where they are. Sums stay in a strip of the thread's own until
+// all of the depth is in them.
 #include "cpu/amx_gemm.h"
 
 #include <algorithm>
@@ -33,10 +34,17 @@ using namespace amx_tile;
 
 namespace {
 
-// A panel of b [kBlockDepth][kBlock] takes half of L1, and what passes by it of a, with the strip, most of
-// L2. Others from 64 to 384 deep, and strips half as high or wide, are up to a fifth slower.
-constexpr int64_t kBlockDepth = 128, kStripBlocks = 13, kStripPanels = 12;
-constexpr int64_t kTileLanes = kBlockDepth / kDepth * kParts * kTile;  // of a tile's whole depth
+// A panel of b [kBlockDepth][kBlock] takes a third or half of L1, and what passes by it of a, with the strip,
+// most of L2. Other depths from half to twice these, and strips half as high or wide, are up to a fifth
+// slower.
+constexpr int64_t kStripBlocks = 13, kStripPanels = 12;
+template <class T>
+constexpr int64_t kBlockDepth = 256;
+template <>
+constexpr int64_t kBlockDepth<float> = 128;
+// Of a tile with its parts as deep as a block.
+constexpr int64_t kTileLanes = kBlockDepth<float> / kDepth * kParts<float> * kTile;
+static_assert(kBlockDepth<bfloat16> / kDepth * kTile <= kTileLanes);
 
 struct Free {
   void operator()(void* data) const { std::free(data); }
@@ -57,7 +65,11 @@ struct SplitTiles {
   Buffer<uint32_t> lanes = new_buffer<uint32_t>(count * kTileLanes);
   bool usual[count];
 
-  TilePair pair(int64_t i) const { return {lanes.get() + 2 * i * kTileLanes, kTileLanes}; }
+  template <class T>
+  TilePair pair(int64_t tile) const {
+    const uint32_t* const first = lanes.get() + tile * kTileLanes;
+    return {reinterpret_cast<const char*>(first), kTileLanes * 4, kRowBytes, kParts<T> * kTileBytes};
+  }
 };
 
 // What a thread has: the present tiles and the next, in turn, and the sums of a strip.
@@ -87,7 +99,7 @@ Range share(int64_t total, int64_t i, int64_t count) {
   return {std::min(total, blocks * i / count * kBlock), std::min(total, blocks * (i + 1) / count * kBlock)};
 }
 
-// What one thread does at a time: a strip of c, and a part of its sums.
+// What one thread does at a time: a strip of c, and a part of its depth.
 struct Work {
   int64_t strip;
   Range rows, columns, depth;
@@ -95,13 +107,11 @@ struct Work {
   int64_t steps() const { return pieces(depth.size(), kDepth); }
 };
 
+template <class T>
 class Product {
  public:
   Product(const GemmArgs& g, int64_t threads)
-      : g_(g),
-        a_(static_cast<const float*>(g.a.data)),
-        b_(static_cast<const float*>(g.b.data)),
-        c_(static_cast<float*>(g.c)) {
+      : g_(g), a_(static_cast<const T*>(g.a.data)), b_(static_cast<const T*>(g.b.data)) {
     // As many strips for each thread: narrower ones, or where that does not help, lower ones.
     const int64_t blocks = pieces(g.m, kBlock), panels = pieces(g.n, kBlock);
     heights_ = pieces(blocks, kStripBlocks);
@@ -118,28 +128,29 @@ class Product {
     const Tiles tiles;
     auto *a = &own.a[0], *next_a = &own.a[1];
     auto *b = &own.b[0], *next_b = &own.b[1];
+    Ahead<T> ahead;
     Work now = work(first);
-    Splitter(a_operand(now, *a)).finish();
-    Splitter(b_operand(now, 0, *b)).finish();
+    ahead.a.begin(a_operand(now, *a));
+    ahead.a.finish();
+    ahead.b.begin(b_operand(now, 0, *b));
+    ahead.b.finish();
     while (now.strip < strips()) {
       const Work then = work_after(now, next);
       const bool is_last = then.strip >= strips();
-      const int64_t panels = now.columns.blocks(), calls = now.rows.blocks() * now.steps() * kCalls;
-      Ahead ahead;
-      if (!is_last) ahead.a = Splitter(a_operand(then, *next_a));
-      ahead.a_rows = pieces(ahead.a.rows(), panels * calls);
+      const int64_t panels = now.columns.blocks(), calls = now.rows.blocks() * now.steps() * kCalls<T>;
+      ahead.a.begin(is_last ? Operand<T>{} : a_operand(then, *next_a));
+      ahead.a_pace = {ahead.a.units(), panels * calls};
       for (int64_t panel = 0; panel < panels; ++panel) {
-        ahead.b = panel + 1 < panels ? Splitter(b_operand(now, panel + 1, *next_b))
-                  : is_last          ? Splitter()
-                                     : Splitter(b_operand(then, 0, *next_b));
-        ahead.b_rows = pieces(ahead.b.rows(), calls);
+        ahead.b.begin(panel + 1 < panels ? b_operand(now, panel + 1, *next_b)
+                      : is_last          ? Operand<T>{}
+                                         : b_operand(then, 0, *next_b));
+        ahead.b_pace = {ahead.b.units(), calls};
         multiply_panel(now, panel, *a, *b, own.sums.get(), ahead);
         ahead.b.finish();
         std::swap(b, next_b);
       }
       ahead.a.finish();
       std::swap(a, next_a);
-      if (now.depth.end == g_.k) apply(now);
       now = then;
     }
   }
@@ -149,60 +160,71 @@ class Product {
     return {strip,
             share(g_.m, strip / widths_, heights_),
             share(g_.n, strip % widths_, widths_),
-            {0, std::min(kBlockDepth, g_.k)}};
+            {0, std::min(kBlockDepth<T>, g_.k)}};
   }
 
   Work work_after(const Work& w, std::atomic<int64_t>& next) const {
     if (w.depth.end == g_.k) return work(next.fetch_add(1));
-    return {w.strip, w.rows, w.columns, {w.depth.end, std::min(w.depth.end + kBlockDepth, g_.k)}};
+    return {w.strip, w.rows, w.columns, {w.depth.end, std::min(w.depth.end + kBlockDepth<T>, g_.k)}};
   }
 
-  Operand a_operand(const Work& w, SplitTiles<2 * kStripBlocks>& target) const {
-    Operand o{};
-    o.data = a_ + w.rows.begin * g_.a.row + w.depth.begin * g_.a.column;
-    o.tile = kSide * g_.a.row;
-    o.step = kDepth * g_.a.column;
-    o.row = g_.a.row;
-    o.lane = g_.a.column;
-    o.second = kSide * g_.a.column;
-    o.tiles = pieces(w.rows.size(), kSide);
-    o.width = w.rows.size();
+  // Tiles of a that are multiplied where they are: rows of bfloat16 along the depth.
+  int64_t tiles_in_place(const Work& w) const {
+    const bool is_tile = kParts<T> == 1 && g_.a.column == 1 && w.depth.size() % kDepth == 0;
+    return is_tile ? w.rows.size() / kSide : 0;
+  }
+
+  TilePair a_pair(const Work& w, int64_t block, const SplitTiles<2 * kStripBlocks>& a) const {
+    const int64_t tile = 2 * block, in_place = tiles_in_place(w);
+    // The second of two tiles may be where the first is not, but not the other way around.
+    const bool is_in_place = tile + (w.rows.block(block).size() > kSide) < in_place;
+    if (!is_in_place) return a.template pair<T>(tile);
+    const T* const first = a_ + (w.rows.begin + tile * kSide) * g_.a.row + w.depth.begin;
+    const int64_t row = g_.a.row * static_cast<int64_t>(sizeof(T));
+    return {reinterpret_cast<const char*>(first), kSide * row, row, kDepth * static_cast<int64_t>(sizeof(T))};
+  }
+
+  Operand<T> a_operand(const Work& w, SplitTiles<2 * kStripBlocks>& target) const {
+    const int64_t first = tiles_in_place(w) / 2 * 2, row = w.rows.begin + first * kSide;
+    Operand<T> o{};
+    o.data = a_ + row * g_.a.row + w.depth.begin * g_.a.column;
+    o.across = g_.a.row;
+    o.down = g_.a.column;
+    o.tiles = pieces(w.rows.end - row, kSide);
+    o.width = w.rows.end - row;
     o.depth = w.depth.size();
     o.depth_in_lanes = true;
-    o.following = kBlockDepth * g_.a.column;
-    o.target = target.lanes.get();
+    o.following = kBlockDepth<T> * g_.a.column;
+    o.target = target.lanes.get() + first * kTileLanes;
     o.target_tile = kTileLanes;
-    o.usual = target.usual;
+    o.usual = target.usual + first;
+    std::fill_n(target.usual, first, true);
     return o;
   }
 
-  Operand b_operand(const Work& w, int64_t panel, SplitTiles<2>& target) const {
+  Operand<T> b_operand(const Work& w, int64_t panel, SplitTiles<2>& target) const {
     const Range columns = w.columns.block(panel);
-    const int64_t column = g_.b_in_panels ? 1 : g_.b.column;
-    Operand o{};
+    Operand<T> o{};
     o.data = &b(w.depth.begin, columns.begin);
-    o.tile = kSide * column;
-    o.row = g_.b_in_panels ? kBlock : g_.b.row;
-    o.lane = column;
-    o.step = kDepth * o.row;
-    o.second = kSide * o.row;
+    o.across = g_.b_in_panels ? 1 : g_.b.column;
+    o.down = g_.b_in_panels ? kBlock : g_.b.row;
     o.tiles = pieces(columns.size(), kSide);
     o.width = columns.size();
     o.depth = w.depth.size();
-    o.following = kBlock * (g_.b_in_panels ? g_.k : column);
+    o.following = kBlock * (g_.b_in_panels ? g_.k : g_.b.column);
     o.target = target.lanes.get();
     o.target_tile = kTileLanes;
     o.usual = target.usual;
     return o;
   }
 
-  const float& b(int64_t p, int64_t j) const {
+  const T& b(int64_t p, int64_t j) const {
     return g_.b_in_panels ? b_[(j / kBlock * g_.k + p) * kBlock + j % kBlock]
                           : b_[p * g_.b.row + j * g_.b.column];
   }
 
   void multiply_panel(const Work& w, int64_t panel, const SplitTiles<2 * kStripBlocks>& a,
-                      const SplitTiles<2>& b, float* strip, Ahead& ahead) const {
+                      const SplitTiles<2>& b, float* strip, Ahead<T>& ahead) const {
     const Range columns = w.columns.block(panel);
     const bool accumulate = w.depth.begin > 0, usual_b = are_usual(b, 0, columns);
     for (int64_t i = 0; i < w.rows.blocks(); ++i) {
@@ -211,9 +233,9 @@ class Product {
       if (!usual_b || !are_usual(a, i, rows)) {
         add_products(rows, columns, w.depth, sums);
       } else if (rows.size() > kSide) {
-        multiply_block<2>(a.pair(i), b.pair(0), w.steps(), sums, accumulate, ahead);
+        multiply_block<T, 2>(a_pair(w, i, a), b.template pair<T>(0), w.steps(), sums, accumulate, ahead);
       } else {
-        multiply_block<1>(a.pair(i), b.pair(0), w.steps(), sums, accumulate, ahead);
+        multiply_block<T, 1>(a_pair(w, i, a), b.template pair<T>(0), w.steps(), sums, accumulate, ahead);
       }
       if (w.depth.end == g_.k) write(rows, columns, sums);
     }
@@ -229,38 +251,37 @@ class Product {
     if (depth.begin == 0) std::fill_n(sums, kBlock * kBlock, 0.0f);
     for (int64_t p = depth.begin; p < depth.end; ++p) {
       float b_row[kBlock] = {};
-      for (int64_t j = 0; j < columns.size(); ++j) b_row[j] = b(p, columns.begin + j);
+      for (int64_t j = 0; j < columns.size(); ++j) b_row[j] = static_cast<float>(b(p, columns.begin + j));
       for (int64_t i = 0; i < rows.size(); ++i) {
-        const float factor = a_[(rows.begin + i) * g_.a.row + p * g_.a.column];
+        const float factor = static_cast<float>(a_[(rows.begin + i) * g_.a.row + p * g_.a.column]);
         for (int64_t j = 0; j < kBlock; ++j) sums[i * kBlock + j] += factor * b_row[j];
       }
     }
   }
 
-  AMX void write(Range rows, Range columns, const float* sums) const {
-    constexpr float kNone[kBlock] = {};
-    const float* const bias = g_.bias ? g_.bias + columns.begin : kNone;
-    for (int64_t i = 0; i < rows.size(); ++i, sums += kBlock) {
-      float* const c = c_ + (rows.begin + i) * g_.n + columns.begin;
-      if (g_.accumulate) {
-        for (int64_t j = 0; j < columns.size(); ++j) c[j] += sums[j];
-      } else {
-        for (int64_t j = 0; j < columns.size(); ++j) c[j] = sums[j] + bias[j];
-      }
-    }
-  }
+  static_assert(kBlock <= kMostColumns);
 
-  void apply(const Work& w) const {
-    if (!(g_.quick_gelu || g_.factor || g_.residual)) return;
-    apply_epilogue({g_.quick_gelu, g_.slope, g_.factor, g_.residual}, c_, DType::float32,
-                   {w.rows.begin * g_.n + w.columns.begin, w.rows.size(), w.columns.size(), g_.n});
+  void write(Range rows, Range columns, const float* sums) const {
+    write_sums({sums, kBlock, g_.bias ? g_.bias + columns.begin : nullptr, g_.accumulate},
+               {g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, g_.result_dtype,
+               {rows.begin * g_.n + columns.begin, rows.size(), columns.size(), g_.n});
   }
 
   const GemmArgs& g_;
-  const float *a_, *b_;
-  float* c_;
+  const T *a_, *b_;
   int64_t heights_, widths_;
 };
+
+template <class T>
+void multiply(const GemmArgs& g) {
+  const int64_t threads = omp_get_max_threads();
+  const Product<T> product(g, threads);
+  const int64_t begun = std::min(threads, product.strips());
+  std::atomic<int64_t> next{begun};
+  parallel_for(begun, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) product.multiply_strips(i, next);
+  });
+}
 
 }  // namespace
 
@@ -269,19 +290,16 @@ class Product {
 bool amx_gemm_applies(const GemmArgs& g) {
   constexpr int64_t kLeastRows = 32, kLeastColumns = 96, kLeastDepth = 64, kLeastProducts = 1 << 21;
   static const bool available = uses_amx();
-  return available && g.dtype == DType::float32 && g.result_dtype == DType::float32 && g.batch == 1 &&
-         g.alpha == 1 && g.m >= kLeastRows && g.n >= kLeastColumns && g.k >= kLeastDepth &&
-         g.m * g.n * g.k >= kLeastProducts;
+  return available && g.batch == 1 && g.alpha == 1 && g.m >= kLeastRows && g.n >= kLeastColumns &&
+         g.k >= kLeastDepth && g.m * g.n * g.k >= kLeastProducts;
 }
 
 void amx_gemm(const GemmArgs& g) {
-  const int64_t threads = omp_get_max_threads();
-  const Product product(g, threads);
-  const int64_t begun = std::min(threads, product.strips());
-  std::atomic<int64_t> next{begun};
-  parallel_for(begun, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) product.multiply_strips(i, next);
-  });
+  if (g.dtype == DType::float32) {
+    multiply<float>(g);
+  } else {
+    multiply<bfloat16>(g);
+  }
 }
 
 #else

@@ -1,16 +1,24 @@
-// Float32 operands of amx_gemm.cc split into tiles of bfloat16.
+// Operands of amx_gemm.cc as tiles of bfloat16. A lane of a tile has a pair of numbers that follow each other
+// in depth, in the same way in a and b: float32 numbers 16 apart, bfloat16 numbers side by side.
 #pragma once
 
 #include <immintrin.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
+#include "core/dtype.h"
 #include "cpu/amx_tile.h"
 
 namespace native::amx_tile {
 
 typedef uint32_t Words __attribute__((vector_size(64)));
+typedef uint16_t HalfWords __attribute__((vector_size(32)));
+
+INLINE_AMX void store(uint32_t* target, Words words) {
+  _mm512_store_si512(target, reinterpret_cast<__m512i>(words));
+}
 
 constexpr uint32_t kHighHalf = 0xFFFF0000;
 
@@ -27,10 +35,6 @@ INLINE_AMX Words round_pairs(__m512& x, __m512& y) {
   return pairs;
 }
 
-INLINE_AMX void store(uint32_t* target, Words words) {
-  _mm512_store_si512(target, reinterpret_cast<__m512i>(words));
-}
-
 // A row of the tile of each part. Of the third nothing is cut off, for no more than eight bits are left.
 // `unusual` becomes NaN where a number is infinite, NaN or rounded to infinity.
 INLINE_AMX void split_pairs(__m512 x, __m512 y, uint32_t* target, __m512& unusual) {
@@ -40,86 +44,184 @@ INLINE_AMX void split_pairs(__m512 x, __m512 y, uint32_t* target, __m512& unusua
   unusual += x * 0.0f + y * 0.0f;
 }
 
-// A part of an operand, to be split into `tiles` tiles side by side as deep as it is. A tile has in lane l of
-// row r the number at r * row + l * lane and the one `second` further; row or lane is 1.
+// Numbers within fours of lanes, then the fours. (The unmasked forms of these are warned of, for they make
+// a vector of nothing.)
+INLINE_AMX void transpose(__m512 (&x)[kSide]) {
+  constexpr __mmask16 kAll = 0xFFFF;
+  __m512 y[kSide];
+#pragma GCC unroll 8
+  for (int i = 0; i < kSide; i += 2) {
+    y[i] = _mm512_maskz_unpacklo_ps(kAll, x[i], x[i + 1]);
+    y[i + 1] = _mm512_maskz_unpackhi_ps(kAll, x[i], x[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kSide; i += 4) {
+    x[i] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0x44);
+    x[i + 1] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0xEE);
+    x[i + 2] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0x44);
+    x[i + 3] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0xEE);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    y[i] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0x88);
+    y[i + 4] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0xDD);
+    y[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0x88);
+    y[i + 12] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0xDD);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    x[i] = _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0x88);
+    x[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0xDD);
+  }
+}
+
+// A part of an operand, to be made into `tiles` tiles side by side as deep as it is.
+template <class T>
 struct Operand {
-  const float* data;
-  int64_t tile, step;  // from a tile to the next beside it, and to the next below it
-  int64_t row, lane, second;
+  const T* data;
+  int64_t across, down;  // from a number to the one beside it and to the one below it; one of them is 1
   int64_t tiles, width, depth;  // numbers beside each other, and deep; what tiles have beyond is 0
   bool depth_in_lanes;          // as in a; in b it is in rows
-  int64_t following;            // from this part to the one that will be split after it
-  uint32_t* target;             // [tiles][target_tile], of which the first [depth / kDepth][kParts][kTile]
+  int64_t following;            // from this part to the one that is wanted after it
+  uint32_t* target;             // [tiles][target_tile], of which the first [depth / kDepth][kParts<T>][kTile]
   int64_t target_tile;
-  bool* usual;  // [tiles]: takes whether all numbers of a tile are finite, and their roundings
+  bool* usual;  // [tiles]: takes whether all numbers of a tile have parts, as infinity and NaN have not
 };
 
-// Splits an operand row by row: between the products of tiles there is room for that. What will be read a
-// tile later is fetched into L2.
+// Makes the tiles, of float32 row by row and of bfloat16 each at once: between the products of tiles there is
+// room for that. What will be read a tile later is fetched into L2.
+template <class T>
 class Splitter {
  public:
   Splitter() = default;
+  Splitter(const Splitter&) = delete;  // it points into itself
+  Splitter& operator=(const Splitter&) = delete;
 
-  AMX explicit Splitter(const Operand& operand)
-      : operand_(operand), steps_((operand.depth + kDepth - 1) / kDepth), left_(operand.tiles * steps_) {
+  // From now on this is made.
+  AMX void begin(const Operand<T>& operand) {
+    operand_ = operand;
+    steps_ = (operand.depth + kDepth - 1) / kDepth;
+    left_ = operand.tiles * steps_;
+    is_deep_ = operand.down == 1;
+    is_turned_ = is_deep_ != operand.depth_in_lanes;
+    if constexpr (kIsFloat) {
+      stride_ = is_deep_ ? operand.across : operand.down;
+      second_ = kSide * operand.down;
+    } else {
+      stride_ = is_deep_ ? operand.across : 2 * operand.down;
+      second_ = is_deep_ ? kDepth - 1 : operand.down;
+    }
+    tile_ = step_ = 0;
+    unusual_ = _mm512_setzero_ps();
     if (left_ > 0) begin_tile();
   }
 
-  // Of all tiles.
-  int64_t rows() const { return operand_.tiles * steps_ * kSide; }
+  // Rows or tiles that are made in all.
+  int64_t units() const { return operand_.tiles * steps_ * kUnits; }
 
-  INLINE_AMX void advance(int64_t rows) {
-    for (; rows > 0 && left_ > 0; --rows) {
-      _mm_prefetch(fetched_, _MM_HINT_T1);
-      _mm_prefetch(fetched_ + operand_.second, _MM_HINT_T1);
-      const __m512 x = _mm512_maskz_loadu_ps(row_ < first_.rows ? first_.lanes : 0, source_);
-      const __m512 y = _mm512_maskz_loadu_ps(row_ < second_.rows ? second_.lanes : 0, source_ + distance_);
-      split_pairs(x, y, target_, unusual_);
-      source_ += stride_;
-      target_ += kSide;
-      fetched_ += fetched_stride_;
-      if (++row_ == kSide) end_tile();
+  INLINE_AMX void advance(int64_t units) {
+    for (; units > 0 && left_ > 0; --units) {
+      if constexpr (kIsFloat) {
+        fetch();
+        make_row();
+      } else {
+        make_tile();
+      }
+      if (++row_ == kUnits) end_tile();
     }
   }
 
-  AMX void finish() { advance(rows()); }
+  AMX void finish() { advance(units()); }
 
  private:
-  // Which numbers of each pair are there.
+  static constexpr bool kIsFloat = std::is_same_v<T, float>;
+  static constexpr int64_t kUnits = kIsFloat ? kSide : 1;  // of a tile
+  static constexpr int64_t kFetched = kIsFloat ? 1 : 3;    // tiles later what is fetched is made
+
+  // The first `count` vectors of a tile are there, and of each the lanes of the mask.
   struct Present {
-    int64_t rows;
+    int64_t count;
     __mmask16 lanes;
   };
 
-  static int64_t clamp(int64_t count) { return std::clamp<int64_t>(count, 0, kSide); }
-  static __mmask16 mask(int64_t count) { return static_cast<__mmask16>((1u << count) - 1); }
+  INLINE_AMX static __mmask32 mask(int64_t count) {
+    return count <= 0 ? 0 : count >= kDepth ? ~0u : (1u << count) - 1;
+  }
+  INLINE_AMX static __mmask16 short_mask(int64_t count) {
+    return static_cast<__mmask16>(mask(std::min(count, kSide)));
+  }
+
+  INLINE_AMX static __m512 load(const float* at, int64_t i, const Present& present) {
+    return _mm512_maskz_loadu_ps(i < present.count ? present.lanes : 0, at);
+  }
+
+  INLINE_AMX static Words load_wide(const bfloat16* at, __mmask16 present) {
+    return __builtin_convertvector(reinterpret_cast<HalfWords>(_mm256_maskz_loadu_epi16(present, at)), Words);
+  }
+  template <bool is_whole>
+  INLINE_AMX Words load_pairs(int64_t i) const {
+    const bfloat16* const x = source_ + i * stride_;
+    if (is_deep_) {
+      const __mmask32 present = is_whole ? ~0u : i < width_ ? mask(depth_) : 0;
+      return reinterpret_cast<Words>(_mm512_maskz_loadu_epi16(present, x));
+    }
+    const auto present = static_cast<__mmask16>(is_whole ? 0xFFFF : mask(width_));
+    const __mmask16 first = is_whole || 2 * i < depth_ ? present : 0;
+    const __mmask16 second = is_whole || 2 * i + 1 < depth_ ? present : 0;
+    return load_wide(x, first) | (load_wide(x + second_, second) << 16);
+  }
+
+  INLINE_AMX void fetch() {
+    _mm_prefetch(fetched_, _MM_HINT_T1);
+    _mm_prefetch(fetched_ + second_, _MM_HINT_T1);
+    fetched_ += stride_;
+  }
+
+  INLINE_AMX void make_row() {
+    const __m512 x = load(row_source_, row_, first_), y = load(row_source_ + row_second_, row_, last_);
+    split_pairs(x, y, target_, unusual_);
+    row_source_ += row_stride_;
+    target_ += kSide;
+  }
+
+  __attribute__((noinline)) AMX void make_tile() {
+    if (width_ == kSide && depth_ >= kDepth) {
+      make_tile_of<true>();
+    } else {
+      make_tile_of<false>();
+    }
+  }
+
+  template <bool is_whole>
+  INLINE_AMX void make_tile_of() {
+    __m512 x[kSide];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kSide; ++i) {
+      fetch();
+      x[i] = reinterpret_cast<__m512>(load_pairs<is_whole>(i));
+    }
+    if (is_turned_) transpose(x);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kSide; ++i) store(target_ + i * kSide, reinterpret_cast<Words>(x[i]));
+  }
+
+  // The numbers of the i-th tile, or beyond the last of that in what follows.
+  const T* at(int64_t i) const {
+    const int64_t own = operand_.tiles * steps_;
+    const T* const data = i < own ? operand_.data : operand_.data + operand_.following;
+    i -= i < own ? 0 : own;
+    return data + i / steps_ * kSide * operand_.across + i % steps_ * kDepth * operand_.down;
+  }
 
   __attribute__((noinline)) AMX void begin_tile() {
-    const Operand& o = operand_;
-    const float* const data = o.data + tile_ * o.tile + step_ * o.step;
-    const int64_t width = clamp(o.width - tile_ * kSide), depth = o.depth - step_ * kDepth;
-    const int64_t first = clamp(depth), second = clamp(depth - kSide);
-    first_ = o.depth_in_lanes ? Present{width, mask(first)} : Present{first, mask(width)};
-    second_ = o.depth_in_lanes ? Present{width, mask(second)} : Present{second, mask(width)};
-    target_ = o.target + tile_ * o.target_tile + step_ * kParts * kTile;
+    const Operand<T>& o = operand_;
+    source_ = at(tile_ * steps_ + step_);
+    width_ = std::min(o.width - tile_ * kSide, kSide);
+    depth_ = o.depth - step_ * kDepth;
+    target_ = o.target + tile_ * o.target_tile + step_ * kParts<T> * kTile;
     row_ = 0;
-    if (step_ + 1 < steps_) {
-      fetched_ = data + o.step;
-    } else {
-      fetched_ = o.data + (tile_ + 1 < o.tiles ? (tile_ + 1) * o.tile : o.following);
-    }
-    if (o.lane == 1) {
-      fetched_stride_ = stride_ = o.row;
-      source_ = data;
-      distance_ = o.second;
-    } else {
-      turn(data, o.depth_in_lanes ? first : width, mask(first_.rows), turned_);
-      turn(data + o.second, o.depth_in_lanes ? second : width, mask(second_.rows), turned_ + kTile);
-      fetched_stride_ = o.lane;
-      source_ = turned_;
-      stride_ = kSide;
-      distance_ = kTile;
-    }
+    fetched_ = at(tile_ * steps_ + step_ + kFetched);
+    if constexpr (kIsFloat) begin_rows();
   }
 
   __attribute__((noinline)) AMX void end_tile() {
@@ -132,63 +234,76 @@ class Splitter {
     if (--left_ > 0) begin_tile();
   }
 
-  // Transposes a square whose columns are lanes of the operand.
-  INLINE_AMX void turn(const float* data, int64_t lanes, __mmask16 rows, float* turned) const {
+  // Where vectors are columns, rows are made of them beforehand.
+  INLINE_AMX void begin_rows() {
+    const int64_t above = std::min(depth_, kSide), below = depth_ - kSide;
+    first_ = is_deep_ ? Present{width_, short_mask(above)} : Present{above, short_mask(width_)};
+    last_ = is_deep_ ? Present{width_, short_mask(below)} : Present{below, short_mask(width_)};
+    row_source_ = source_;
+    row_stride_ = stride_;
+    row_second_ = second_;
+    if (!is_turned_) return;
+    turn(source_, first_, turned_);
+    turn(source_ + second_, last_, turned_ + kTile);
+    first_ = last_ = {kSide, 0xFFFF};
+    row_source_ = turned_;
+    row_stride_ = kSide;
+    row_second_ = kTile;
+  }
+
+  INLINE_AMX void turn(const float* columns, const Present& present, float* rows) const {
     __m512 x[kSide];
 #pragma GCC unroll 16
-    for (int64_t l = 0; l < kSide; ++l)
-      x[l] = _mm512_maskz_loadu_ps(l < lanes ? rows : 0, data + l * operand_.lane);
+    for (int64_t i = 0; i < kSide; ++i) x[i] = load(columns + i * stride_, i, present);
     transpose(x);
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kSide; ++r) _mm512_store_ps(turned + r * kSide, x[r]);
+    for (int64_t i = 0; i < kSide; ++i) _mm512_store_ps(rows + i * kSide, x[i]);
   }
 
-  // Numbers within fours of lanes, then the fours. (The unmasked forms of these are warned of, for they make
-  // a vector of nothing.)
-  INLINE_AMX static void transpose(__m512 (&x)[kSide]) {
-    constexpr __mmask16 kAll = 0xFFFF;
-    __m512 y[kSide];
-#pragma GCC unroll 8
-    for (int i = 0; i < kSide; i += 2) {
-      y[i] = _mm512_maskz_unpacklo_ps(kAll, x[i], x[i + 1]);
-      y[i + 1] = _mm512_maskz_unpackhi_ps(kAll, x[i], x[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kSide; i += 4) {
-      x[i] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0x44);
-      x[i + 1] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0xEE);
-      x[i + 2] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0x44);
-      x[i + 3] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0xEE);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      y[i] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0x88);
-      y[i + 4] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0xDD);
-      y[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0x88);
-      y[i + 12] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0xDD);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-      x[i] = _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0x88);
-      x[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0xDD);
-    }
-  }
-
-  alignas(64) float turned_[2 * kTile];
-  __m512 unusual_ = {};
-  Operand operand_{};
+  alignas(64) float turned_[kIsFloat ? 2 * kTile : 1];
+  __m512 unusual_;
+  Operand<T> operand_{};
   int64_t steps_ = 0, left_ = 0;  // of a tile beside, and tiles of all
+  bool is_deep_ = false, is_turned_ = false;
+  int64_t stride_ = 0, second_ = 0;  // from a vector to the next, and to where its second half begins
   int64_t tile_ = 0, step_ = 0, row_ = 0;
-  const float *source_ = nullptr, *fetched_ = nullptr;
+  const T *source_ = nullptr, *fetched_ = nullptr;
+  int64_t width_ = 0, depth_ = 0;
   uint32_t* target_ = nullptr;
-  int64_t stride_ = 0, distance_ = 0, fetched_stride_ = 0;
-  Present first_{}, second_{};
+  // Of float32: where the pairs of the next row are, in memory or turned.
+  const float* row_source_ = nullptr;
+  int64_t row_stride_ = 0, row_second_ = 0;
+  Present first_{}, last_{};
 };
 
-// What is split for later while a block is multiplied: so many rows with every call.
+// Deals units of work to calls, as evenly as a regular pattern does, which the processor foresees.
+class Pace {
+ public:
+  Pace() = default;
+  Pace(int64_t units, int64_t calls)
+      : every_(units > 0 ? std::max<int64_t>(1, calls / units) : calls),
+        at_once_((units * every_ + calls - 1) / calls),
+        wait_(every_) {}
+
+  // Units of the next call.
+  INLINE_AMX int64_t next() {
+    if (--wait_ > 0) return 0;
+    wait_ = every_;
+    return at_once_;
+  }
+
+ private:
+  int64_t every_ = 1, at_once_ = 0, wait_ = 1;
+};
+
+// What is made into tiles for later while a block is multiplied.
+template <class T>
 struct Ahead {
-  Splitter a, b;
-  int64_t a_rows = 0, b_rows = 0;
+  Splitter<T> a, b;
+  Pace a_pace, b_pace;
+
+  INLINE_AMX void advance_a() { a.advance(a_pace.next()); }
+  INLINE_AMX void advance_b() { b.advance(b_pace.next()); }
 };
 
 }  // namespace native::amx_tile

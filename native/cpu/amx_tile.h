@@ -6,15 +6,20 @@
 
 #include <cstdint>
 
-#define AMX __attribute__((target("avx512f,amx-tile,amx-bf16")))
-#define INLINE_AMX inline __attribute__((always_inline, target("avx512f,amx-tile,amx-bf16")))
+#define AMX __attribute__((target("avx512bw,avx512vl,amx-tile,amx-bf16")))
+#define INLINE_AMX inline __attribute__((always_inline, target("avx512bw,avx512vl,amx-tile,amx-bf16")))
 
 namespace native::amx_tile {
 
 constexpr int64_t kSide = 16, kTile = kSide * kSide;
 constexpr int64_t kDepth = 2 * kSide;  // numbers that a product of tiles adds up for each sum
 constexpr int64_t kBlock = 2 * kSide;  // rows and columns of c that are summed at a time
-constexpr int64_t kParts = 3;          // bfloat16 numbers that make up one of float32
+
+// bfloat16 numbers that make up one of T.
+template <class T>
+constexpr int64_t kParts = 1;
+template <>
+inline constexpr int64_t kParts<float> = 3;
 
 // Compilers' own forms of these take no register number that a template computes.
 template <int tile>
@@ -54,25 +59,23 @@ class Tiles {
   Tiles& operator=(const Tiles&) = delete;
 };
 
-// Two tiles beside each other of a (below each other) or b, `tile` lanes apart in memory: in both are `parts`
-// of tiles that follow each other.
+// Two tiles beside each other in b, or below each other in a, and where those of the next step begin. All
+// distances are in bytes. Tiles of the parts of a number follow each other.
 struct TilePair {
-  const uint32_t* first;
-  int64_t tile;
-
-  void next_step() { first += kParts * kTile; }
+  const char* first;
+  int64_t tile, row, step;
 };
 
-constexpr int64_t kRowBytes = kSide * 4;
+constexpr int64_t kRowBytes = kSide * 4, kTileBytes = kTile * 4;
 constexpr int kTileA = 4, kTileB = 6;  // registers 0 to 3 are the sums
 
 template <int i, int part>
 INLINE_AMX void load_a(const TilePair& a) {
-  load_tile<kTileA + i>(a.first + part * kTile + i * a.tile, kRowBytes);
+  load_tile<kTileA + i>(a.first + part * kTileBytes + i * a.tile, a.row);
 }
 template <int j, int part>
 INLINE_AMX void load_b(const TilePair& b) {
-  load_tile<kTileB + j>(b.first + part * kTile + j * b.tile, kRowBytes);
+  load_tile<kTileB + j>(b.first + part * kTileBytes + j * b.tile, kRowBytes);
 }
 template <int i, int j>
 INLINE_AMX void multiply_add_at() {
@@ -94,12 +97,14 @@ INLINE_AMX void multiply_parts(const TilePair& a, const TilePair& b) {
   }
 }
 
-// sums [kBlock][kBlock] (+)= products of `steps` times kDepth numbers of a and b. With one row tile the lower
-// half of the sums is left as it is. Of the nine products of parts the three smallest are left out. Meanwhile
-// ahead.a and ahead.b advance, each kCalls times a step.
-constexpr int64_t kCalls = 3;
+// So often does each operand advance in a step.
+template <class T>
+constexpr int64_t kCalls = kParts<T> == 1 ? 1 : 3;
 
-template <int row_tiles, class Ahead>
+// sums [kBlock][kBlock] (+)= products of `steps` times kDepth numbers of a and b, while what is ahead
+// advances. With one row tile the lower half of the sums is left as it is. Of the nine products of three
+// parts the three smallest are left out.
+template <class T, int row_tiles, class Ahead>
 AMX void multiply_block(TilePair a, TilePair b, int64_t steps, float* sums, bool accumulate, Ahead& ahead) {
   constexpr int64_t kSumsBytes = kBlock * 4;
   float* const lower = sums + kSide * kBlock;
@@ -118,20 +123,26 @@ AMX void multiply_block(TilePair a, TilePair b, int64_t steps, float* sums, bool
     clear_tile<3>();
   }
   for (int64_t step = 0; step < steps; ++step) {
-    multiply_parts<row_tiles, 2, true, 0, true>(a, b);
-    ahead.a.advance(ahead.a_rows);
-    multiply_parts<row_tiles, 1, true, 0, false>(a, b);
-    ahead.b.advance(ahead.b_rows);
-    multiply_parts<row_tiles, 1, false, 1, true>(a, b);
-    ahead.a.advance(ahead.a_rows);
-    multiply_parts<row_tiles, 0, true, 1, false>(a, b);
-    ahead.b.advance(ahead.b_rows);
-    multiply_parts<row_tiles, 0, false, 2, true>(a, b);
-    ahead.a.advance(ahead.a_rows);
-    multiply_parts<row_tiles, 0, false, 0, true>(a, b);
-    ahead.b.advance(ahead.b_rows);
-    a.next_step();
-    b.next_step();
+    if constexpr (kParts<T> == 1) {
+      multiply_parts<row_tiles, 0, true, 0, true>(a, b);
+      ahead.advance_a();
+      ahead.advance_b();
+    } else {
+      multiply_parts<row_tiles, 2, true, 0, true>(a, b);
+      ahead.advance_a();
+      multiply_parts<row_tiles, 1, true, 0, false>(a, b);
+      ahead.advance_b();
+      multiply_parts<row_tiles, 1, false, 1, true>(a, b);
+      ahead.advance_a();
+      multiply_parts<row_tiles, 0, true, 1, false>(a, b);
+      ahead.advance_b();
+      multiply_parts<row_tiles, 0, false, 2, true>(a, b);
+      ahead.advance_a();
+      multiply_parts<row_tiles, 0, false, 0, true>(a, b);
+      ahead.advance_b();
+    }
+    a.first += a.step;
+    b.first += kParts<T> * kTileBytes;
   }
   store_tile<0>(sums, kSumsBytes);
   store_tile<1>(sums + kSide, kSumsBytes);

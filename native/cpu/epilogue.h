@@ -1,4 +1,4 @@
-// What follows a matrix product: QuickGELU and the residual, over elements already in memory.
+// What follows a matrix product: bias, QuickGELU and the residual.
 #pragma once
 
 #include <cstdint>
@@ -22,5 +22,18 @@ struct Region {
 };
 
 void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, const Region& region);
+
+// Sums of products beside y, in rows `stride` apart, and what they are added to: bias [columns] or null, and
+// y if they are to accumulate.
+struct Sums {
+  const float* data;
+  int64_t stride;
+  const float* bias;
+  bool accumulate;
+};
+
+// y (+)= act(sums + bias) factor + residual, rounded once, in kMostColumns columns or fewer. One thread.
+constexpr int64_t kMostColumns = 32;
+void write_sums(const Sums& sums, const Epilogue& epilogue, void* y, DType dtype, const Region& region);
 
 }  // namespace native

@@ -94,7 +94,7 @@ function expectAsExact(
 ): void {
   const [ours, theirs] = [errors(actual, exact), errors(plain, exact)];
   expect(rootMeanSquare(ours)).toBeLessThanOrEqual(most * rootMeanSquare(theirs));
-  expect(largest(ours)).toBeLessThanOrEqual(Math.max(2, most) * largest(theirs));
+  expect(largest(ours)).toBeLessThanOrEqual((most === 1 ? 2 : 4) * largest(theirs));
 }
 
 // Halves of one block, of two, and of two narrow ones; of odd rows, rows that cannot be halved, and few rows; quarters.

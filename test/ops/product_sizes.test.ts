@@ -1,27 +1,30 @@
 // The three products of a linear layer in sizes that leave blocks, tiles and vectors partly empty, and of numbers that have
 // no place in a product of parts: whichever kernel multiplies, a result is that of float32.
-import { type NativeTensor, native } from '../../lib/native/load';
+import { type DType, type NativeTensor, native } from '../../lib/native/load';
 import { sizeOf } from '../support/dense';
 
-const read = async (handle: NativeTensor) => new Float32Array(await native().read(handle));
+const read = async (handle: NativeTensor) =>
+  new Float32Array(await native().read(native().cast(handle, 'float32')));
 const fromHost = (data: Float32Array, shape: number[]) =>
   native().tensorFromHost(data, shape, 'float32', 'cpu');
 
 async function normals(
   shape: number[],
   stream: number,
+  dtype: DType = 'float32',
 ): Promise<{ handle: NativeTensor; data: Float32Array }> {
-  const handle = native().randomNormal(shape, 0, 1, 7, stream, 'cpu');
+  const handle = native().cast(native().randomNormal(shape, 0, 1, 7, stream, 'cpu'), dtype);
   return { handle, data: await read(handle) };
 }
 
-/** Compares with sums in float64 of `depth` products, by what float32 promises of each. */
+/** Compares with sums in float64 of `depth` products, by what float32 promises of each, and the result's `rounding`. */
 function expectSums(
   actual: Float32Array,
   shape: [number, number],
   depth: number,
   factors: (i: number, j: number, p: number) => [number, number],
   finish: (sum: number, at: number) => number = (sum) => sum,
+  rounding = 0,
 ): void {
   expect(actual).toHaveLength(sizeOf(shape));
   let worst = 0;
@@ -34,27 +37,34 @@ function expectSums(
         size += Math.abs(a * b);
       }
       const at = i * shape[1] + j;
-      worst = Math.max(worst, Math.abs(actual[at]! - finish(sum, at)) / size);
+      const wanted = finish(sum, at);
+      worst = Math.max(worst, (Math.abs(actual[at]! - wanted) - rounding * Math.abs(wanted)) / size);
     }
   }
   expect(worst).toBeLessThan(2 ** -20);
 }
 
 // Rows, inputs and outputs; the last is tall enough for several strips of c.
-test.each([
+const sizes = [
   [133, 150, 141],
   [34, 1030, 97],
   [96, 128, 400],
   [431, 67, 101],
-] as const)('a linear layer of [%i, %i] to %i outputs and its gradients', async (rows, inputs, out) => {
+] as const;
+const products = sizes.flatMap((size) =>
+  [['float32', 0] as const, ['bfloat16', 2 ** -8] as const].map((dtype) => [...size, ...dtype] as const),
+);
+
+test.each(products)('a layer of [%i, %i] to %i outputs and its gradients, %s', async (...product) => {
+  const [rows, inputs, out, dtype, rounding] = product;
   const [x, weight, bias] = await Promise.all([
-    normals([rows, inputs], 1),
-    normals([out, inputs], 2),
+    normals([rows, inputs], 1, dtype),
+    normals([out, inputs], 2, dtype),
     normals([out], 3),
   ]);
   const [du, slope, sum] = await Promise.all([
-    normals([rows, out], 4),
-    normals([rows, inputs], 5),
+    normals([rows, out], 4, dtype),
+    normals([rows, inputs], 5, dtype),
     normals([out, inputs], 6),
   ]);
   const op = native();
@@ -69,6 +79,7 @@ test.each([
     inputs,
     forward,
     (u, at) => u + bias.data[at % out]! + du.data[at]!,
+    rounding,
   );
 
   const dx = op.linearBackwardInput(du.handle, weight.handle, slope.handle);
@@ -78,6 +89,7 @@ test.each([
     out,
     (i, j, p) => [du.data[i * out + p]!, weight.data[p * inputs + j]!],
     (u, at) => u * slope.data[at]!,
+    rounding,
   );
 
   const [dweight, dbias] = op.linearBackwardWeight(du.handle, x.handle, null, true, null);
