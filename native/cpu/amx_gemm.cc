@@ -151,6 +151,7 @@ class Product {
       }
       ahead.a.finish();
       std::swap(a, next_a);
+      if (now.depth.end == g_.k) write(now, own.sums.get());
       now = then;
     }
   }
@@ -237,7 +238,6 @@ class Product {
       } else {
         multiply_block<T, 1>(a_pair(w, i, a), b.template pair<T>(0), w.steps(), sums, accumulate, ahead);
       }
-      if (w.depth.end == g_.k) write(rows, columns, sums);
     }
   }
 
@@ -259,12 +259,16 @@ class Product {
     }
   }
 
-  static_assert(kBlock <= kMostColumns);
-
-  void write(Range rows, Range columns, const float* sums) const {
-    write_sums({sums, kBlock, g_.bias ? g_.bias + columns.begin : nullptr, g_.accumulate},
-               {g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, g_.result_dtype,
-               {rows.begin * g_.n + columns.begin, rows.size(), columns.size(), g_.n});
+  void write(const Work& w, const float* strip) const {
+    static_assert(kBlock == kPanelColumns);
+    const int64_t blocks = w.rows.blocks();
+    for (int64_t i = 0; i < blocks; ++i) {
+      const Range rows = w.rows.block(i);
+      const float* const bias = g_.bias ? g_.bias + w.columns.begin : nullptr;
+      write_sums({strip + i * kBlock * kBlock, kBlock, blocks * kBlock * kBlock, bias, g_.accumulate},
+                 {g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, g_.result_dtype,
+                 {rows.begin * g_.n + w.columns.begin, rows.size(), w.columns.size(), g_.n});
+    }
   }
 
   const GemmArgs& g_;

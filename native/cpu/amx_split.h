@@ -205,22 +205,25 @@ class Splitter {
     for (int64_t i = 0; i < kSide; ++i) store(target_ + i * kSide, reinterpret_cast<Words>(x[i]));
   }
 
-  // The numbers of the i-th tile, or beyond the last of that in what follows.
-  const T* at(int64_t i) const {
-    const int64_t own = operand_.tiles * steps_;
-    const T* const data = i < own ? operand_.data : operand_.data + operand_.following;
-    i -= i < own ? 0 : own;
-    return data + i / steps_ * kSide * operand_.across + i % steps_ * kDepth * operand_.down;
+  const T* at(int64_t tile, int64_t step) const {
+    return operand_.data + tile * kSide * operand_.across + step * kDepth * operand_.down;
+  }
+
+  // The numbers that come `ahead` tiles later, beyond the last tile those of what follows.
+  const T* at_later(int64_t ahead) const {
+    int64_t tile = tile_, step = step_ + ahead;
+    for (; step >= steps_ && tile < operand_.tiles; step -= steps_) ++tile;
+    return tile < operand_.tiles ? at(tile, step) : at(0, step) + operand_.following;
   }
 
   __attribute__((noinline)) AMX void begin_tile() {
     const Operand<T>& o = operand_;
-    source_ = at(tile_ * steps_ + step_);
+    source_ = at(tile_, step_);
     width_ = std::min(o.width - tile_ * kSide, kSide);
     depth_ = o.depth - step_ * kDepth;
     target_ = o.target + tile_ * o.target_tile + step_ * kParts<T> * kTile;
     row_ = 0;
-    fetched_ = at(tile_ * steps_ + step_ + kFetched);
+    fetched_ = at_later(kFetched);
     if constexpr (kIsFloat) begin_rows();
   }
 

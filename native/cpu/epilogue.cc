@@ -49,11 +49,12 @@ SIMD_CLONES void add(const T* x, T* y, int64_t count) {
   for (int64_t i = 0; i < count; ++i) store(y + i, static_cast<float>(x[i]) + static_cast<float>(y[i]));
 }
 
-// One row, in L1 from one loop to the next. `count` is a constant where the compiler shall unroll them.
+// A row of a panel, in L1 from one loop to the next. `count` is a constant where the compiler shall unroll
+// them.
 template <class T>
 VECTOR_INLINE void write_row(const float* sums, const float* bias, bool accumulate, bool quick_gelu, T* y,
                              T* slope, const T* factor, const T* residual, int64_t count) {
-  float u[kMostColumns];
+  float u[kPanelColumns];
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) u[i] = sums[i] + bias[i];
   if (slope) {
@@ -77,32 +78,29 @@ VECTOR_INLINE void write_row(const float* sums, const float* bias, bool accumula
   for (int64_t i = 0; i < count; ++i) store(y + i, u[i]);
 }
 
-// Without anything else to do rows are too short to be asked about it one by one.
 template <class T>
-SIMD_CLONES void write_biased_rows(const float* sums, int64_t sums_stride, const float* bias, T* y,
-                                   int64_t rows, int64_t stride) {
-  for (int64_t row = 0; row < rows; ++row, sums += sums_stride, y += stride) {
-#pragma omp simd
-    for (int64_t i = 0; i < kMostColumns; ++i) store(y + i, sums[i] + bias[i]);
-  }
-}
-
-template <class T>
-SIMD_CLONES void write_rows(const Sums& sums, const float* bias, const Epilogue& e, T* y,
-                            const Region& region) {
+SIMD_CLONES void write_rows(const Sums& sums, const Epilogue& e, T* y, const Region& region) {
+  constexpr float kNone[kPanelColumns] = {};
   const auto at = [](auto* base, int64_t i) { return base ? base + i : nullptr; };
   auto* const slope = static_cast<T*>(e.slope);
   const auto* const factor = static_cast<const T*>(e.factor);
   const auto* const residual = static_cast<const T*>(e.residual);
+  const bool has_more = e.quick_gelu || factor || residual || sums.accumulate;
   for (int64_t row = 0; row < region.rows; ++row) {
-    const int64_t i = region.first + row * region.stride;
-    const float* const sum = sums.data + row * sums.stride;
-    if (region.columns == kMostColumns) {
-      write_row(sum, bias, sums.accumulate, e.quick_gelu, y + i, at(slope, i), at(factor, i), at(residual, i),
-                kMostColumns);
-    } else {
-      write_row(sum, bias, sums.accumulate, e.quick_gelu, y + i, at(slope, i), at(factor, i), at(residual, i),
-                region.columns);
+    const float* sum = sums.data + row * sums.row;
+    for (int64_t column = 0; column < region.columns; column += kPanelColumns, sum += sums.panel) {
+      const int64_t i = region.first + row * region.stride + column, left = region.columns - column;
+      const float* const bias = sums.bias ? sums.bias + column : kNone;
+      if (left < kPanelColumns) {
+        write_row(sum, bias, sums.accumulate, e.quick_gelu, y + i, at(slope, i), at(factor, i),
+                  at(residual, i), left);
+      } else if (has_more) {
+        write_row(sum, bias, sums.accumulate, e.quick_gelu, y + i, at(slope, i), at(factor, i),
+                  at(residual, i), kPanelColumns);
+      } else {
+#pragma omp simd
+        for (int64_t j = 0; j < kPanelColumns; ++j) store(y + i + j, sum[j] + bias[j]);
+      }
     }
   }
 }
@@ -110,18 +108,8 @@ SIMD_CLONES void write_rows(const Sums& sums, const float* bias, const Epilogue&
 }  // namespace
 
 void write_sums(const Sums& sums, const Epilogue& e, void* y, DType dtype, const Region& region) {
-  constexpr float kNone[kMostColumns] = {};
-  const float* const bias = sums.bias ? sums.bias : kNone;
-  const bool has_more = e.quick_gelu || e.factor || e.residual || sums.accumulate;
-  visit_float(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    T* const target = static_cast<T*>(y);
-    if (!has_more && region.columns == kMostColumns) {
-      write_biased_rows(sums.data, sums.stride, bias, target + region.first, region.rows, region.stride);
-    } else {
-      write_rows(sums, bias, e, target, region);
-    }
-  });
+  visit_float(dtype,
+              [&](auto tag) { write_rows(sums, e, static_cast<typename decltype(tag)::type*>(y), region); });
 }
 
 void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, const Region& region) {

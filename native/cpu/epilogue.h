@@ -23,17 +23,17 @@ struct Region {
 
 void apply_epilogue(const Epilogue& epilogue, void* y, DType dtype, const Region& region);
 
-// Sums of products beside y, in rows `stride` apart, and what they are added to: bias [columns] or null, and
-// y if they are to accumulate.
+// Sums of products beside y, in panels of kPanelColumns columns: where rows of a panel and where panels begin
+// after each other. They are added to bias [columns] or null, and to y if they are to accumulate.
+constexpr int64_t kPanelColumns = 32;
 struct Sums {
   const float* data;
-  int64_t stride;
+  int64_t row, panel;
   const float* bias;
   bool accumulate;
 };
 
-// y (+)= act(sums + bias) factor + residual, rounded once, in kMostColumns columns or fewer. One thread.
-constexpr int64_t kMostColumns = 32;
+// y (+)= act(sums + bias) factor + residual, rounded once. One thread.
 void write_sums(const Sums& sums, const Epilogue& epilogue, void* y, DType dtype, const Region& region);
 
 }  // namespace native
