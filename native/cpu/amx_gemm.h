@@ -13,7 +13,7 @@ bool amx_gemm_applies(const GemmArgs& args);
 // of three of bfloat16 without a remainder, and of the nine products of parts the three are left out that are
 // below 2^-25 of the whole, so that results are as exact as those of float32 multiply-adds (G. Henry, P. T.
 // P. Tang and A. Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
-// Computations", ARITH 2019). Products below 2^-126 are taken for 0. Throws ERR_OUT_OF_MEMORY.
+// Computations", ARITH 2019). Parts and products below 2^-126 are taken for 0. Throws ERR_OUT_OF_MEMORY.
 void amx_gemm(const GemmArgs& args);
 
 }  // namespace native
