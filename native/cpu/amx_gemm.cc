@@ -177,7 +177,7 @@ class Product {
 
   TilePair a_pair(const Work& w, int64_t block, const SplitTiles<2 * kStripBlocks>& a) const {
     const int64_t tile = 2 * block, in_place = tiles_in_place(w);
-    // The second of two tiles may be where the first is not, but not the other way around.
+    // All tiles of a block have to be.
     const bool is_in_place = tile + (w.rows.block(block).size() > kSide) < in_place;
     if (!is_in_place) return a.template pair<T>(tile);
     const T* const first = a_ + (w.rows.begin + tile * kSide) * g_.a.row + w.depth.begin;

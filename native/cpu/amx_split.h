@@ -10,6 +10,7 @@
 
 #include "core/dtype.h"
 #include "cpu/amx_tile.h"
+#include "cpu/transpose.h"
 
 namespace native::amx_tile {
 
@@ -44,37 +45,6 @@ INLINE_AMX void split_pairs(__m512 x, __m512 y, uint32_t* target, __m512& unusua
   unusual += x * 0.0f + y * 0.0f;
 }
 
-// Numbers within fours of lanes, then the fours. (The unmasked forms of these are warned of, for they make
-// a vector of nothing.)
-INLINE_AMX void transpose(__m512 (&x)[kSide]) {
-  constexpr __mmask16 kAll = 0xFFFF;
-  __m512 y[kSide];
-#pragma GCC unroll 8
-  for (int i = 0; i < kSide; i += 2) {
-    y[i] = _mm512_maskz_unpacklo_ps(kAll, x[i], x[i + 1]);
-    y[i + 1] = _mm512_maskz_unpackhi_ps(kAll, x[i], x[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < kSide; i += 4) {
-    x[i] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0x44);
-    x[i + 1] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0xEE);
-    x[i + 2] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0x44);
-    x[i + 3] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0xEE);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    y[i] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0x88);
-    y[i + 4] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0xDD);
-    y[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0x88);
-    y[i + 12] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0xDD);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    x[i] = _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0x88);
-    x[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0xDD);
-  }
-}
-
 // A part of an operand, to be made into `tiles` tiles side by side as deep as it is.
 template <class T>
 struct Operand {
@@ -89,7 +59,7 @@ struct Operand {
 };
 
 // Makes the tiles, of float32 row by row and of bfloat16 each at once: between the products of tiles there is
-// room for that. What will be read a tile later is fetched into L2.
+// room for that. What will be read soon is fetched into L2.
 template <class T>
 class Splitter {
  public:
@@ -200,7 +170,7 @@ class Splitter {
       fetch();
       x[i] = reinterpret_cast<__m512>(load_pairs<is_whole>(i));
     }
-    if (is_turned_) transpose(x);
+    if (is_turned_) transpose_square(x);
 #pragma GCC unroll 16
     for (int64_t i = 0; i < kSide; ++i) store(target_ + i * kSide, reinterpret_cast<Words>(x[i]));
   }
@@ -258,7 +228,7 @@ class Splitter {
     __m512 x[kSide];
 #pragma GCC unroll 16
     for (int64_t i = 0; i < kSide; ++i) x[i] = load(columns + i * stride_, i, present);
-    transpose(x);
+    transpose_square(x);
 #pragma GCC unroll 16
     for (int64_t i = 0; i < kSide; ++i) _mm512_store_ps(rows + i * kSide, x[i]);
   }

@@ -284,7 +284,7 @@ class Product {
     if (b_by_row_) return;
     for (int64_t unit = units.begin; unit < units.end; ++unit) {
       for (int64_t half = 0; half < kPanel; half += kLanes)
-        transpose_square(block.copy + unit * kDepthStep * kPanel + half);
+        transpose_in_panel(block.copy + unit * kDepthStep * kPanel + half);
     }
   }
 

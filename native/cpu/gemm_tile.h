@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "cpu/transpose.h"
+
 #define AVX512 __attribute__((target("arch=x86-64-v4")))
 #define INLINE_AVX512 inline __attribute__((always_inline, target("arch=x86-64-v4")))
 
@@ -209,37 +211,14 @@ struct Panels {
   int64_t stride, count;
 };
 
-// Of kLanes by kLanes, the rows kPanel apart, in place: numbers within fours of lanes, then the fours. (The
-// unmasked forms of these are warned of, for they make a vector of nothing.)
-AVX512 inline void transpose_square(float* square) {
-  constexpr __mmask16 kAll = 0xFFFF;
-  __m512 x[kLanes], y[kLanes];
+// Of kLanes by kLanes, the rows kPanel apart, in place.
+AVX512 inline void transpose_in_panel(float* square) {
+  __m512 x[kLanes];
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) x[i] = _mm512_load_ps(square + i * kPanel);
-#pragma GCC unroll 8
-  for (int i = 0; i < kLanes; i += 2) {
-    y[i] = _mm512_maskz_unpacklo_ps(kAll, x[i], x[i + 1]);
-    y[i + 1] = _mm512_maskz_unpackhi_ps(kAll, x[i], x[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < kLanes; i += 4) {
-    x[i] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0x44);
-    x[i + 1] = _mm512_maskz_shuffle_ps(kAll, y[i], y[i + 2], 0xEE);
-    x[i + 2] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0x44);
-    x[i + 3] = _mm512_maskz_shuffle_ps(kAll, y[i + 1], y[i + 3], 0xEE);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    y[i] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0x88);
-    y[i + 4] = _mm512_maskz_shuffle_f32x4(kAll, x[i], x[i + 4], 0xDD);
-    y[i + 8] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0x88);
-    y[i + 12] = _mm512_maskz_shuffle_f32x4(kAll, x[i + 8], x[i + 12], 0xDD);
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    _mm512_store_ps(square + i * kPanel, _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0x88));
-    _mm512_store_ps(square + (i + 8) * kPanel, _mm512_maskz_shuffle_f32x4(kAll, y[i], y[i + 8], 0xDD));
-  }
+  transpose_square(x);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) _mm512_store_ps(square + i * kPanel, x[i]);
 }
 
 // What is done for later while a tile is multiplied: the next tile is copied, and a part of the next block.
