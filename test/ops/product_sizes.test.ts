@@ -103,41 +103,44 @@ test.each(products)('a layer of [%i, %i] to %i outputs and its gradients, %s', a
   expectSums(await read(sum.handle), [out, inputs], rows, backward, (u, at) => u + sum.data[at]!);
 });
 
-test('infinity, NaN and numbers at the ends of the range go where they belong', async () => {
-  const [rows, inputs, out] = [133, 150, 141];
-  const [x, w] = [new Float32Array(rows * inputs), new Float32Array(out * inputs)];
-  x.fill(0.5);
-  w.fill(2);
-  // One row of x each. The second is rounded to infinity by fewer bits than float32 has.
-  x[1 * inputs + 3] = Number.POSITIVE_INFINITY;
-  x[2 * inputs + 140] = 3.4028234663852886e38;
-  x[20 * inputs + 149] = Number.NEGATIVE_INFINITY;
-  x[40 * inputs] = Number.NaN;
-  x.fill(2 ** -120, 60 * inputs, 61 * inputs);
-  x.fill(2 ** 120, 61 * inputs, 62 * inputs);
-  // A column of zeros, against which infinity is NaN, and one of very small numbers.
-  w.fill(0, 7 * inputs, 8 * inputs);
-  w.fill(2 ** -60, 8 * inputs, 9 * inputs);
-  const [y] = native().linearForward(
-    fromHost(x, [rows, inputs]),
-    fromHost(w, [out, inputs]),
-    null,
-    null,
-    'none',
-    false,
-  );
-  const actual = await read(y!);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < out; j++) {
-      let sum = 0;
-      for (let p = 0; p < inputs; p++) sum += x[i * inputs + p]! * w[j * inputs + p]!;
-      const [value, wanted] = [actual[i * out + j]!, Math.fround(sum)];
-      if (!Number.isFinite(wanted)) {
-        expect(value).toBe(wanted);
-      } else {
-        // Below the normal numbers 0 may take their place.
-        expect(Math.abs(value - wanted)).toBeLessThanOrEqual(Math.abs(wanted) * 2 ** -20 + 2 ** -126);
+test.each([
+  ['float32', 2 ** -20],
+  ['bfloat16', 2 ** -8],
+] as const)(
+  'infinity, NaN and numbers at the ends of the range go where they belong, %s',
+  async (dtype, rounding) => {
+    const [rows, inputs, out] = [133, 150, 141];
+    const [x, w] = [new Float32Array(rows * inputs), new Float32Array(out * inputs)];
+    x.fill(0.5);
+    w.fill(2);
+    // One row of x each. The second is rounded to infinity by fewer bits than float32 has.
+    x[1 * inputs + 3] = Number.POSITIVE_INFINITY;
+    x[2 * inputs + 140] = 3.4028234663852886e38;
+    x[20 * inputs + 149] = Number.NEGATIVE_INFINITY;
+    x[40 * inputs] = Number.NaN;
+    x.fill(2 ** -120, 60 * inputs, 61 * inputs);
+    x.fill(2 ** 120, 61 * inputs, 62 * inputs);
+    // A column of zeros, against which infinity is NaN, and one of very small numbers.
+    w.fill(0, 7 * inputs, 8 * inputs);
+    w.fill(2 ** -60, 8 * inputs, 9 * inputs);
+    const [xs, ws] = [fromHost(x, [rows, inputs]), fromHost(w, [out, inputs])].map((handle) =>
+      native().cast(handle, dtype),
+    );
+    const [y] = native().linearForward(xs!, ws!, null, null, 'none', false);
+    const [rounded, weight] = [await read(xs!), await read(ws!)];
+    const actual = await read(y!);
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < out; j++) {
+        let sum = 0;
+        for (let p = 0; p < inputs; p++) sum += rounded[i * inputs + p]! * weight[j * inputs + p]!;
+        const [value, wanted] = [actual[i * out + j]!, Math.fround(sum)];
+        if (!Number.isFinite(wanted)) {
+          expect(value).toBe(wanted);
+        } else {
+          // Below the normal numbers 0 may take their place.
+          expect(Math.abs(value - wanted)).toBeLessThanOrEqual(Math.abs(wanted) * rounding + 2 ** -126);
+        }
       }
     }
-  }
-});
+  },
+);
