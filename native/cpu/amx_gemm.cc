@@ -289,13 +289,15 @@ void multiply(const GemmArgs& g) {
 
 }  // namespace
 
-// Splitting costs more than it saves where a number is in few products, and so do the parts of tiles that are
-// empty.
+// Empty parts of tiles cost as much as full ones, and parts of float32 numbers are worth making where each is
+// in many products.
 bool amx_gemm_applies(const GemmArgs& g) {
   constexpr int64_t kLeastRows = 32, kLeastColumns = 96, kLeastDepth = 64, kLeastProducts = 1 << 21;
+  constexpr int64_t kLeastOfFloats = 128;
   static const bool available = uses_amx();
-  return available && g.batch == 1 && g.alpha == 1 && g.m >= kLeastRows && g.n >= kLeastColumns &&
-         g.k >= kLeastDepth && g.m * g.n * g.k >= kLeastProducts;
+  if (!available || g.batch != 1 || g.alpha != 1) return false;
+  if (g.dtype == DType::float32) return std::min({g.m, g.n, g.k}) >= kLeastOfFloats;
+  return g.m >= kLeastRows && g.n >= kLeastColumns && g.k >= kLeastDepth && g.m * g.n * g.k >= kLeastProducts;
 }
 
 void amx_gemm(const GemmArgs& g) {

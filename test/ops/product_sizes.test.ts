@@ -17,12 +17,19 @@ async function normals(
   return { handle, data: await read(handle) };
 }
 
+/** Numbers of an operand: number p of the sums in row or column i of the result is `data[i * across + p * down]`. */
+interface Operand {
+  data: Float32Array;
+  across: number;
+  down: number;
+}
+
 /** Compares with sums in float64 of `depth` products, by what float32 promises of each, and the result's `rounding`. */
 function expectSums(
   actual: Float32Array,
   shape: [number, number],
   depth: number,
-  factors: (i: number, j: number, p: number) => [number, number],
+  [a, b]: [Operand, Operand],
   finish: (sum: number, at: number) => number = (sum) => sum,
   rounding = 0,
 ): void {
@@ -32,9 +39,9 @@ function expectSums(
     for (let j = 0; j < shape[1]; j++) {
       let [sum, size] = [0, 1];
       for (let p = 0; p < depth; p++) {
-        const [a, b] = factors(i, j, p);
-        sum += a * b;
-        size += Math.abs(a * b);
+        const product = a.data[i * a.across + p * a.down]! * b.data[j * b.across + p * b.down]!;
+        sum += product;
+        size += Math.abs(product);
       }
       const at = i * shape[1] + j;
       const wanted = finish(sum, at);
@@ -47,9 +54,10 @@ function expectSums(
 // Rows, inputs and outputs; the last is tall enough for several strips of c.
 const sizes = [
   [133, 150, 141],
-  [34, 1030, 97],
-  [96, 128, 400],
-  [431, 67, 101],
+  [34, 270, 97],
+  [130, 270, 129],
+  [128, 128, 160],
+  [431, 130, 133],
 ] as const;
 const products = sizes.flatMap((size) =>
   [['float32', 0] as const, ['bfloat16', 2 ** -8] as const].map((dtype) => [...size, ...dtype] as const),
@@ -69,9 +77,9 @@ test.each(products)('a layer of [%i, %i] to %i outputs and its gradients, %s', a
   ]);
   const op = native();
   const [y] = op.linearForward(x.handle, weight.handle, bias.handle, du.handle, 'none', false);
-  const forward = (i: number, j: number, p: number): [number, number] => [
-    x.data[i * inputs + p]!,
-    weight.data[j * inputs + p]!,
+  const forward: [Operand, Operand] = [
+    { data: x.data, across: inputs, down: 1 },
+    { data: weight.data, across: inputs, down: 1 },
   ];
   expectSums(
     await read(y!),
@@ -87,18 +95,20 @@ test.each(products)('a layer of [%i, %i] to %i outputs and its gradients, %s', a
     await read(dx),
     [rows, inputs],
     out,
-    (i, j, p) => [du.data[i * out + p]!, weight.data[p * inputs + j]!],
+    [
+      { data: du.data, across: out, down: 1 },
+      { data: weight.data, across: 1, down: inputs },
+    ],
     (u, at) => u * slope.data[at]!,
     rounding,
   );
 
   const [dweight, dbias] = op.linearBackwardWeight(du.handle, x.handle, null, true, null);
-  const backward = (i: number, j: number, p: number): [number, number] => [
-    du.data[p * out + i]!,
-    x.data[p * inputs + j]!,
-  ];
+  const gradient = { data: du.data, across: 1, down: out };
+  const backward: [Operand, Operand] = [gradient, { data: x.data, across: 1, down: inputs }];
   expectSums(await read(dweight!), [out, inputs], rows, backward);
-  expectSums(await read(dbias!), [out, 1], rows, (i, _, p) => [du.data[p * out + i]!, 1]);
+  const one = { data: new Float32Array([1]), across: 0, down: 0 };
+  expectSums(await read(dbias!), [out, 1], rows, [gradient, one]);
   op.linearBackwardWeight(du.handle, x.handle, sum.handle, false, null);
   expectSums(await read(sum.handle), [out, inputs], rows, backward, (u, at) => u + sum.data[at]!);
 });
