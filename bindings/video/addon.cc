@@ -300,7 +300,8 @@ Napi::Value cancel(const Napi::CallbackInfo& info, Environment& environment) {
 }
 
 Napi::Value set_worker_count(const Napi::CallbackInfo& info, Environment& environment) {
-  environment.pool().set_workers(static_cast<int>(to_integer(info[0], "count", 1, 1024)));
+  const int count = static_cast<int>(to_integer(info[0], "count", 1, 1024));
+  environment.pool().set_workers(count, !info[1].IsUndefined() && to_boolean(info[1], "background"));
   return info.Env().Undefined();
 }
 

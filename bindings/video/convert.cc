@@ -22,11 +22,6 @@ double to_number(const Napi::Value& value, const std::string& what, double low, 
   return number;
 }
 
-bool to_boolean(const Napi::Value& value, const std::string& what) {
-  CHECK(value.IsBoolean(), "ERR_ARGUMENT", what, " must be true or false, got ", shown(value));
-  return value.As<Napi::Boolean>().Value();
-}
-
 // An array or typed array as an object with a length in [low, high].
 std::pair<Napi::Object, uint32_t> to_list(const Napi::Value& value, const std::string& what, int64_t low,
                                           int64_t high) {
@@ -91,6 +86,11 @@ native::video::OnError to_on_error(const Napi::Value& value) {
 }
 
 }  // namespace
+
+bool to_boolean(const Napi::Value& value, const std::string& what) {
+  CHECK(value.IsBoolean(), "ERR_ARGUMENT", what, " must be true or false, got ", shown(value));
+  return value.As<Napi::Boolean>().Value();
+}
 
 int64_t to_integer(const Napi::Value& value, const std::string& what, int64_t low, int64_t high) {
   const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : NAN;

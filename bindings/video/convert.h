@@ -22,6 +22,7 @@ native::data::Plan to_plan(const Napi::Value& value);
 
 std::string to_path(const Napi::Value& value, const char* what);
 Napi::Object to_object(const Napi::Value& value, const char* what);
+bool to_boolean(const Napi::Value& value, const std::string& what);
 // An integer in [low, high].
 int64_t to_integer(const Napi::Value& value, const std::string& what, int64_t low, int64_t high);
 Napi::TypedArray to_typed_array(const Napi::Value& value, napi_typedarray_type type, const char* what);

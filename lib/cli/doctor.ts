@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { usableCores } from '../base/cores';
 import { computeAddonFile, type DeviceType, howToBuild, native, packageRoot } from '../native/load';
 import { videoAddon } from '../native/video';
 import { print } from './terminal';
@@ -33,7 +34,7 @@ export function addDoctor(program: Command): void {
 function doctor(): void {
   row('xclip-native', `${packageVersion()} in ${packageRoot()}`);
   row('node', `${process.version} ${process.platform} ${process.arch}`);
-  row('processor', `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} threads`);
+  row('processor', `${cpus()[0]?.model ?? 'unknown'}, ${processorShare()}`);
   row('features', processorFlags());
   row('memory', `${gigabytes(freemem())} of ${gigabytes(totalmem())} free`);
   const computes = tryAddon('compute addon', computeFacts);
@@ -49,6 +50,14 @@ function doctor(): void {
   }
   print(remedy());
   process.exitCode = 1;
+}
+
+/** How many threads compute and decode, and why no more. */
+function processorShare(): string {
+  const [used, all] = [usableCores(), availableParallelism()];
+  return used < all
+    ? `${used} of ${all} threads, for the control group is granted no more`
+    : `${all} threads`;
 }
 
 function remedy(): string {

@@ -1,4 +1,4 @@
-import { availableParallelism } from 'node:os';
+import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
 import { type CancelToken, videoAddon } from '../native/video';
 import { Limiter } from './limiter';
@@ -32,7 +32,7 @@ export async function forEachVideo(
     }
   };
   try {
-    const limiter = new Limiter(availableParallelism());
+    const limiter = new Limiter(usableCores());
     const jobs = inStoredOrder(samples).map((sample) => limiter.run(() => attempt(sample)));
     const results = await Promise.allSettled(jobs);
     const failed = results.find((result) => result.status === 'rejected');

@@ -1,5 +1,5 @@
-import { availableParallelism } from 'node:os';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
+import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
 import { Philox, streamOf } from '../base/philox';
 import type { VideoOptions } from '../native/video';
@@ -119,7 +119,7 @@ export class FrameLoader {
     if (!['none', 'files', 'frames', 'all'].includes(shuffle)) {
       throw new CodedError('ERR_ARGUMENT', `shuffle must be none, files, frames or all, got '${shuffle}'`);
     }
-    const limiter = new Limiter(availableParallelism());
+    const limiter = new Limiter(usableCores());
     const abort = controllerUnder(options.signal);
     const { signal } = abort;
     const counts = await Promise.allSettled(

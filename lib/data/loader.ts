@@ -1,5 +1,5 @@
-import { availableParallelism } from 'node:os';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
+import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
 import { SCHEMA } from '../config/schema';
 import { type CancelToken, type VideoAddon, videoAddon } from '../native/video';
@@ -143,7 +143,7 @@ export class VideoLoader {
     });
     const sampleSize = planner.shape.reduce((a, b) => a * b, 1);
     this.ring = new BufferRing(batchSize * sampleSize, this.prefetch + 1);
-    this.limiter = new Limiter(options.openVideos ?? 2 * availableParallelism());
+    this.limiter = new Limiter(options.openVideos ?? 2 * usableCores());
   }
 
   /** Every video that failed so far, once, as it last did. */

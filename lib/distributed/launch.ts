@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
+import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
 import { launcherVariable } from './launcher';
 
@@ -128,7 +128,7 @@ async function jobOf(options: LaunchOptions): Promise<NodeJS.ProcessEnv> {
   if (nodes > 1 && (host === undefined || port === undefined)) {
     throw new CodedError('ERR_ARGUMENT', 'several machines need host and port, where rank 0 is met');
   }
-  const threads = Math.max(1, Math.floor(availableParallelism() / processes));
+  const threads = Math.max(1, Math.floor(usableCores() / processes));
   return {
     OMP_NUM_THREADS: String(threads),
     ...process.env,

@@ -76,8 +76,10 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
   if (config.MODEL.PRETRAINED) await requireFile('MODEL.PRETRAINED', config.MODEL.PRETRAINED);
   const resume = await resumeFile(asked, group);
   if (options.threads !== undefined) native().setThreads(options.threads);
-  videoAddon().setWorkerCount(config.DATA.NUM_WORKERS);
   const checkpoint = resume === null ? null : await readCheckpoint(resume);
+  // Where the model computes on the same cores, decoding leaves them to it.
+  const onCpu = resolveDevice(config.MODEL.DEVICE as Device) === 'cpu';
+  videoAddon().setWorkerCount(config.DATA.NUM_WORKERS, onCpu);
   let task: Task | undefined;
   let log: Listener | undefined;
   try {
@@ -102,6 +104,7 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
     }
     throw error;
   } finally {
+    videoAddon().setWorkerCount(config.DATA.NUM_WORKERS);
     task?.dispose();
     await checkpoint?.close();
   }

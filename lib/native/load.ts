@@ -1,5 +1,7 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { basename, dirname, join, resolve, sep } from 'node:path';
+import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
 import type { DeviceType, NativeOps, NativeTensor } from './types';
 
@@ -128,6 +130,9 @@ export function native(): NativeAddon {
     // OpenMP reads this when it is loaded. By default its threads spin for milliseconds between two kernels, which on a
     // machine that does anything else (decoding the next batch, say) takes the cores from the work they wait for.
     process.env.GOMP_SPINCOUNT ??= '1000';
+    // OpenMP knows which cores there are, and not how much of their time a container is granted.
+    const cores = usableCores();
+    if (cores < availableParallelism()) process.env.OMP_NUM_THREADS ??= String(cores);
     addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [computeAddonFile()]);
     addon.setErrorClass(CodedError);
   }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
 import { loadAddon, packageRoot } from './load';
 
@@ -202,8 +203,11 @@ export interface VideoAddon {
   closeEncoder(encoder: EncoderHandle): void;
   createCancelToken(): CancelToken;
   cancel(token: CancelToken): void;
-  /** Number of worker threads (default: the number of cores). Takes effect for work that has not begun. */
-  setWorkerCount(count: number): void;
+  /**
+   * Number of worker threads (default: the number of cores), and whether they leave the cores to whoever else wants them
+   * (on Linux; default false). Takes effect for work that has not begun.
+   */
+  setWorkerCount(count: number, background?: boolean): void;
   /** Decoders are those of the process: opened, taken over from a video before, and waiting for the next one. */
   counters(): {
     openVideos: number;
@@ -238,6 +242,7 @@ export function videoAddon(): VideoAddon {
   if (!loaded) {
     const binary = loadAddon<VideoBinary>('decode', 'VIDEO_ADDON_PATH', [videoAddonFile()]);
     binary.setErrorClass(CodedError);
+    binary.setWorkerCount(usableCores());
     loaded = binary;
   }
   return loaded;

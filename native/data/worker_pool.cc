@@ -3,6 +3,9 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifdef __linux__
+#include <sys/resource.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -30,6 +33,15 @@ void keep_free_memory() {
 void return_free_memory() {
 #ifdef __GLIBC__
   malloc_trim(0);
+#endif
+}
+
+// Threads that multiply meet after every operation: where one of them shares its core with decoding on equal
+// terms, all others wait for it. Decoding, which is ahead of them, gets what they leave.
+void yield_to_others() {
+#ifdef __linux__
+  constexpr id_t kThisThread = 0;
+  setpriority(PRIO_PROCESS, kThisThread, 19);
 #endif
 }
 
@@ -75,9 +87,10 @@ void WorkerPool::abandon(std::thread::id thread) {
   if (!stopped_ && alive_ < wanted_ && !queue_.empty()) add_thread();
 }
 
-void WorkerPool::set_workers(int workers) {
+void WorkerPool::set_workers(int workers, bool background) {
   const std::lock_guard<std::mutex> lock(mutex_);
   wanted_ = workers;
+  background_ = background;
   changed_.notify_all();
 }
 
@@ -100,8 +113,10 @@ void WorkerPool::stop() {
 }
 
 void WorkerPool::loop() {
+  bool in_background = false;
   std::unique_lock<std::mutex> lock(mutex_);
-  const auto needed = [this] { return stopped_ || alive_ > wanted_ || !queue_.empty(); };
+  const auto misplaced = [&] { return in_background && !background_; };
+  const auto needed = [&] { return stopped_ || alive_ > wanted_ || misplaced() || !queue_.empty(); };
   for (;;) {
     if (!changed_.wait_for(lock, kPause, needed)) {
       if (running_ == 0) {
@@ -114,6 +129,13 @@ void WorkerPool::loop() {
       changed_.wait(lock, needed);
     }
     if (stopped_ || alive_ > wanted_) break;
+    // The system lets nobody but an administrator raise a thread's priority, so that it ends and submit
+    // starts another; the last one does the work that is there already.
+    if (misplaced() && (queue_.empty() || alive_ > 1)) break;
+    if (background_ && !in_background) {
+      yield_to_others();
+      in_background = true;
+    }
     Work work = std::move(queue_.front());
     queue_.pop_front();
     ++running_;

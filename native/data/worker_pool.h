@@ -30,8 +30,9 @@ class WorkerPool {
   // False when the queue is full or the pool was stopped; the work is not taken then, nor when it throws
   // ERR_SYSTEM: there is no thread, and the system starts none.
   bool submit(Work work);
-  // More threads start with the next work; too many end after the work they do.
-  void set_workers(int workers);
+  // More threads start with the next work; too many end after the work they do. Those in the background leave
+  // the cores to whoever else wants them (on Linux; elsewhere it makes no difference).
+  void set_workers(int workers, bool background);
   void stop();
   // Gives up a thread whose work will not return for long, if ever: another one takes its place, and nobody
   // waits for it. When its work returns after all, the thread ends.
@@ -55,6 +56,7 @@ class WorkerPool {
   size_t capacity_, running_ = 0;
   const std::function<bool()> release_;
   bool stopped_ = false;
+  bool background_ = false;
   bool worked_ = false;  // since memory was given back
 };
 

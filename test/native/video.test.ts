@@ -205,3 +205,39 @@ describe('loading', () => {
     expect(existsSync(addonPath)).toBe(true);
   });
 });
+
+/** The nice value of a thread of this process, unless it has ended. */
+function niceness(thread: string): number | null {
+  try {
+    const stat = readFileSync(`/proc/self/task/${thread}/stat`, 'utf8');
+    return Number(stat.split(') ').at(-1)!.split(' ')[16]);
+  } catch {
+    return null;
+  }
+}
+
+(existsSync('/proc/self/task') ? test : test.skip)(
+  'workers in the background yield to all others, and only they',
+  async () => {
+    const yielding = () => readdirSync('/proc/self/task').filter((thread) => niceness(thread) === 19).length;
+    const decode = async () => {
+      const videos = await Promise.all(Array.from({ length: 8 }, () => VideoReader.open(clip)));
+      const frames = await Promise.all(videos.map((video) => video.getBatch([7])));
+      for (const video of videos) video.close();
+      return frames.map((frame) => Buffer.from(frame).toString('base64'));
+    };
+    const addon = videoAddon();
+    addon.setWorkerCount(2);
+    const frames = await decode();
+    expect(yielding()).toBe(0);
+    addon.setWorkerCount(2, true);
+    expect(await decode()).toEqual(frames);
+    expect(yielding()).toBe(2);
+    addon.setWorkerCount(3);
+    expect(await decode()).toEqual(frames);
+    while (yielding() > 0) await new Promise((resume) => setTimeout(resume, 10)); // those that are left end, yielding
+    expect(() => addon.setWorkerCount(3, 1 as unknown as boolean)).toThrow(
+      /background must be true or false/,
+    );
+  },
+);

@@ -1,5 +1,5 @@
-import { availableParallelism } from 'node:os';
 import { checkArray, checkKnownOptions, checkSize, checkTexts, type KnownOptions } from '../../base/check';
+import { usableCores } from '../../base/cores';
 import { CodedError } from '../../base/error';
 import { inTurn, type Outcome } from '../../data/in_turn';
 import { videoFault } from '../../data/video_fault';
@@ -125,7 +125,7 @@ export async function* classifyViews<T>(
   const tokens = tokensFor(model, names);
   const { frames, imageSize } = model.geometry;
   const viewBytes = 4 * clips * crops * frames * 3 * imageSize ** 2;
-  const ahead = Math.min(availableParallelism(), Math.floor(waitingBytes / viewBytes));
+  const ahead = Math.min(usableCores(), Math.floor(waitingBytes / viewBytes));
   let text: Tensor | undefined;
   try {
     for await (const outcome of inTurn(items, ahead, read, signal)) {
