@@ -130,8 +130,8 @@ void WorkerPool::loop() {
     }
     if (stopped_ || alive_ > wanted_) break;
     // The system lets nobody but an administrator raise a thread's priority, so that it ends and submit
-    // starts another; the last one does the work that is there already.
-    if (misplaced() && (queue_.empty() || alive_ > 1)) break;
+    // starts another; the last idle one does the work that is there already.
+    if (misplaced() && (queue_.empty() || static_cast<size_t>(alive_) > running_ + 1)) break;
     if (background_ && !in_background) {
       yield_to_others();
       in_background = true;
