@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Config } from '../../lib/config/schema';
 import type { EngineEvent, TrainStep } from '../../lib/engine/events';
 import { run } from '../../lib/engine/run';
+import { yieldingThreads } from '../support/threads';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
 // 9 training videos in batches of 2: 4 steps an epoch, the ninth video is left out of each (another one each time).
@@ -112,6 +113,20 @@ test('two runs with one seed give the same losses, with any number of data worke
   const other = await outcomeOf(tiny.config(['SEED', '8']));
   expect(other.losses).not.toEqual(one.losses);
 });
+
+(yieldingThreads() === null ? test.skip : test)(
+  'decoding yields to a model on the CPU, until its run ends',
+  async () => {
+    let most = 0;
+    const config = tiny.config(['DATA.NUM_WORKERS', '2', 'MODEL.DEVICE', 'cpu']);
+    await outcomeOf(config, () => {
+      most = Math.max(most, yieldingThreads()!);
+      return false;
+    });
+    expect(most).toBe(2);
+    while (yieldingThreads() !== 0) await new Promise((resume) => setTimeout(resume, 10));
+  },
+);
 
 test('training learns: the loss falls', async () => {
   const plain = [

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { VideoReader } from '../../lib/data/video_reader';
 import { type CancelToken, type EncodeOptions, type VideoHandle, videoAddon } from '../../lib/native/video';
 import { fixturePath } from '../support/fixture';
+import { yieldingThreads } from '../support/threads';
 import { numberedFrames, numbersIn, temporaryFolder } from '../support/video';
 
 const folder = temporaryFolder();
@@ -206,20 +207,9 @@ describe('loading', () => {
   });
 });
 
-/** The nice value of a thread of this process, unless it has ended. */
-function niceness(thread: string): number | null {
-  try {
-    const stat = readFileSync(`/proc/self/task/${thread}/stat`, 'utf8');
-    return Number(stat.split(') ').at(-1)!.split(' ')[16]);
-  } catch {
-    return null;
-  }
-}
-
-(existsSync('/proc/self/task') ? test : test.skip)(
+(yieldingThreads() === null ? test.skip : test)(
   'workers in the background yield to all others, and only they',
   async () => {
-    const yielding = () => readdirSync('/proc/self/task').filter((thread) => niceness(thread) === 19).length;
     const decode = async () => {
       const videos = await Promise.all(Array.from({ length: 8 }, () => VideoReader.open(clip)));
       const frames = await Promise.all(videos.map((video) => video.getBatch([7])));
@@ -229,13 +219,13 @@ function niceness(thread: string): number | null {
     const addon = videoAddon();
     addon.setWorkerCount(2);
     const frames = await decode();
-    expect(yielding()).toBe(0);
+    expect(yieldingThreads()).toBe(0);
     addon.setWorkerCount(2, true);
     expect(await decode()).toEqual(frames);
-    expect(yielding()).toBe(2);
+    expect(yieldingThreads()).toBe(2);
     addon.setWorkerCount(3);
     expect(await decode()).toEqual(frames);
-    while (yielding() > 0) await new Promise((resume) => setTimeout(resume, 10)); // those that are left end, yielding
+    while (yieldingThreads() !== 0) await new Promise((resume) => setTimeout(resume, 10)); // those that are left end, yielding
     expect(() => addon.setWorkerCount(3, 1 as unknown as boolean)).toThrow(
       /background must be true or false/,
     );
