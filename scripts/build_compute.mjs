@@ -7,12 +7,16 @@ import { fileURLToPath } from 'node:url';
 import { installed } from './installed.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+const cmakeJsFile = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const parallel = ['--parallel', String(availableParallelism())];
 const warnings = installed ? ['--CDWARNINGS_AS_ERRORS=OFF'] : [];
-const run = spawnSync(
-  process.execPath,
-  [cmakeJs, 'compile', '--log-level', 'warn', ...parallel, ...warnings, ...process.argv.slice(2)],
-  { cwd: root, stdio: 'inherit' },
-);
-process.exit(run.status ?? 1);
+
+function cmakeJs(command) {
+  const words = [command, '--log-level', 'warn', ...parallel, ...warnings, ...process.argv.slice(2)];
+  return spawnSync(process.execPath, [cmakeJsFile, ...words], { cwd: root, stdio: 'inherit' }).status === 0;
+}
+
+// Configured each time, so that options reach a folder that was configured without them: its "compile" would build
+// everything anew instead, and so it does when a source has an error. A folder that was moved here starts afresh.
+const configured = cmakeJs('configure') || cmakeJs('reconfigure');
+process.exit(configured && cmakeJs('build') ? 0 : 1);

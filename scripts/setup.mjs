@@ -105,12 +105,12 @@ function stale(output, inputs) {
   );
 }
 
-// Builds `output` and dates it to when that began: a build that finds nothing to do leaves a file older than what was
+// Builds `outputs` and dates them to when that began: a build that finds nothing to do leaves a file older than what was
 // looked at, and a source saved meanwhile has to count as newer.
-function build(output, script, ...args) {
+function build(outputs, script, ...args) {
   const began = new Date();
   run(process.execPath, [join(root, 'scripts', script), ...args]);
-  utimesSync(join(root, output), began, began);
+  for (const output of outputs) utimesSync(join(root, output), began, began);
 }
 
 const compute = 'build/Release/compute.node';
@@ -118,24 +118,22 @@ const video = 'bindings/video/build/Release/video.node';
 
 const buildCompute = stale(compute, ['native', 'bindings', 'cuda', 'CMakeLists.txt', 'package.json']);
 const buildVideo = stale(video, ['native/core', 'native/video', 'native/data', 'bindings/video']);
-// The emulated device has a build folder of its own: the options of a configured folder stay as they are.
-const emulated = 'build/emulation/Release/compute_emulated.node';
-const cudaTest = 'build/emulation/cuda_test';
-const cudaBench = 'build/emulation/cuda_bench';
-const emulation = ['--out', 'build/emulation', '--CDCUDA_EMULATION=ON', '--CDWITH_CUDA=OFF', '--target'];
-const kernels = ['native', 'cuda', 'test/emulation', 'CMakeLists.txt'];
-const buildEmulated = forTests && stale(emulated, [...kernels, 'bindings']);
-const buildCudaTest = forTests && stale(cudaTest, [...kernels, 'test/cuda']);
-const buildCudaBench = forTests && stale(cudaBench, [...kernels, 'bench/cuda']);
-if (buildCompute || buildVideo || buildEmulated || buildCudaTest || buildCudaBench) installSystemPackages();
+// What the tests run the CUDA kernels on the host with. One build makes these and the addon, whose objects they share.
+const programs = ['Release/compute_emulated.node', 'cuda_test', 'cuda_bench'].map(
+  (name) => `build/emulation/${name}`,
+);
+const kernels = ['native', 'cuda', 'bindings', 'test/emulation', 'test/cuda', 'bench/cuda', 'CMakeLists.txt'];
+const buildPrograms = forTests && programs.some((program) => stale(program, kernels));
+if (buildCompute || buildVideo || buildPrograms) installSystemPackages();
 if (!nativeOnly && stale('node_modules/.package-lock.json', ['package-lock.json'])) {
   run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
 }
-if (buildCompute) build(compute, 'build_compute.mjs');
-if (buildEmulated) build(emulated, 'build_compute.mjs', ...emulation, 'compute_emulated');
-if (buildCudaTest) build(cudaTest, 'build_compute.mjs', ...emulation, 'cuda_test');
-if (buildCudaBench) build(cudaBench, 'build_compute.mjs', ...emulation, 'cuda_bench');
-if (buildVideo) build(video, 'build_video.mjs');
+if (buildPrograms) {
+  build([compute, ...programs], 'build_compute.mjs', '--CDCUDA_EMULATION=ON', '--target', 'for_tests');
+} else if (buildCompute) {
+  build([compute], 'build_compute.mjs');
+}
+if (buildVideo) build([video], 'build_video.mjs');
 if (!nativeOnly && stale('dist/index.js', ['lib', 'tsconfig.json'])) {
   run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
 }
