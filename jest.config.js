@@ -7,6 +7,7 @@ const shared = {
   setupFilesAfterEnv: ['<rootDir>/test/support/collect_garbage.ts'],
   // A test file's globals are behind an interceptor, which sums in float64 would pay at every step.
   sandboxInjectedGlobals: ['Math'],
+  modulePathIgnorePatterns: ['<rootDir>/prebuilt/'], // has another package.json of the same name
 };
 
 /** Tests of the project `cuda` that decode videos or compare with the decode addon. */

@@ -17,11 +17,11 @@ export function addBuild(program: Command): void {
 
 function build(): void {
   // A file that does not load was built for another machine, as were the objects beside it.
-  for (const [load, file, folder] of [
-    [native, computeAddonFile(), 'build'],
-    [videoAddon, videoAddonFile(), 'bindings/video/build'],
+  for (const [file, folder] of [
+    [computeAddonFile(), 'build'],
+    [videoAddonFile(), 'bindings/video/build'],
   ] as const) {
-    if (!loads(load, file)) rmSync(join(packageRoot(), folder), { recursive: true });
+    if (!loads(file)) rmSync(join(packageRoot(), folder), { recursive: true });
   }
   const setup = join(packageRoot(), 'scripts/setup.mjs');
   const { status, error } = spawnSync(process.execPath, [setup, '--native'], { stdio: ['ignore', 2, 2] });
@@ -37,10 +37,10 @@ function build(): void {
 }
 
 /** Whether there is no such file, or it is as it should be. */
-function loads(load: () => unknown, file: string): boolean {
+function loads(file: string): boolean {
   if (!existsSync(file)) return true;
   try {
-    load();
+    require(file);
     return true;
   } catch {
     return false;

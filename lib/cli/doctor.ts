@@ -3,7 +3,7 @@ import { availableParallelism, cpus, freemem, totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { usableCores } from '../base/cores';
-import { computeAddonFile, type DeviceType, howToBuild, native, packageRoot } from '../native/load';
+import { type DeviceType, howToBuild, howToGetCuda, native, packageRoot } from '../native/load';
 import { videoAddon } from '../native/video';
 import { print } from './terminal';
 import { packageVersion } from './version';
@@ -71,9 +71,8 @@ function remedy(): string {
 }
 
 function computeFacts(): string {
-  const addon = native();
-  const path = process.env.NATIVE_COMPUTE_PATH ?? computeAddonFile();
-  return `${path}; ${addon.kernels().length} kernels`;
+  const kernels = native().kernels().length;
+  return `${loadedAddon('compute.node', 'NATIVE_COMPUTE_PATH')}; ${kernels} kernels`;
 }
 
 /** Whether several processes can train together on devices of this type. */
@@ -88,7 +87,11 @@ function processesFacts(device: DeviceType): string {
 /** What CUDA there is, and in one line whether it is used and if not why. */
 function cudaRows(): void {
   const { built, unavailable, facts } = native().deviceReport('cuda');
-  row('cuda', unavailable ? `not used: ${unavailable}` : 'used by default; --device cpu turns it off');
+  const remedy = built ? '' : `; ${howToGetCuda()}`;
+  row(
+    'cuda',
+    unavailable ? `not used: ${unavailable}${remedy}` : 'used by default; --device cpu turns it off',
+  );
   if (!built) return;
   const { driver, runtime, architectures, ...devices } = facts;
   row('cuda driver', driver === 'none' ? 'not installed' : `supports CUDA ${driver}`);
@@ -99,9 +102,12 @@ function cudaRows(): void {
 
 function decodeFacts(): string {
   const { workers } = videoAddon().counters();
-  const path =
-    process.env.VIDEO_ADDON_PATH ?? sharedObjects().find((file) => basename(file) === 'video.node');
-  return `${path}; ${workers} workers`;
+  return `${loadedAddon('video.node', 'VIDEO_ADDON_PATH')}; ${workers} workers`;
+}
+
+/** The file of an addon that was loaded. */
+function loadedAddon(name: string, override: string): string | undefined {
+  return process.env[override] || sharedObjects().find((file) => basename(file) === name);
 }
 
 function tryAddon(name: string, facts: () => string): boolean {

@@ -1,7 +1,7 @@
 import { named, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
 import { warn } from '../base/warning';
-import { type DeviceType, type MemoryStats, native } from './load';
+import { type DeviceType, howToGetCuda, type MemoryStats, native } from './load';
 
 /**
  * A device name. `auto` is what the environment variable NATIVE_DEVICE names, else CUDA when this build and machine can
@@ -48,8 +48,10 @@ export function resolveDevice(device: Device = chosen): DeviceType {
   if (index) native().selectDevice('cuda', Number(index));
   const { built, unavailable } = native().deviceReport('cuda');
   if (!unavailable) return 'cuda';
-  if (type === 'cuda')
-    throw new CodedError('ERR_DEVICE', `device '${device}' cannot be used: ${unavailable}`);
+  if (type === 'cuda') {
+    const remedy = built ? '' : ` (${howToGetCuda()})`;
+    throw new CodedError('ERR_DEVICE', `device '${device}' cannot be used: ${unavailable}${remedy}`);
+  }
   if (built && !warned) {
     warned = true;
     warn('DEVICE_FALLBACK', `computing on the CPU: ${unavailable}`);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename, dirname, join, resolve, sep } from 'node:path';
 import { usableCores } from '../base/cores';
@@ -83,25 +83,61 @@ export function packageRoot(): string {
 }
 
 /**
+ * The addon `file` of a package that holds addons built for this platform, which is installed beside this one.
+ *
+ * @param suffix what the package's name has behind the platform's
+ * @throws Error, saying why there is none
+ */
+export function prebuiltAddon(file: string, suffix = ''): string {
+  const { name, version } = manifestOf(packageRoot());
+  const wanted = prebuiltPackage(suffix);
+  let found: string;
+  try {
+    found = dirname(require.resolve(`${wanted}/package.json`));
+  } catch {
+    throw new Error(`${wanted}: not installed`);
+  }
+  const { version: other } = manifestOf(found);
+  if (other !== version)
+    throw new Error(`${found}: version ${other} does not belong to ${version} of ${name}`);
+  return join(found, file);
+}
+
+function prebuiltPackage(suffix: string): string {
+  return `@${manifestOf(packageRoot()).name}/${process.platform}-${process.arch}${suffix}`;
+}
+
+/** Where a CUDA backend comes from, for who has none. */
+export function howToGetCuda(): string {
+  const build = 'builds made where nvcc is found have one';
+  if (process.platform !== 'linux') return build;
+  return `${build}, and so has the package ${prebuiltPackage('-cuda')}`;
+}
+
+function manifestOf(folder: string): { name: string; version: string } {
+  return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+}
+
+/**
  * Loads the first native addon that works and keeps every failure for the one message.
  *
  * @param name what the addon is, for the message
  * @param override environment variable that names a file to use instead of the candidates
- * @param candidates files in the order to try
+ * @param candidates files in the order to try; one that cannot be named throws why
  * @throws ERR_NATIVE_LOAD listing each candidate and why it failed
  */
-export function loadAddon<T>(name: string, override: string, candidates: string[]): T {
+export function loadAddon<T>(name: string, override: string, candidates: (() => string)[]): T {
   const chosen = process.env[override];
   const failures: string[] = [];
-  for (const file of chosen ? [chosen] : candidates) {
-    if (!existsSync(file)) {
-      failures.push(`  ${file}: no such file`);
-      continue;
-    }
+  for (const candidate of chosen ? [() => chosen] : candidates) {
+    let file: string | undefined;
     try {
+      file = candidate();
+      if (!existsSync(file)) throw new Error('no such file');
       return require(resolve(file)) as T;
     } catch (error) {
-      failures.push(`  ${file}: ${(error as Error).message}`);
+      const { message } = error as Error;
+      failures.push(`  ${file === undefined ? message : `${file}: ${message}`}`);
     }
   }
   throw new CodedError(
@@ -124,7 +160,12 @@ export function computeAddonFile(): string {
 
 let addon: NativeAddon | undefined;
 
-/** The compute addon, loaded on first use. */
+/**
+ * The compute addon, loaded on first use: the file that the environment variable `NATIVE_COMPUTE_PATH` names, or else the
+ * local build, or else one of a package with prebuilt addons, of which the one with CUDA comes first.
+ *
+ * @throws ERR_NATIVE_LOAD, which lists every candidate and why it failed
+ */
 export function native(): NativeAddon {
   if (!addon) {
     // OpenMP reads this when it is loaded. By default its threads spin for milliseconds between two kernels, which on a
@@ -133,7 +174,11 @@ export function native(): NativeAddon {
     // OpenMP knows which cores there are, and not how much of their time a container is granted.
     const cores = usableCores();
     if (cores < availableParallelism()) process.env.OMP_NUM_THREADS ??= String(cores);
-    addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [computeAddonFile()]);
+    addon = loadAddon<NativeAddon>('compute', 'NATIVE_COMPUTE_PATH', [
+      computeAddonFile,
+      () => prebuiltAddon('compute.node', '-cuda'),
+      () => prebuiltAddon('compute.node'),
+    ]);
     addon.setErrorClass(CodedError);
   }
   return addon;

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
-import { loadAddon, packageRoot } from './load';
+import { loadAddon, packageRoot, prebuiltAddon } from './load';
 
 /**
  * What to open: a regular file by its path or by a descriptor (duplicated; its position is neither used nor moved), a byte
@@ -234,13 +234,16 @@ let loaded: VideoAddon | undefined;
 
 /**
  * The decode addon, loaded at the first call: the file that the environment variable `VIDEO_ADDON_PATH` names, or else
- * the local build.
+ * the local build, or else that of the package with prebuilt addons.
  *
  * @throws ERR_NATIVE_LOAD, which lists every candidate and why it failed
  */
 export function videoAddon(): VideoAddon {
   if (!loaded) {
-    const binary = loadAddon<VideoBinary>('decode', 'VIDEO_ADDON_PATH', [videoAddonFile()]);
+    const binary = loadAddon<VideoBinary>('decode', 'VIDEO_ADDON_PATH', [
+      videoAddonFile,
+      () => prebuiltAddon('video.node'),
+    ]);
     binary.setErrorClass(CodedError);
     binary.setWorkerCount(usableCores());
     loaded = binary;

@@ -48,6 +48,9 @@ test('a device that cannot be used says why; auto is then the CPU, and warns onc
   const asked = jest.spyOn(native(), 'deviceReport').mockReturnValue(report);
   expect(resolveDevice('auto')).toBe('cpu');
   expect(warn).not.toHaveBeenCalled();
+  expect(() => resolveDevice('cuda')).toThrow(
+    /^device 'cuda' cannot be used: this build has no cuda backend \(builds made where nvcc is found have one/,
+  );
   asked.mockReturnValue({ built: true, unavailable: 'no NVIDIA driver was found', facts: {} });
   expect([resolveDevice('auto'), resolveDevice('auto')]).toEqual(['cpu', 'cpu']);
   expect(warn.mock.calls).toEqual([
