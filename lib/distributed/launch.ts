@@ -73,8 +73,9 @@ export async function launch(options: LaunchOptions): Promise<ProcessEnd | null>
     tell((signal?.reason as NodeJS.Signals | undefined) === 'SIGINT' ? 'SIGINT' : 'SIGTERM');
   const timers: NodeJS.Timeout[] = [];
   let first: ProcessEnd | null = null;
+  let over = false;
   const ended = (end: ProcessEnd) => {
-    if (first || (end.status === 0 && end.signal === null)) return;
+    if (over || first || (end.status === 0 && end.signal === null)) return;
     first = end;
     // They notice by themselves and say why; who does not is told, and then made to.
     timers.push(setTimeout(tell, graceMs, 'SIGTERM'), setTimeout(tell, 2 * graceMs, 'SIGKILL'));
@@ -108,6 +109,7 @@ export async function launch(options: LaunchOptions): Promise<ProcessEnd | null>
     await Promise.all(ends);
     return first;
   } finally {
+    over = true;
     signal?.removeEventListener('abort', abort);
     for (const timer of timers) clearTimeout(timer);
     tell('SIGKILL');
