@@ -4,10 +4,11 @@ import type { Embedding } from '../../nn/embedding';
 import type { LayerNorm } from '../../nn/layer_norm';
 import type { Mode } from '../../nn/module';
 import type { Transformer } from '../../nn/transformer';
-import { add, argmax, cast, gatherRows, matmul, slice } from '../../ops';
+import { add, argmax, cast, concat, embedding, gatherRows, matmul, slice } from '../../ops';
 import { scope } from '../../tensor/scope';
 import { type Device, describe, Tensor, tensor } from '../../tensor/tensor';
 import { type ComputeDtype, inDtype } from '../dtype';
+import { groupByLength } from './text_groups';
 import type { Tokens } from './tokenizer';
 
 /** Token ids [K, length], as the tokenizer returns them or as an int32 or int64 tensor. */
@@ -25,7 +26,7 @@ export interface TextTower {
   readonly text_projection: Tensor;
 }
 
-/** Texts on a device, cut to the longest. */
+/** Texts on a device, of one length: cut to the longest. */
 interface Texts {
   /** int [K, L] */
   ids: Tensor;
@@ -35,8 +36,8 @@ interface Texts {
 
 /**
  * Features of texts: the transformer's output at the end token (the largest id), normalised and projected. What stands
- * after the end tokens is never computed: attention is causal, so nothing that is read depends on it. For the same
- * reason the last block works on the end tokens alone once its attention is done.
+ * after the end tokens is hardly computed (texts of like lengths are filled up together) and never read: attention is causal, so
+ * nothing depends on it. For the same reason the last block works on the end tokens alone once its attention is done.
  *
  * @param whole the last block computes every token up to the longest text's end, for who looks at what the mode traces
  * @returns [K, E] in `dtype`
@@ -50,25 +51,43 @@ export function encodeText(
   whole = false,
 ): Tensor {
   return scope(() => {
-    const context = tower.positional_embedding.dim(0);
-    checkTokens(tokens, context);
-    const { ids, end } =
-      tokens instanceof Tensor ? onDevice(tokens) : upload(tokens, tower.positional_embedding.device);
-    const length = ids.dim(1);
-    const position = slice(tower.positional_embedding, 0, 0, length);
-    let x = inDtype(add(tower.token_embedding.forward(ids), position), dtype);
-    mode.trace?.('text.embedding', x);
-    const ends = (rows: Tensor) => gatherRows(rows, end);
-    const blocks = tower.transformer.resblocks;
-    for (const [i, block] of blocks.entries()) {
-      x = block.forward(x, { causal: true, select: i < blocks.length - 1 || whole ? undefined : ends });
-      mode.trace?.(`text.block${i}.out`, x);
-    }
-    if (whole) x = ends(x);
-    const normed = tower.ln_final.forward(x);
-    mode.trace?.('text.ln_final', normed);
-    return matmul(normed, inDtype(tower.text_projection, dtype));
+    checkTokens(tokens, tower.positional_embedding.dim(0));
+    if (tokens instanceof Tensor) return encodeEven(tower, onDevice(tokens), dtype, mode, whole);
+    const { device } = tower.positional_embedding;
+    const lengths = lengthsOf(tokens);
+    // A GPU needs many rows at once, and who looks on sees all texts together.
+    const together = whole || mode.trace || device !== 'cpu';
+    const groups = together ? [[...lengths.keys()]] : groupByLength(lengths);
+    const features = groups.map((group) =>
+      scope(() => encodeEven(tower, upload(tokens, lengths, group, device), dtype, mode, whole)),
+    );
+    if (features.length === 1) return features[0]!;
+    const places = new Int32Array(lengths.length);
+    for (const [place, text] of groups.flat().entries()) places[text] = place;
+    return embedding(tensor(places, [places.length], { device }), concat(features));
   });
+}
+
+function encodeEven(
+  tower: TextTower,
+  { ids, end }: Texts,
+  dtype: ComputeDtype,
+  mode: Mode,
+  whole: boolean,
+): Tensor {
+  const position = slice(tower.positional_embedding, 0, 0, ids.dim(1));
+  let x = inDtype(add(tower.token_embedding.forward(ids), position), dtype);
+  mode.trace?.('text.embedding', x);
+  const ends = (rows: Tensor) => gatherRows(rows, end);
+  const blocks = tower.transformer.resblocks;
+  for (const [i, block] of blocks.entries()) {
+    x = block.forward(x, { causal: true, select: i < blocks.length - 1 || whole ? undefined : ends });
+    mode.trace?.(`text.block${i}.out`, x);
+  }
+  if (whole) x = ends(x);
+  const normed = tower.ln_final.forward(x);
+  mode.trace?.('text.ln_final', normed);
+  return matmul(normed, inDtype(tower.text_projection, dtype));
 }
 
 function checkTokens(tokens: TextInput, context: number): void {
@@ -93,15 +112,32 @@ function onDevice(ids: Tensor): Texts {
   return { ids, end: argmax(cast(ids, 'float32'), 1) };
 }
 
-function upload({ ids, shape }: Tokens, device: Device): Texts {
-  const [count, width] = shape;
+/** Tokens of each text up to its end token. */
+function lengthsOf({ ids, shape: [count, width] }: Tokens): Int32Array {
   if (ids.length !== count * width) {
-    throw new CodedError('ERR_SHAPE', `${ids.length} token ids do not fill [${shape}]`);
+    throw new CodedError('ERR_SHAPE', `${ids.length} token ids do not fill [${count},${width}]`);
   }
-  const rows = Array.from({ length: count }, (_, k) => ids.subarray(k * width, (k + 1) * width));
-  const end = Int32Array.from(rows, (row) => row.indexOf(Math.max(...row)));
-  const length = Math.max(...end) + 1;
-  const cut = new Int32Array(count * length);
-  for (const [k, row] of rows.entries()) cut.set(row.subarray(0, length), k * length);
-  return { ids: tensor(cut, [count, length], { device }), end: tensor(end, [count], { device }) };
+  return Int32Array.from({ length: count }, (_, k) => {
+    const row = ids.subarray(k * width, (k + 1) * width);
+    return row.indexOf(Math.max(...row)) + 1;
+  });
+}
+
+function upload(
+  { ids, shape }: Tokens,
+  lengths: Int32Array,
+  group: readonly number[],
+  device: Device,
+): Texts {
+  const ends = Int32Array.from(group, (text) => lengths[text]! - 1);
+  const length = Math.max(...ends) + 1;
+  const cut = new Int32Array(group.length * length);
+  for (const [k, text] of group.entries()) {
+    const start = text * shape[1];
+    cut.set(ids.subarray(start, start + length), k * length);
+  }
+  return {
+    ids: tensor(cut, [group.length, length], { device }),
+    end: tensor(ends, [ends.length], { device }),
+  };
 }
