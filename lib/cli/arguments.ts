@@ -39,6 +39,13 @@ export function secondsAbove0(word: string): number {
   throw new InvalidArgumentError('expected a number of seconds above 0.');
 }
 
+/** Parses the size and rate of raw pictures: "340x256@16" or "340x256@29.97". */
+export function pictureSize(word: string): { width: number; height: number; fps: number } {
+  const [, width, height, fps] = (/^(\d{1,5})x(\d{1,5})@(\d*\.?\d+)$/.exec(word) ?? []).map(Number);
+  if (width! > 0 && height! > 0 && fps! > 0) return { width: width!, height: height!, fps: fps! };
+  throw new InvalidArgumentError('expected WIDTHxHEIGHT@RATE, such as 340x256@16.');
+}
+
 /** Refuses to write over what is read. @throws ERR_ARGUMENT */
 export function requireOther(input: string, output: string): void {
   if (resolve(input) !== resolve(output)) return;

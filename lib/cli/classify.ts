@@ -5,7 +5,7 @@ import { videoFault } from '../data/video_fault';
 import { type Classification, type ComputeDtype, type TimelineEntry, XCLIP } from '../models';
 import { native } from '../native/load';
 import type { Device } from '../tensor/tensor';
-import { integerFrom, secondsAbove0 } from './arguments';
+import { integerFrom, pictureSize, secondsAbove0 } from './arguments';
 import { interruptible } from './interrupt';
 import { print, printError } from './terminal';
 import { trainedClasses } from './trained_classes';
@@ -19,6 +19,7 @@ interface ClassifyFlags {
   crops: '1' | '3';
   window?: number;
   stride?: number;
+  pictures?: { width: number; height: number; fps: number };
   deadline: number;
   json?: boolean;
   device: Device;
@@ -31,19 +32,21 @@ Examples:
   $ xclip-native classify clip.mp4 --checkpoint k400_32_8.pth --labels labels/kinetics_400_labels.csv
   $ xclip-native classify *.mp4 --checkpoint k400_32_8.pth --labels "arm wrestling,flipping pancake" --json
   $ xclip-native classify match.mp4 --checkpoint k400_32_8.pth --labels labels.csv --window 4 --stride 2 --top 1
+  $ ffmpeg -i rtsp://camera -vf scale=340:256 -r 16 -f rawvideo -pix_fmt rgb24 - |
+      xclip-native classify - --pictures 340x256@16 --window 2 --checkpoint k400_32_8.pth --labels labels.csv
 
 Names need not be those of the training: the model compares the video with what they say. Only for a class table of
 another length than the checkpoint's is --zero-shot asked for, because that is most often a mistake.
 
 A video that cannot be read does not keep the others from being named: its error is told, as { path, error } in JSON
-too, and the exit status is 1.`;
+too, and the exit status is 1. Windows of "-" are told as soon as they are over, with --json one object a line.`;
 
 /** Adds `classify`: which of the named classes do videos show? */
 export function addClassify(program: Command): void {
   program
     .command('classify')
     .description('name what videos show')
-    .argument('<clips...>', 'video files')
+    .argument('<clips...>', 'video files, or "-" for pictures on standard input')
     .requiredOption('--checkpoint <file>', 'weights: .pth, safetensors, or a Hugging Face folder')
     .requiredOption('--labels <names>', 'CSV file "id,name", or names separated by commas')
     .option('--top <n>', 'classes shown per video', integerFrom(1), 5)
@@ -55,6 +58,11 @@ export function addClassify(program: Command): void {
       secondsAbove0,
     )
     .option('--stride <seconds>', 'from one window to the next (default: --window)', secondsAbove0)
+    .option(
+      '--pictures <size>',
+      'of "-": raw RGB, as WIDTHxHEIGHT@RATE with the pictures per second',
+      pictureSize,
+    )
     .option('--deadline <seconds>', 'time that opening a video may take, and decoding it', integerFrom(1), 60)
     .option('--zero-shot', 'allow a class table of another length than the training had')
     .option('--json', 'print JSON')
@@ -74,6 +82,7 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
   if (flags.stride !== undefined && flags.window === undefined) {
     throw new CodedError('ERR_USAGE', '--stride is the distance of windows: give --window too');
   }
+  checkPictures(clips, flags);
   const names = readLabels(flags.labels);
   if (!flags.zeroShot) await checkClassCount(flags, names);
   if (flags.threads !== undefined) native().setThreads(flags.threads);
@@ -84,7 +93,11 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
       const crops = Number(flags.crops) as 1 | 3;
       const options = { topK, clips: clipCount, crops, deadlineMs: 1000 * deadline, signal };
       const results: (Result | Failure)[] = [];
-      const report = (result: Result) => (flags.json ? results.push(result) : show(result));
+      const report = (result: Result) => {
+        if (!flags.json) show(result);
+        else if (flags.pictures) print(JSON.stringify(result));
+        else results.push(result);
+      };
       // The next clip may be sound; whatever is not the fault of this one would meet it as well.
       const fail = (path: string, error: unknown) => {
         const fault = videoFault(error);
@@ -101,7 +114,8 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
       } else {
         for (const path of clips) {
           try {
-            for await (const part of model.timeline(path, names, { ...options, window, stride })) {
+            const video = flags.pictures ? { stream: process.stdin, ...flags.pictures } : path;
+            for await (const part of model.timeline(video, names, { ...options, window, stride })) {
               report({ path, ...part });
             }
           } catch (error) {
@@ -109,11 +123,27 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
           }
         }
       }
-      if (flags.json) print(JSON.stringify(results, null, 2));
+      if (flags.json && !flags.pictures) print(JSON.stringify(results, null, 2));
     } finally {
       model.dispose();
     }
   });
+}
+
+/** Refuses "-" without what is to be known of it, and what is said of it without "-". */
+function checkPictures(clips: string[], { pictures, window }: ClassifyFlags): void {
+  const isPiped = clips.includes('-');
+  const problem =
+    isPiped && !pictures
+      ? '"-" is pictures on standard input: say --pictures WIDTHxHEIGHT@RATE'
+      : pictures && !(isPiped && clips.length === 1)
+        ? '--pictures is for "-", and "-" is given alone'
+        : pictures && window === undefined
+          ? 'pictures on standard input are looked at window by window: give --window'
+          : pictures && process.stdin.isTTY
+            ? 'standard input is a terminal, and pictures are to come from it'
+            : undefined;
+  if (problem) throw new CodedError('ERR_USAGE', problem);
 }
 
 /** Refuses a class table that is not of the training's length; names written out are always meant as they are. */

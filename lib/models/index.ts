@@ -9,6 +9,7 @@ export type { Classification, ClassifyOptions, VideoClasses } from './xclip/clas
 export type { Footage, RawFrames } from './xclip/footage';
 export type { Geometry } from './xclip/geometry';
 export type { InitialValues } from './xclip/initialize';
+export type { LivePictures } from './xclip/live_pictures';
 export type { MultiframeIntegration } from './xclip/multiframe';
 export type { XclipOutputs } from './xclip/outputs';
 export type { PromptGenerator } from './xclip/prompt';

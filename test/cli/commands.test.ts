@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageVersion } from '../../lib/cli/version';
@@ -156,6 +157,44 @@ test('classify looks at a long video window by window', async () => {
   expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('ERR_USAGE') });
 });
 
+test('classify looks at pictures that come on standard input as at those of a file', async () => {
+  const clip = join('videos', `${tiny.names[1]} 0.mp4`);
+  const words = ['--checkpoint', checkpoint, '--labels', 'labels.csv', '--window', '0.25', '--json'];
+  using video = await VideoReader.open(join(tiny.root, clip));
+  const { width, height, fps, frameCount } = video.info;
+  const input = await video.getBatch(Array.from({ length: frameCount }, (_, i) => i));
+  const piped = (size: string, bytes: Uint8Array) =>
+    spawnSync(process.execPath, [buildCli(), 'classify', '-', '--pictures', size, ...words], {
+      cwd: tiny.root,
+      input: bytes,
+      encoding: 'utf8',
+    });
+  const { status, stdout, stderr } = piped(`${width}x${height}@${fps}`, input);
+  expect({ status, stderr }).toMatchObject({ status: 0 });
+  const parts = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  const expected = JSON.parse(await succeed(['classify', clip, ...words]));
+  expect(parts.length).toBeGreaterThan(1);
+  expect(parts).toEqual(expected.map((part: object) => ({ ...part, path: '-' })));
+  expect(piped(`${width}x${height}@${fps}`, input.subarray(1))).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('ERR_SHAPE'),
+  });
+  for (const wrong of [
+    [clip, '--pictures', '8x8@8', ...words],
+    ['-', ...words],
+    ['-', clip, '--pictures', '8x8@8', ...words],
+    ['-', '--pictures', '8x8', ...words],
+    ['-', '--pictures', '0x8@8', ...words],
+    ['-', '--pictures', '8x8@8', ...words.slice(0, 4)],
+  ]) {
+    const { status, stderr } = await runCli(['classify', ...wrong], { cwd: tiny.root });
+    expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('ERR_USAGE') });
+  }
+});
+
 test('info counts as the reference does', async () => {
   const golden = readGolden<{ configs: Record<string, number>[] }>('flops.json').configs[0]!;
   const shown = JSON.parse(await succeed(['info', '-cfg', 'configs/k400/32_8.yaml', '--json']));
@@ -212,7 +251,6 @@ test('build of an installation that is up to date names the addons', async () =>
 });
 
 test('a reader that goes away ends the command quietly', async () => {
-  const { spawnSync } = await import('node:child_process');
   const command = `${JSON.stringify(process.execPath)} ${JSON.stringify(buildCli())} --help | head -n 1`;
   const { stdout, stderr } = spawnSync('sh', ['-c', command], { encoding: 'utf8' });
   expect(stdout.split('\n')).toHaveLength(2);

@@ -2,8 +2,9 @@ import type { KnownOptions } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Limiter } from '../../data/limiter';
 import { type Classification, type ClassifyOptions, classifyKeys, classifyViews } from './classify';
-import { type Footage, isRawFrames, readerOf } from './footage';
-import { checkViews, readViews } from './video_input';
+import { checkFootage, type Footage, isRawFrames, readerOf } from './footage';
+import { checkLive, isLive, type LivePictures, LiveWindows } from './live_pictures';
+import { checkViewOptions, readViews, viewsOfPictures } from './video_input';
 import type { XCLIP } from './xclip';
 
 export interface TimelineOptions extends ClassifyOptions {
@@ -26,11 +27,12 @@ export interface TimelineEntry {
 /** What the video shows, window by window: XCLIP.timeline. */
 export async function* timeline(
   model: XCLIP,
-  footage: Footage,
+  footage: Footage | LivePictures,
   names: readonly string[],
   options: TimelineOptions,
 ): AsyncGenerator<TimelineEntry, void> {
-  checkViews('timeline', footage, options, timelineKeys);
+  if (!isLive(footage)) checkFootage('timeline', footage);
+  checkViewOptions('timeline', options, timelineKeys);
   const { window, stride = window, seconds, ...rest } = options;
   for (const [key, value] of Object.entries({ window, stride })) {
     if (Number.isFinite(value) && value > 0) continue;
@@ -38,6 +40,13 @@ export async function* timeline(
       'ERR_ARGUMENT',
       `timeline: ${key} must be a number of seconds above 0, got ${value}`,
     );
+  }
+  if (isLive(footage)) {
+    if (seconds)
+      throw new CodedError('ERR_ARGUMENT', 'timeline: a stream is looked at from its beginning to its end');
+    checkLive('timeline', footage);
+    yield* liveTimeline(model, footage, names, { ...rest, window, stride });
+    return;
   }
   if (isRawFrames(footage)) {
     throw new CodedError(
@@ -67,5 +76,38 @@ export async function* timeline(
     }
   } finally {
     release();
+  }
+}
+
+/** The same of pictures that are still coming: each window as soon as it is over, while the next one comes in. */
+async function* liveTimeline(
+  model: XCLIP,
+  live: LivePictures,
+  names: readonly string[],
+  { window, stride, ...options }: TimelineOptions & { stride: number },
+): AsyncGenerator<TimelineEntry, void> {
+  const windows = new LiveWindows(live, window, stride);
+  const limiter = new Limiter(1); // one after the other
+  const over = new Error('the stream is over');
+  const parts = function* () {
+    for (let k = 0; ; k++) yield { k, from: 0, to: 0 };
+  };
+  const read = (part: { k: number; from: number; to: number }, signal: AbortSignal) =>
+    limiter.run(async () => {
+      const found = await windows.read(part.k, signal);
+      if (!found) throw over;
+      Object.assign(part, { from: found.from, to: found.to });
+      return viewsOfPictures(found.pictures, live, model.geometry, options);
+    });
+  try {
+    for await (const outcome of classifyViews('timeline', model, parts(), read, names, options)) {
+      if (outcome.status === 'fulfilled') {
+        const { from, to } = outcome.item;
+        yield { from, to, classes: outcome.value };
+      } else if (outcome.reason === over) return;
+      else throw outcome.reason;
+    }
+  } finally {
+    windows.close();
   }
 }

@@ -48,6 +48,15 @@ export function checkViews<T extends ViewOptions>(
   known: KnownOptions<T>,
 ): void {
   checkFootage(what, footage);
+  checkViewOptions(what, options, known);
+}
+
+/** @throws ERR_ARGUMENT for options that there are none of, or views that cannot be */
+export function checkViewOptions<T extends ViewOptions>(
+  what: string,
+  options: T,
+  known: KnownOptions<T>,
+): void {
   checkKnownOptions(what, options, known);
   const { clips = 1, crops = 1, seconds, deadlineMs = 1 } = options;
   checkSize(what, 'clips', clips);
@@ -70,15 +79,9 @@ export function checkViews<T extends ViewOptions>(
  * @throws ERR_ARGUMENT, ERR_SHAPE; ERR_FRAME_RANGE when no frame is shown in `seconds`; what {@link VideoReader} throws
  */
 export async function readViews(footage: Footage, geometry: Geometry, options: ViewOptions): Promise<Views> {
-  const { clips = 1, crops = 1, signal } = options;
-  throwIfAborted(signal);
-  const planner = testPlanner({
-    numFrames: geometry.frames,
-    inputSize: geometry.imageSize,
-    numClips: clips,
-    numCrops: crops,
-  });
-  const pixels = allocate(planner.shape, clips);
+  throwIfAborted(options.signal);
+  const planner = plannerOf(geometry, options);
+  const pixels = allocate(planner.shape, options.clips);
   if (isRawFrames(footage)) {
     if (options.seconds)
       throw new CodedError('ERR_ARGUMENT', 'pictures in memory have no times: give a part of them');
@@ -94,6 +97,34 @@ export async function readViews(footage: Footage, geometry: Geometry, options: V
     }
   }
   return { pixels, shape: planner.shape };
+}
+
+/** The views of pictures, RGB bytes [height, width, 3] each. */
+export async function viewsOfPictures(
+  pictures: readonly Uint8Array[],
+  { width, height }: { width: number; height: number },
+  geometry: Geometry,
+  options: ViewOptions,
+): Promise<Views> {
+  const planner = plannerOf(geometry, options);
+  const pixels = allocate(planner.shape, options.clips);
+  const plan = planOf(planner, { width, height }, [0, pictures.length]);
+  // Those that are looked at, side by side.
+  const numbers = [...new Set(plan.frames)];
+  const frames = new Uint8Array(numbers.length * width * height * 3);
+  for (const [place, number] of numbers.entries()) frames.set(pictures[number]!, place * width * height * 3);
+  const places = plan.frames.map((number) => numbers.indexOf(number));
+  await videoAddon().runPlanOnFrames(frames, width, height, { ...plan, frames: places }, pixels);
+  return { pixels, shape: planner.shape };
+}
+
+function plannerOf(geometry: Geometry, { clips = 1, crops = 1 }: ViewOptions): Planner {
+  return testPlanner({
+    numFrames: geometry.frames,
+    inputSize: geometry.imageSize,
+    numClips: clips,
+    numCrops: crops,
+  });
 }
 
 async function readPart(
@@ -138,7 +169,7 @@ export function throwIfAborted(signal?: AbortSignal): void {
   if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'aborted by the caller');
 }
 
-function allocate(shape: readonly number[], clips: number): Float32Array {
+function allocate(shape: readonly number[], clips = 1): Float32Array {
   const length = shape.reduce((a, b) => a * b, 1);
   try {
     return new Float32Array(length);

@@ -27,6 +27,7 @@ import {
 import type { Footage } from './footage';
 import { checkGeometrySizes, type Geometry } from './geometry';
 import { type InitialValues, initializeXclip } from './initialize';
+import type { LivePictures } from './live_pictures';
 import { MultiframeIntegration } from './multiframe';
 import { outputsOf, type XclipOutputs } from './outputs';
 import { PromptGenerator } from './prompt';
@@ -349,17 +350,24 @@ export class XCLIP extends Module implements TextTower {
   }
 
   /**
-   * What a long video shows, one window of time after the other, each as soon as it is known.
+   * What a long video shows, one window of time after the other, each as soon as it is known. Pictures that are still coming
+   * (a camera's, another program's output) do too: a window is looked at when it is over, while the next one comes in. No more of
+   * them are kept than that takes; where the model does not keep up they are not read, so the source has to wait. Leaving the
+   * loop ends the stream.
    *
-   * @throws what {@link classify} throws
+   * @throws what {@link classify} throws; ERR_SHAPE when a stream ends within a picture, and what the stream throws
    *
    * @example
    * for await (const { from, to, classes } of model.timeline('match.mp4', names, { window: 4, stride: 2, topK: 1 })) {
    *   console.log(`${from} to ${to} s: ${classes[0].label}`);
    * }
+   *
+   * // ffmpeg -i rtsp://camera -vf scale=340:256 -r 16 -f rawvideo -pix_fmt rgb24 - | node this.mjs
+   * const camera = { stream: process.stdin, width: 340, height: 256, fps: 16 };
+   * for await (const { from, classes } of model.timeline(camera, names, { window: 2 })) console.log(from, classes[0].label);
    */
   timeline(
-    video: Footage,
+    video: Footage | LivePictures,
     names: readonly string[],
     options: TimelineOptions,
   ): AsyncGenerator<TimelineEntry, void> {

@@ -1,10 +1,17 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { testPlan } from '../../../lib/data/plan';
 import { sampleRandom } from '../../../lib/data/random';
 import { VideoReader } from '../../../lib/data/video_reader';
-import { type Footage, type TimelineEntry, tokenize, type VideoClasses } from '../../../lib/models';
+import {
+  type Footage,
+  type LivePictures,
+  type TimelineEntry,
+  tokenize,
+  type VideoClasses,
+} from '../../../lib/models';
 import type { Geometry } from '../../../lib/models/xclip/geometry';
 import { XCLIP } from '../../../lib/models/xclip/xclip';
 import { memory } from '../../../lib/native/device';
@@ -190,6 +197,47 @@ test('a loop over videos that is left or aborted leaves nothing open', async () 
   expect(count).toBe(2);
   expect(videoAddon().counters().openVideos).toBe(0);
   expect(memory().liveTensors).toBe(before);
+});
+
+test('the timeline of pictures as they come is that of the file they are from', async () => {
+  using reader = await VideoReader.open(clips[0]!);
+  const { width, height, fps } = reader.info;
+  const bytes = await reader.getBatch(Array.from({ length: reader.length }, (_, i) => i));
+  const stream = () => Readable.from([bytes.subarray(0, 1000), bytes.subarray(1000)]);
+  const options = { window: 1, stride: 0.75, clips: 2, crops: 3 } as const;
+  const entries = async (video: Footage | LivePictures) => {
+    const found: TimelineEntry[] = [];
+    for await (const entry of model.timeline(video, names, options)) found.push(entry);
+    return found;
+  };
+  expect(await entries({ stream: stream(), width, height, fps })).toEqual(await entries(clips[0]!));
+
+  const left = stream();
+  for await (const _ of model.timeline({ stream: left, width, height, fps }, names, options)) break;
+  expect(left.destroyed).toBe(true);
+
+  // What has come is told before what is wrong with the rest.
+  const broken = Readable.from([bytes.subarray(0, 20 * width * height * 3), Error('unplugged')]).map(
+    (piece) => {
+      if (piece instanceof Error) throw piece;
+      return piece;
+    },
+  );
+  const parts = model.timeline({ stream: broken, width, height, fps }, names, options);
+  expect(await parts.next()).toMatchObject({ value: { from: 0, to: 1 } });
+  await expect(parts.next()).rejects.toThrow('unplugged');
+
+  for (const [video, given] of [
+    [{ stream: stream(), width, height: 0, fps }, options],
+    [{ stream: stream(), width, height, fps: 0 }, options],
+    [{ stream: 7, width, height, fps }, options],
+    [
+      { stream: stream(), width, height, fps },
+      { ...options, seconds: [0, 1] },
+    ],
+  ] as [LivePictures, typeof options][]) {
+    await expect(model.timeline(video, names, given).next()).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+  }
 });
 
 test('a timeline that is left releases the video', async () => {
