@@ -88,10 +88,10 @@ export function text(value: string): Field<string> {
   };
 }
 
-/** A text or nothing (null; None in YAML files of the reference). */
+/** A text or nothing (null; None or an empty text in YAML files of the reference). */
 export function optionalText(): Field<string | null> {
   const accept = (given: unknown) =>
-    given === null || typeof given === 'string' ? given : new Refusal('type', 'a text or None');
+    given === null || typeof given === 'string' ? given || null : new Refusal('type', 'a text or None');
   return { ...field<string | null>(null, accept), isText: true };
 }
 

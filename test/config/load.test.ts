@@ -200,6 +200,11 @@ describe('opts and flags', () => {
     expect(config).toMatchObject({ OUTPUT: '2022', TEST: { ONLY_TEST: true }, DATA: { ROOT: 'None' } });
   });
 
+  test('an empty text is no file', () => {
+    const { MODEL } = loadConfig({ opts: ['MODEL.PRETRAINED', ''], flags: { resume: '' } });
+    expect(MODEL).toMatchObject({ PRETRAINED: null, RESUME: null });
+  });
+
   test.each([
     [['TRAIN.LR', '1e-4'], (c: ReturnType<typeof loadConfig>) => c.TRAIN.LR, 1e-4],
     [['TRAIN.LR', '1'], (c: ReturnType<typeof loadConfig>) => c.TRAIN.LR, 1],
