@@ -17,7 +17,9 @@ Environment::Environment(Napi::Env env) : env_(env) {
   completions_.Unref(env);
 }
 
-Environment::~Environment() { completions_.Release(); }
+// The channel has closed by itself by now, with the environment: to release it here would wait for a lock that
+// Node 24 holds meanwhile.
+Environment::~Environment() { error_class_.SuppressDestruct(); }
 
 void Environment::install(Napi::Env env) {
   env.SetInstanceData<Environment>(new Environment(env));
