@@ -7,7 +7,8 @@ function drawn(columns: number, what: string, steps: number, figure: string): st
   const bar = new ProgressBar(stream as unknown as NodeJS.WriteStream);
   for (const step of [0, Math.floor(steps / 2)]) bar.show(what, { step, steps }, figure);
   bar.stop();
-  const sent = String(stream.read());
+  let sent = '';
+  for (let piece = stream.read(); piece !== null; piece = stream.read()) sent += piece; // all at once only before Node 26
   // biome-ignore lint/suspicious/noControlCharactersInRegex: it is these that move the cursor
   return sent.split(/\x1b[^A-Za-z]*[A-Za-z]|[\r\n]/).filter((text) => text.includes(what));
 }

@@ -15,19 +15,22 @@ beforeAll(() => {
 });
 afterAll(() => project?.remove());
 
+/** A process that stays when its work is done is a failure. */
+const ending = { encoding: 'utf8', timeout: 50_000, killSignal: 'SIGKILL' } as const;
+
 /** Runs a program of the user's in the project and returns what it prints, as JSON. */
 function runProgram(name: string, source: string): unknown {
   const file = join(project.folder, name);
   writeFileSync(file, source);
   const env = { ...process.env, ...withAddons };
-  return JSON.parse(execFileSync(process.execPath, [file], { cwd: project.folder, env, encoding: 'utf8' }));
+  return JSON.parse(execFileSync(process.execPath, [file], { cwd: project.folder, env, ...ending }));
 }
 
 /** Runs the package's command through the link that npm makes. */
 function runBin(...words: string[]): string {
   const bin = join(project.folder, 'node_modules/.bin/xclip-native');
   const env = { ...process.env, ...withAddons };
-  return execFileSync(process.execPath, [bin, ...words], { cwd: project.folder, env, encoding: 'utf8' });
+  return execFileSync(process.execPath, [bin, ...words], { cwd: project.folder, env, ...ending });
 }
 
 describe('what is in it', () => {
