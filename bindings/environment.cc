@@ -17,8 +17,8 @@ Environment::Environment(Napi::Env env) : env_(env) {
   completions_.Unref(env);
 }
 
-// The channel has closed by itself by now, with the environment: to release it here would wait for a lock that
-// Node 24 holds meanwhile.
+// The channel has closed by itself by now, with the environment: to release it here would wait for a lock
+// that Node 24 holds meanwhile.
 Environment::~Environment() { error_class_.SuppressDestruct(); }
 
 void Environment::install(Napi::Env env) {

@@ -128,7 +128,8 @@ function packAddons(target, description, addons, ffmpeg) {
   const files = [...addons.map((path) => basename(path)), ...libraries.keys()];
   const glibc = newestGlibc(files.map((name) => join(folder, name)));
   writeFileSync(join(folder, 'README.md'), readme(description, [...libraries.keys()], glibc, ffmpeg));
-  const { version, license, engines } = manifest;
+  const { version, engines } = manifest;
+  const license = 'SEE LICENSE IN README.md';
   const supported = { os: [process.platform], cpu: [process.arch], libc: ['glibc'] };
   const facts = { name: packageName(target), version, description, license, engines, ...supported };
   writeFileSync(join(folder, 'package.json'), json({ ...facts, preferUnplugged: true }));
@@ -156,7 +157,9 @@ function readme(description, libraries, glibc, ffmpeg) {
       ffmpegSettings.map((setting) => `    ${setting}`).join('\n'),
     );
   }
-  parts.push('Licences are in `licenses/`.');
+  parts.push(
+    `The addons are under the ${manifest.license} licence (LICENSE), what is beside and in them under those in \`licenses/\`.`,
+  );
   return `${parts.join('\n\n')}\n`;
 }
 
