@@ -22,8 +22,9 @@ const VIDEO_TESTS = [
 /** @type {import('jest').Config} */
 module.exports = {
   testTimeout: 60000,
-  // Most tests use several cores for moments and one otherwise: two files at a time take two cores a third less.
-  maxWorkers: Math.max(2, availableParallelism() >> 1),
+  // One less than cores, as usual, but two on two: most tests use several cores for moments and one otherwise, and so they
+  // take a third less time.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
   // Each file leaves an AsyncLocalStorage of the test runner's behind in its process, and Node 20 hands every one of them on
   // to every new promise: after some 40 files a promise takes ten times the memory and time, and files that make many ran
   // out of heap. So a process is replaced after a few files.
