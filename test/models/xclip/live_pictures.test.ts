@@ -94,6 +94,11 @@ describe('windows', () => {
     expect(found.every(([, , pictures]) => pictures.split(' ').length === 30)).toBe(true);
   });
 
+  test('times that are whole numbers of pictures but for rounding take no picture of the next window', async () => {
+    const windows = new LiveWindows({ stream: counted(4, 5), ...pixel, fps: 10 }, 0.1, 0.1);
+    expect((await windowsOf(windows)).map(([, , pictures]) => pictures)).toEqual(['0', '1', '2', '3']);
+  });
+
   test('a window is there as soon as its last picture is', async () => {
     const log: number[] = [];
     const windows = new LiveWindows({ stream: counted(100, 3, log), ...pixel, fps: 4 }, 1, 1);
