@@ -17,7 +17,7 @@ const parts = {
   muxer: 'mp4',
 };
 
-const left = [
+const leftOut = [
   'programs',
   'doc',
   'avdevice',
@@ -32,7 +32,7 @@ const left = [
 
 /** Arguments of FFmpeg's `configure`, but for where it is installed. */
 export const ffmpegSettings = [
-  ...left.map((part) => `--disable-${part}`),
+  ...leftOut.map((part) => `--disable-${part}`),
   ...['--enable-pic', '--enable-zlib', '--enable-libdav1d'],
   ...Object.entries(parts).map(([kind, names]) => `--enable-${kind}=${names}`),
 ];
@@ -56,7 +56,10 @@ export function debianSource(folder) {
   return name && join(folder, name);
 }
 
-/** Builds `source` in `folder`, unless that was done with the same settings. Returns the folder for pkg-config, undefined if it fails. */
+/**
+ * Builds `source` in `folder`, unless that was done with the same settings.
+ * @returns the folder for pkg-config; undefined when it failed
+ */
 export function buildFfmpeg(source, folder) {
   const prefix = join(folder, 'installed');
   const pkgConfig = join(prefix, 'lib/pkgconfig');

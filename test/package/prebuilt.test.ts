@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packInto, root, withAddons } from '../support/packed';
 
@@ -37,9 +37,13 @@ test('is loaded where there is no local build, and npm install builds none', () 
 });
 
 test('the one with CUDA comes first, and what it lacks comes from the other', () => {
-  install('', project.manifest.version, { 'compute.node': '/nowhere', 'video.node': video! });
-  install('-cuda', project.manifest.version, { 'compute.node': compute! });
-  expect(doctor()).toMatchObject({ status: 0 });
+  install('', project.manifest.version, { 'compute.node': compute!, 'video.node': video! });
+  install('-cuda', project.manifest.version, {});
+  copyFileSync(compute!, join(scope, `${platform}-cuda/compute.node`)); // a link would be told by where it leads
+  const { status, stdout } = doctor();
+  expect(stdout).toMatch(/^compute addon\s+\S+-cuda\/compute\.node;/m);
+  expect(stdout).toMatch(/^decode addon\s+\S+video\.node;/m);
+  expect(status).toBe(0);
 });
 
 test('one of another version is refused by name, as is none at all', () => {
