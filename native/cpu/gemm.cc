@@ -70,6 +70,29 @@ dnnl::memory::desc describe(int64_t batch, int64_t rows, int64_t columns, const 
 // The second operand of the i-th operation after the product.
 int epilogue_argument(int i) { return DNNL_ARG_ATTR_MULTIPLE_POST_OP(i) | DNNL_ARG_SRC_1; }
 
+int factor_argument(const GemmArgs& g) { return epilogue_argument(g.alpha != 1); }
+
+int residual_argument(const GemmArgs& g) { return epilogue_argument((g.alpha != 1) + (g.factor != nullptr)); }
+
+// oneDNN 3 describes and chooses a primitive in one step, and has no scale of its own for post-operations.
+template <class... Operands>
+dnnl::matmul::primitive_desc choose(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
+                                    const Operands&... operands) {
+#if DNNL_VERSION_MAJOR >= 3
+  return {engine, operands..., attributes};
+#else
+  return {dnnl::matmul::desc(operands...), attributes, engine};
+#endif
+}
+
+void append_scaling(dnnl::post_ops& epilogue, float factor) {
+#if DNNL_VERSION_MAJOR >= 3
+  epilogue.append_eltwise(dnnl::algorithm::eltwise_linear, factor, 0);
+#else
+  epilogue.append_eltwise(1, dnnl::algorithm::eltwise_linear, factor, 0);
+#endif
+}
+
 Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   const GemmOperand c{g.c, g.m * g.n, g.n, 1};
   const auto a_desc = describe(g.batch, g.m, g.k, g.a, g.dtype),
@@ -81,17 +104,16 @@ Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   const dnnl::memory::desc bias_desc(bias_shape, dnnl::memory::data_type::f32, bias_strides);
 
   dnnl::post_ops epilogue;
+  if (g.alpha != 1) append_scaling(epilogue, g.alpha);
   if (g.factor) epilogue.append_binary(dnnl::algorithm::binary_mul, c_desc);
   if (g.residual) epilogue.append_binary(dnnl::algorithm::binary_add, c_desc);
   if (g.accumulate) epilogue.append_sum(1.0f);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   attributes.set_post_ops(epilogue);
-  if (g.alpha != 1) attributes.set_output_scales(0, {g.alpha});
 
-  const dnnl::matmul::desc desc = g.bias ? dnnl::matmul::desc(a_desc, b_desc, bias_desc, c_desc)
-                                         : dnnl::matmul::desc(a_desc, b_desc, c_desc);
-  const dnnl::matmul::primitive_desc chosen(desc, attributes, engine);
+  const auto chosen = g.bias ? choose(engine, attributes, a_desc, b_desc, bias_desc, c_desc)
+                             : choose(engine, attributes, a_desc, b_desc, c_desc);
   Product product;
   product.primitive = dnnl::matmul(chosen);
   const auto argument = [&](int index, const dnnl::memory::desc& d) {
@@ -102,8 +124,8 @@ Product compile(const GemmArgs& g, const dnnl::engine& engine) {
   argument(DNNL_ARG_DST, c_desc);
   argument(DNNL_ARG_SCRATCHPAD, chosen.scratchpad_desc());
   if (g.bias) argument(DNNL_ARG_BIAS, bias_desc);
-  if (g.factor) argument(epilogue_argument(0), c_desc);
-  if (g.residual) argument(epilogue_argument(g.factor ? 1 : 0), c_desc);
+  if (g.factor) argument(factor_argument(g), c_desc);
+  if (g.residual) argument(residual_argument(g), c_desc);
   product.scratch_bytes = chosen.scratchpad_desc().get_size();
   return product;
 }
@@ -163,8 +185,8 @@ void execute(const GemmArgs& g) {
     set(DNNL_ARG_DST, g.c);
     set(DNNL_ARG_SCRATCHPAD, scratch(own, product.scratch_bytes));
     if (g.bias) set(DNNL_ARG_BIAS, g.bias);
-    if (g.factor) set(epilogue_argument(0), g.factor);
-    if (g.residual) set(epilogue_argument(g.factor ? 1 : 0), g.residual);
+    if (g.factor) set(factor_argument(g), g.factor);
+    if (g.residual) set(residual_argument(g), g.residual);
     product.primitive.execute(own.stream, product.arguments);
     own.stream.wait();
   } catch (const dnnl::error& error) {

@@ -101,12 +101,20 @@ int open_decoder(AVCodecContext* context, const AVCodec* codec, bool shared, Dec
   return result;
 }
 
-void close_decoder(Decoder& decoder, bool shared) {
+// FFmpeg 7.1's HEVC decoder still gives pictures then that were ready before.
+void flush_decoder(AVCodecContext* context, AVFrame* frame) {
+  avcodec_flush_buffers(context);
+  while (avcodec_receive_frame(context, frame) == 0) {
+  }
+  av_frame_unref(frame);
+}
+
+void close_decoder(Decoder& decoder, bool shared, AVFrame* frame) {
   AVCodecContext* const context = std::exchange(decoder.context, nullptr);
   if (context == nullptr) return;
   std::vector<Decoder> superfluous{Decoder{context, std::move(decoder.key), decoder.reorder_depth}};
   if (shared && bytes_of(*context) <= kMaxIdleBytes) {
-    avcodec_flush_buffers(context);
+    flush_decoder(context, frame);
     context->has_b_frames = decoder.reorder_depth;
     context->skip_frame = AVDISCARD_DEFAULT;
     const std::lock_guard<std::mutex> lock(pool().mutex);

@@ -22,9 +22,12 @@ struct Decoder {
 // number, 0 or more when it went well.
 int open_decoder(AVCodecContext* context, const AVCodec* codec, bool shared, Decoder& decoder);
 
+// Has a decoder forget the pictures it holds, by way of `frame`, which is empty then.
+void flush_decoder(AVCodecContext* context, AVFrame* frame);
+
 // Closes a decoder. With `shared` it is flushed and kept for the next video with its key, if there is room.
 // Only decoders that a flush makes as new may be shared: see PlainStream.
-void close_decoder(Decoder& decoder, bool shared);
+void close_decoder(Decoder& decoder, bool shared, AVFrame* frame);
 
 // Closes what is idle. Returns whether there was any.
 bool close_idle_decoders();

@@ -43,7 +43,9 @@ class PendingFile {
     committed_ = true;
   }
 
-  static int write_packet(void* opaque, uint8_t* data, int size) {
+  // `Byte` is const from FFmpeg 7 on.
+  template <class Byte>
+  static int write_packet(void* opaque, Byte* data, int size) {
     const int fd = static_cast<PendingFile*>(opaque)->fd_;
     for (int done = 0; done < size;) {
       const ssize_t count = ::write(fd, data + done, static_cast<size_t>(size - done));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 extern "C" {
+#include <libavcodec/avcodec.h>
 #include <libavutil/display.h>
 }
 
@@ -16,11 +17,22 @@ int in_proportion(int side, int of, int to) {
   return static_cast<int>(std::clamp(scaled, 1.0, 1e9));
 }
 
+// Streams had side data of their own before FFmpeg 6.1; it lies with the parameters of their codec since.
+const uint8_t* side_data(const AVStream* stream, AVPacketSideDataType type) {
+#if LIBAVCODEC_VERSION_INT >= AV_VERSION_INT(60, 31, 102)
+  const AVCodecParameters* parameters = stream->codecpar;
+  const AVPacketSideData* found =
+      av_packet_side_data_get(parameters->coded_side_data, parameters->nb_coded_side_data, type);
+  return found ? found->data : nullptr;
+#else
+  return av_stream_get_side_data(stream, type, nullptr);
+#endif
+}
+
 }  // namespace
 
 Orientation orientation_of(const AVStream* stream) {
-  const auto* matrix =
-      reinterpret_cast<const int32_t*>(av_stream_get_side_data(stream, AV_PKT_DATA_DISPLAYMATRIX, nullptr));
+  const auto* matrix = reinterpret_cast<const int32_t*>(side_data(stream, AV_PKT_DATA_DISPLAYMATRIX));
   if (matrix == nullptr) return {};
   const double angle = -av_display_rotation_get(matrix);
   if (isnan(angle)) return {};

@@ -44,7 +44,7 @@ Reader::~Reader() { release(); }
 
 void Reader::release() {
   codec_ = nullptr;
-  close_decoder(decoder_, decoder_is_sound());
+  close_decoder(decoder_, decoder_is_sound(), frame_);
   av_packet_free(&packet_);
   av_frame_free(&frame_);
 }
@@ -139,8 +139,7 @@ bool Reader::land_at_or_before(int32_t target, const Stop& stop) {
 }
 
 void Reader::start_at(int32_t target, const Stop& stop) {
-  avcodec_flush_buffers(codec_);
-  av_frame_unref(frame_);
+  flush_decoder(codec_, frame_);
   draining_ = ended_ = false;
   last_frame_ = -1;
   run_start_ = target;
