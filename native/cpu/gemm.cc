@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "cpu/amx_gemm.h"
+#include "cpu/baseline_gemm.h"
 #include "cpu/blocked_gemm.h"
 #include "cpu/column_sum.h"
 #include "cpu/epilogue.h"
@@ -272,6 +273,7 @@ void gemm(const GemmArgs& args) {
   if (args.b_in_panels) return blocked_gemm(args);
   if (few_rows_gemm_applies(args)) return few_rows_gemm(args);
   if (blocked_gemm_applies(args)) return blocked_gemm(args);
+  if (baseline_gemm_applies()) return baseline_gemm(args);
   if (args.quick_gelu) return execute_then_activate(args);
   if (args.dtype == DType::bfloat16 && !uses_avx512()) return execute_widened(args);
   execute(args);

@@ -1,5 +1,5 @@
-// The large matrix product of the CPU backend, with its epilogues: amx_gemm, few_rows_gemm or blocked_gemm
-// where they apply, else oneDNN's. Runs on the calling thread's OpenMP team.
+// The large matrix product of the CPU backend, with its epilogues: amx_gemm, few_rows_gemm, blocked_gemm or
+// baseline_gemm where they apply, else oneDNN's. Runs on the calling thread's OpenMP team.
 #pragma once
 
 #include <cstdint>

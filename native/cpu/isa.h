@@ -12,6 +12,7 @@ inline bool uses_isa(dnnl::cpu_isa isa) {
   return (effective & static_cast<int>(isa)) == static_cast<int>(isa);
 }
 
+inline bool uses_avx() { return uses_isa(dnnl::cpu_isa::avx); }
 inline bool uses_avx2() { return uses_isa(dnnl::cpu_isa::avx2); }
 inline bool uses_avx512() { return uses_isa(dnnl::cpu_isa::avx512_core); }
 inline bool uses_amx() { return uses_isa(dnnl::cpu_isa::avx512_core_amx); }
