@@ -11,10 +11,9 @@ export function machine() {
   const cpu = cpus()[0]?.model.trim() ?? 'unknown';
   let flags = '';
   try {
-    const wanted = ['avx2', 'avx512f', 'avx512_bf16', 'amx_bf16'];
-    const present = execFileSync('grep', ['-m1', '^flags', '/proc/cpuinfo'], { encoding: 'utf8' }).split(
-      /\s+/,
-    );
+    const wanted = ['avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd'];
+    const words = ['-m1', '-E', '^(flags|Features)', '/proc/cpuinfo'];
+    const present = execFileSync('grep', words, { encoding: 'utf8' }).split(/\s+/);
     flags = wanted.filter((flag) => present.includes(flag)).join(' ');
   } catch {
     flags = 'unknown';

@@ -171,6 +171,7 @@ export function native(): NativeAddon {
     // OpenMP reads this when it is loaded. By default its threads spin for milliseconds between two kernels, which on a
     // machine that does anything else (decoding the next batch, say) takes the cores from the work they wait for.
     process.env.GOMP_SPINCOUNT ??= '1000';
+    process.env.KMP_BLOCKTIME ??= '1'; // the same of LLVM's OpenMP, in milliseconds
     // OpenMP knows which cores there are, and not how much of their time a container is granted.
     const cores = usableCores();
     if (cores < availableParallelism()) process.env.OMP_NUM_THREADS ??= String(cores);

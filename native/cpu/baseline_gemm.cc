@@ -28,6 +28,7 @@ constexpr int64_t kStripRows = 512, kStripUnit = 96, kStripUnits = 2;
 static_assert(kStripRows % kTileRows == 0 && kStripUnit % kPanel == 0 && kStripUnit % kPanelColumns == 0);
 
 using V = Vector<kLanes>::type;
+using Stored = Vector<kLanes>::stored;
 
 int64_t pieces(int64_t total, int64_t size) { return (total + size - 1) / size; }
 
@@ -82,15 +83,15 @@ void multiply_tile(const float* a, const float* b, int64_t depth, bool accumulat
   for (int i = 0; i < kTileRows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < kTileVectors; ++j) {
-      sum[i][j] = accumulate ? *reinterpret_cast<const V*>(c + i * c_row + j * kLanes) : V{};
+      sum[i][j] = accumulate ? *reinterpret_cast<const Stored*>(c + i * c_row + j * kLanes) : V{};
     }
   }
   for (int64_t p = 0; p < depth; ++p, a += kTileRows, b += kPanel) {
     V row[kTileVectors], column[kTileRows / kLanes];
 #pragma GCC unroll 4
-    for (int j = 0; j < kTileVectors; ++j) row[j] = *reinterpret_cast<const V*>(b + j * kLanes);
+    for (int j = 0; j < kTileVectors; ++j) row[j] = *reinterpret_cast<const Stored*>(b + j * kLanes);
 #pragma GCC unroll 2
-    for (int i = 0; i < kTileRows / kLanes; ++i) column[i] = *reinterpret_cast<const V*>(a + i * kLanes);
+    for (int i = 0; i < kTileRows / kLanes; ++i) column[i] = *reinterpret_cast<const Stored*>(a + i * kLanes);
 #pragma GCC unroll 8
     for (int i = 0; i < kTileRows; ++i) {
 #pragma GCC unroll 4
@@ -100,7 +101,7 @@ void multiply_tile(const float* a, const float* b, int64_t depth, bool accumulat
 #pragma GCC unroll 8
   for (int i = 0; i < kTileRows; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < kTileVectors; ++j) *reinterpret_cast<V*>(c + i * c_row + j * kLanes) = sum[i][j];
+    for (int j = 0; j < kTileVectors; ++j) *reinterpret_cast<Stored*>(c + i * c_row + j * kLanes) = sum[i][j];
   }
 }
 

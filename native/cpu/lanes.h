@@ -18,9 +18,11 @@ namespace native {
 
 template <int lanes>
 struct Vector {
-  // Aligned like numbers and free to alias: rows start anywhere.
-  typedef float type __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-  typedef int32_t bits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+  typedef float type __attribute__((vector_size(lanes * 4)));
+  typedef int32_t bits __attribute__((vector_size(lanes * 4)));
+  // In memory: aligned like numbers and free to alias, for rows start anywhere.
+  typedef float stored __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
+  typedef int32_t stored_bits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 };
 
 #ifdef HAS_VECTOR_TARGETS

@@ -49,24 +49,28 @@ template <int lanes>
 ALWAYS_INLINE void mask(float* x, int64_t count, int64_t width, float value) {
   using V = typename Vector<lanes>::type;
   using Bits = typename Vector<lanes>::bits;
+  using Stored = typename Vector<lanes>::stored_bits;
   static constexpr int32_t kKeep[2 * kTileLanes] = {-1, -1, -1, -1, -1, -1, -1, -1,
                                                     -1, -1, -1, -1, -1, -1, -1, -1};
   const Bits masked = reinterpret_cast<Bits>(V{} + value);
   int64_t first = count / lanes * lanes;
   if (first < count) {
-    Bits& bits = *reinterpret_cast<Bits*>(x + first);
-    const Bits keep = *reinterpret_cast<const Bits*>(kKeep + kTileLanes - (count - first));
+    Stored& bits = *reinterpret_cast<Stored*>(x + first);
+    const Bits keep = *reinterpret_cast<const Stored*>(kKeep + kTileLanes - (count - first));
     bits = (bits & keep) | (masked & ~keep);
     first += lanes;
   }
-  for (; first < width; first += lanes) *reinterpret_cast<Bits*>(x + first) = masked;
+  for (; first < width; first += lanes) *reinterpret_cast<Stored*>(x + first) = masked;
 }
 
 template <int lanes>
 ALWAYS_INLINE float largest_of(const float* x, int64_t width) {
   using V = typename Vector<lanes>::type;
   V largest = V{} + kMasked;
-  for (int64_t i = 0; i < width; i += lanes) Larger{}(largest, *reinterpret_cast<const V*>(x + i));
+  for (int64_t i = 0; i < width; i += lanes) {
+    const V at = *reinterpret_cast<const typename Vector<lanes>::stored*>(x + i);
+    Larger{}(largest, at);
+  }
   return gather<lanes>(largest, Larger{});
 }
 
@@ -97,9 +101,10 @@ class Exponential {
 template <int lanes>
 ALWAYS_INLINE float exponentiate(float* x, int64_t width, float largest, const Exponential<lanes>& power) {
   using V = typename Vector<lanes>::type;
+  using Stored = typename Vector<lanes>::stored;
   V sum{};
   for (int64_t i = 0; i < width; i += lanes) {
-    V& at = *reinterpret_cast<V*>(x + i);
+    Stored& at = *reinterpret_cast<Stored*>(x + i);
     V e = at;
     power.apply(e, largest);
     at = e;
@@ -131,6 +136,7 @@ ALWAYS_INLINE void softmax(const RowSoftmax s) {
 template <int lanes>
 ALWAYS_INLINE void softmax_backward(const RowSoftmaxBackward s) {
   using V = typename Vector<lanes>::type;
+  using Stored = typename Vector<lanes>::stored;
   const auto [row, rows, width, seen, step, most] = s.rows;
   const Exponential<lanes> power(s.scale);
   for (int64_t i = 0; i < rows; ++i) {
@@ -142,16 +148,16 @@ ALWAYS_INLINE void softmax_backward(const RowSoftmaxBackward s) {
     const float subtrahend = s.log_sum[i] / s.scale;
     V products{};
     for (int64_t j = 0; j < width; j += lanes) {
-      V& at = *reinterpret_cast<V*>(x + j);
+      Stored& at = *reinterpret_cast<Stored*>(x + j);
       V p = at;
       power.apply(p, subtrahend);
       at = p;
-      products += p * *reinterpret_cast<const V*>(dp + j);
+      products += p * *reinterpret_cast<const Stored*>(dp + j);
     }
     const float dot = gather<lanes>(products, Plus{});
     for (int64_t j = 0; j < width; j += lanes) {
-      V& at = *reinterpret_cast<V*>(dp + j);
-      at = (at - dot) * (s.scale * *reinterpret_cast<const V*>(x + j));
+      Stored& at = *reinterpret_cast<Stored*>(dp + j);
+      at = (at - dot) * (s.scale * *reinterpret_cast<const Stored*>(x + j));
     }
   }
 }

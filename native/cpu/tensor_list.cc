@@ -84,7 +84,8 @@ AdamwFactors adamw_factors(const double* rate, double step, const AdamwArgs& a) 
 SIMD_CLONES void adamw_run(float* p, const float* g, float* m, float* v, int64_t count,
                            const AdamwFactors& factors, float first_rate, float beta2, float second_rate,
                            float eps) {
-  const auto [decay, step_size, root_correction] = factors;
+  // Not a structured binding, whose parts OpenMP may not capture.
+  const float decay = factors.decay, step_size = factors.step_size, root_correction = factors.root_correction;
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const float first = m[i] + (g[i] - m[i]) * first_rate;

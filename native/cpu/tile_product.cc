@@ -19,18 +19,20 @@ constexpr int kBaselineVectors = 2;
 template <int lanes, int rows, int vectors>
 ALWAYS_INLINE void block(const TileProduct& t, int64_t row, int64_t column) {
   using V = typename Vector<lanes>::type;
+  using Stored = typename Vector<lanes>::stored;
   const float* a = t.a + row * t.a_row;
   const float* b = t.b + column;
   float* c = t.c + row * t.c_row + column;
   V sum[rows][vectors];
   for (int i = 0; i < rows; ++i) {
     for (int j = 0; j < vectors; ++j) {
-      sum[i][j] = t.accumulate ? *reinterpret_cast<const V*>(c + i * t.c_row + j * lanes) : V{};
+      sum[i][j] = t.accumulate ? *reinterpret_cast<const Stored*>(c + i * t.c_row + j * lanes) : V{};
     }
   }
   for (int64_t p = 0; p < t.k; ++p) {
     V b_row[vectors];
-    for (int j = 0; j < vectors; ++j) b_row[j] = *reinterpret_cast<const V*>(b + p * t.b_row + j * lanes);
+    for (int j = 0; j < vectors; ++j)
+      b_row[j] = *reinterpret_cast<const Stored*>(b + p * t.b_row + j * lanes);
     for (int i = 0; i < rows; ++i) {
       const float factor = a[i * t.a_row + p * t.a_column];
       for (int j = 0; j < vectors; ++j) sum[i][j] += factor * b_row[j];
@@ -42,7 +44,7 @@ ALWAYS_INLINE void block(const TileProduct& t, int64_t row, int64_t column) {
     }
   }
   for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < vectors; ++j) *reinterpret_cast<V*>(c + i * t.c_row + j * lanes) = sum[i][j];
+    for (int j = 0; j < vectors; ++j) *reinterpret_cast<Stored*>(c + i * t.c_row + j * lanes) = sum[i][j];
   }
 }
 
