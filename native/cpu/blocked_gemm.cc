@@ -377,7 +377,7 @@ class Product {
 }  // namespace
 
 bool blocked_gemm_applies(const GemmArgs& g) {
-  static const bool available = uses_avx512() && __builtin_cpu_supports("x86-64-v4");
+  static const bool available = uses_avx512() && runs_x86_64_v4();
   return available && g.dtype == DType::float32 && g.result_dtype == DType::float32 && g.batch == 1 &&
          g.alpha == 1 && g.m >= 16 && g.n > 0 && g.n % kPanel == 0 && g.k > 0 && g.k % kPanel == 0;
 }

@@ -95,7 +95,7 @@ void multiply_columns(const GemmArgs& g, int64_t begin, int64_t end) {
 }  // namespace
 
 bool few_rows_gemm_applies(const GemmArgs& g) {
-  static const bool available = uses_avx512() && __builtin_cpu_supports("x86-64-v4");
+  static const bool available = uses_avx512() && runs_x86_64_v4();
   return available && g.dtype == DType::float32 && g.result_dtype == DType::float32 && g.batch == 1 &&
          g.alpha == 1 && !g.accumulate && !g.a_sum && g.m > 0 && g.m <= kMostRows && g.k > 0 &&
          g.k % kLanes == 0 && g.a.column == 1 && g.b.row == 1 && g.b.column == g.k;

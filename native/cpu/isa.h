@@ -17,4 +17,17 @@ inline bool uses_avx2() { return uses_isa(dnnl::cpu_isa::avx2); }
 inline bool uses_avx512() { return uses_isa(dnnl::cpu_isa::avx512_core); }
 inline bool uses_amx() { return uses_isa(dnnl::cpu_isa::avx512_core_amx); }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+// Whether the machine runs code for these levels. By features, for clang knows levels' names from 16 on only.
+inline bool runs_x86_64_v3() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2");
+}
+inline bool runs_x86_64_v4() {
+  return runs_x86_64_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+#endif
+
 }  // namespace native

@@ -29,8 +29,8 @@ struct Vector {
 // The fastest form of a kernel that the machine runs and the instruction set in use allows.
 template <class Function>
 Function choose_form(Function baseline, Function avx2, Function avx512) {
-  if (uses_avx512() && __builtin_cpu_supports("x86-64-v4")) return avx512;
-  return uses_avx2() && __builtin_cpu_supports("x86-64-v3") ? avx2 : baseline;
+  if (uses_avx512() && runs_x86_64_v4()) return avx512;
+  return uses_avx2() && runs_x86_64_v3() ? avx2 : baseline;
 }
 #endif
 
