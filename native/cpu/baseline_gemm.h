@@ -1,4 +1,5 @@
-// The matrix product of machines for whose vectors oneDNN has no fast kernels: arm64, and x86-64 before AVX.
+// The matrix product of machines with vectors of four numbers, for which oneDNN has no kernels or plain ones:
+// arm64, and x86-64 before AVX.
 #pragma once
 
 #include "cpu/gemm.h"
