@@ -4,6 +4,7 @@
 
 #include "../core/error.h"
 #include "scaler.h"
+#include "yuv_to_rgb.h"
 
 namespace native::video {
 namespace {
@@ -42,14 +43,19 @@ void turn(const ImageView& from, int rotation, bool flip, uint8_t* to) {
 
 }  // namespace
 
+bool RgbConverter::scales(const AVFrame& frame) const {
+  return frame.width != width_ || frame.height != height_;
+}
+
 // True when packed rows get the bytes of padded ones, and nothing is written behind the last: where rows are
 // whole blocks, and where the picture is scaled, since libswscale writes the last rows of that pixel by
 // pixel, and what an earlier row leaves in the next is written over.
 bool RgbConverter::can_pack(const AVFrame& frame) const {
-  return width_ % kBlock == 0 || frame.width != width_ || frame.height != height_;
+  return width_ % kBlock == 0 || scales(frame) || yuv_to_rgb_applies(frame);
 }
 
 void RgbConverter::scale(const AVFrame& frame, uint8_t* to, size_t stride) const {
+  if (!scales(frame) && yuv_to_rgb_applies(frame)) return yuv_to_rgb(frame, to, stride);
   SwsContext* const scaler = scaler_for({frame.width, frame.height, frame.format, number_of(frame.colorspace),
                                          number_of(frame.color_range), width_, height_});
   uint8_t* const target[4] = {to, nullptr, nullptr, nullptr};

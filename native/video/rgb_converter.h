@@ -1,5 +1,6 @@
 // Decoded pictures to RGB bytes, scaled in the same pass and turned upright: equal to what
-// `ffmpeg -vf scale=W:H,format=rgb24` gives.
+// `ffmpeg -vf scale=W:H,format=rgb24` gives on x86-64. (Elsewhere scaled pictures, and those that are not
+// 4:2:0 of 8 bits, are as libswscale has them there, which is a few levels off.)
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,7 @@ class RgbConverter {
 
  private:
   bool turns() const { return rotation_ != 0 || flip_; }
+  bool scales(const AVFrame& frame) const;
   bool can_pack(const AVFrame& frame) const;
   void scale(const AVFrame& frame, uint8_t* to, size_t stride) const;
   ImageView scale_padded(const AVFrame& frame);

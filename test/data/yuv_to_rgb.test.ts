@@ -1,0 +1,50 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { packageRoot } from '../../lib/native/load';
+import { buildCli } from '../support/built_cli';
+import { sha256, temporaryFolder } from '../support/video';
+
+// Our conversion stands in for libswscale's where that rounds otherwise than on x86-64. There both can be had.
+const onReference = process.arch === 'x64' ? test : test.skip;
+const folder = temporaryFolder();
+
+// The addon looks at the environment once, so it is given a process of its own.
+const script = `
+const { VideoReader } = require(process.argv[1]);
+(async () => {
+  for (const path of process.argv.slice(2)) {
+    const video = await VideoReader.open(path);
+    const frames = await video.getBatch(Array.from({ length: video.length }, (_, i) => i));
+    console.log(require('node:crypto').createHash('sha256').update(frames).digest('hex'));
+    video.close();
+  }
+})();
+`;
+
+function ffmpeg(...words: string[]): Buffer {
+  return execFileSync('ffmpeg', ['-v', 'error', ...words], { maxBuffer: 1 << 28 });
+}
+
+const spaces = ['bt709', 'fcc', 'bt470bg', 'smpte240m', 'bt2020nc', 'unspecified'];
+const clips = spaces.flatMap((space, i) =>
+  ['tv', 'pc'].map((range) => ({ space, range, width: [64, 66, 98, 130, 254, 322][i]! })),
+);
+
+onReference('pixels are those of libswscale on x86-64, whatever the colour space, range and width', () => {
+  const paths = clips.map(({ space, range, width }) => {
+    const path = join(folder, `${space}-${range}.mp4`);
+    const noise = `nullsrc=s=${width}x48,geq=random(1)*255:random(2)*255:random(3)*255,format=yuv420p`;
+    const picture = ['-f', 'lavfi', '-i', noise, '-frames:v', '3'];
+    ffmpeg(...picture, '-c:v', 'libx264', '-crf', '1', '-colorspace', space, '-color_range', range, path);
+    return path;
+  });
+  const expected = paths.map((path) =>
+    sha256(ffmpeg('-i', path, '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-')),
+  );
+  expect(new Set(expected).size).toBe(clips.length);
+  const env = { ...process.env, NATIVE_YUV_TO_RGB: 'own' };
+  buildCli();
+  const words = ['-e', script, join(packageRoot(), 'dist/video.js'), ...paths];
+  const output = execFileSync(process.execPath, words, { env, encoding: 'utf8' });
+  expect(output.trim().split('\n')).toEqual(expected);
+});
