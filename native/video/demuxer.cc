@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "allow_list.h"
 #include "mp4_boxes.h"
 
 extern "C" {
@@ -14,15 +15,6 @@ extern "C" {
 
 namespace native::video {
 namespace {
-
-// Containers that hold their own data. Playlists, concatenations, image sequences and devices are not among
-// them.
-constexpr char kFormats[] =
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,ogg,flv,ivf,h264,hevc,m4v,mpegvideo";
-constexpr char kCodecs[] =
-    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,libdav1d,libaom-av1,mpeg4,msmpeg4,msmpeg4v2,h263,mpeg1video,"
-    "mpeg2video,"
-    "mjpeg,theora,flv,prores";
 
 // A read ends with AVERROR_EXIT when the stop is requested.
 struct StopScope {
@@ -113,8 +105,8 @@ void Demuxer::open(const Stop& stop) {
   format_->io_open = refuse_open;
   format_->interrupt_callback = {interrupted, &bytes_};
   AVDictionary* settings = nullptr;
-  av_dict_set(&settings, "format_whitelist", kFormats, 0);
-  av_dict_set(&settings, "codec_whitelist", kCodecs, 0);
+  av_dict_set(&settings, "format_whitelist", allowed_formats().names.c_str(), 0);
+  av_dict_set(&settings, "codec_whitelist", allowed_codecs().names.c_str(), 0);
   av_dict_set(&settings, "protocol_whitelist", "none", 0);
   av_dict_set_int(&settings, "max_streams", options_.max_streams, 0);
   av_dict_set_int(&settings, "probesize", options_.probe_bytes, 0);
@@ -124,8 +116,11 @@ void Demuxer::open(const Stop& stop) {
   const int opened = avformat_open_input(&format_, "", nullptr, &settings);  // frees format_ on failure
   av_dict_free(&settings);
   check(stop);
+  const char* const formats = allowed_formats().restriction;
   CHECK(opened >= 0, "ERR_VIDEO_FORMAT", name_, ": not a video file this package reads (", error_text(opened),
-        "); containers: mp4, mov, mkv, webm, avi, mpeg-ts, mpeg-ps, ogg, flv, ivf");
+        "); containers: ",
+        formats ? concat(formats, " (NATIVE_VIDEO_FORMATS)")
+                : "mp4, mov, mkv, webm, avi, mpeg-ts, mpeg-ps, ogg, flv, ivf");
   CHECK(format_->nb_streams <= static_cast<unsigned>(options_.max_streams), "ERR_VIDEO_LIMIT", name_,
         ": has ", format_->nb_streams, " streams, more than the limit of ", options_.max_streams);
   probes_ = probes_ || !header_suffices();
@@ -203,8 +198,10 @@ void Demuxer::select_stream() {
   }
   const AVCodecParameters* parameters = stream()->codecpar;
   codec_ = avcodec_find_decoder(parameters->codec_id);
-  CHECK(codec_ != nullptr && av_match_list(codec_->name, kCodecs, ','), "ERR_VIDEO_FORMAT", name_, ": codec ",
-        avcodec_get_name(parameters->codec_id), " is not one this package decodes");
+  const AllowList& codecs = allowed_codecs();
+  CHECK(codec_ != nullptr && av_match_list(codec_->name, codecs.names.c_str(), ','), "ERR_VIDEO_FORMAT",
+        name_, ": codec ", avcodec_get_name(parameters->codec_id), " is not one this package decodes",
+        codecs.restriction ? concat(" (NATIVE_VIDEO_CODECS allows: ", codecs.restriction, ")") : "");
   const auto place = static_cast<size_t>(stream_);
   const int64_t in_header = place < header_pixels_.size() ? header_pixels_[place] : 0;
   const int64_t pixels = int64_t{parameters->width} * parameters->height;
