@@ -59,6 +59,9 @@ void Reader::open_codec() {
   context->thread_count = options_.threads;
   context->max_pixels = options_.max_pixels;
   context->pkt_timebase = demuxer_.stream()->time_base;
+#ifndef __x86_64__
+  context->idct_algo = FF_IDCT_SIMPLE;  // that of NEON rounds otherwise
+#endif
   // Decoders with threads have a copy of their state in each.
   const bool shared = index_.plain() && index_.times_tell_order() && options_.threads == 1;
   if (shared) given_ = std::make_unique<PlainStream>(*demuxer_.stream()->codecpar);

@@ -1,6 +1,6 @@
 // Decoded pictures to RGB bytes, scaled in the same pass and turned upright: equal to what
 // `ffmpeg -vf scale=W:H,format=rgb24` gives on x86-64. (Elsewhere scaled pictures, and those that are not
-// 4:2:0 of 8 bits, are as libswscale has them there, which is a few levels off.)
+// 4:2:0 or 4:2:2 of 8 bits, are as libswscale has them there, which is a few levels off.)
 #pragma once
 
 #include <cstdint>

@@ -28,8 +28,8 @@ Factors factors_of(const AVFrame& frame) {
   int space, range;
   memcpy(&space, &frame.colorspace, sizeof space);
   memcpy(&range, &frame.color_range, sizeof range);
-  const bool is_full =
-      range == AVCOL_RANGE_UNSPECIFIED ? frame.format == AV_PIX_FMT_YUVJ420P : range == AVCOL_RANGE_JPEG;
+  const bool is_jpeg = frame.format == AV_PIX_FMT_YUVJ420P || frame.format == AV_PIX_FMT_YUVJ422P;
+  const bool is_full = range == AVCOL_RANGE_UNSPECIFIED ? is_jpeg : range == AVCOL_RANGE_JPEG;
   const int* const table = sws_getCoefficients(space);  // v to r, u to b, u to g, v to g, of narrow chroma
   const auto chroma = [is_full](int64_t value) { return factor_of(is_full ? value * 224 / 255 : value); };
   const int64_t y = is_full ? 65536 : 65536 * 255 / 219;
@@ -39,6 +39,20 @@ Factors factors_of(const AVFrame& frame) {
           chroma(-int64_t{table[2]}),
           chroma(-int64_t{table[3]}),
           chroma(table[1])};
+}
+
+// Rows of chroma for each two rows of pixels; 0 for other formats.
+int chroma_rows(const AVFrame& frame) {
+  switch (frame.format) {
+    case AV_PIX_FMT_YUV420P:
+    case AV_PIX_FMT_YUVJ420P:
+      return 1;
+    case AV_PIX_FMT_YUV422P:
+    case AV_PIX_FMT_YUVJ422P:
+      return 2;
+    default:
+      return 0;
+  }
 }
 
 inline int product(int16_t a, int16_t b) { return (int{a} * int{b}) >> 16; }
@@ -78,16 +92,18 @@ bool yuv_to_rgb_applies(const AVFrame& frame) {
 #else
   constexpr bool is_ours = true;
 #endif
-  const bool is_planar = frame.format == AV_PIX_FMT_YUV420P || frame.format == AV_PIX_FMT_YUVJ420P;
-  return is_ours && is_planar && frame.height % 2 == 0;
+  return is_ours && chroma_rows(frame) > 0 && frame.height % 2 == 0;
 }
 
 void yuv_to_rgb(const AVFrame& frame, uint8_t* to, size_t stride) {
   const Factors factors = factors_of(frame);
+  const auto row_of = [&frame](int plane, int row) {
+    return frame.data[plane] + ptrdiff_t{row} * frame.linesize[plane];
+  };
+  const int rows = chroma_rows(frame);
   for (int row = 0; row < frame.height; ++row) {
-    convert_row(frame.data[0] + ptrdiff_t{row} * frame.linesize[0],
-                frame.data[1] + ptrdiff_t{row / 2} * frame.linesize[1],
-                frame.data[2] + ptrdiff_t{row / 2} * frame.linesize[2], frame.width, factors,
+    const int chroma = row * rows / 2;
+    convert_row(row_of(0, row), row_of(1, chroma), row_of(2, chroma), frame.width, factors,
                 to + static_cast<size_t>(row) * stride);
   }
 }

@@ -1,6 +1,6 @@
-// 8-bit planar 4:2:0 pictures to RGB, by the arithmetic of libswscale's vector code on x86-64 to the last
-// bit. What libswscale has for other processors rounds otherwise, and a video is to give the same pixels
-// everywhere.
+// 8-bit planar 4:2:0 and 4:2:2 pictures to RGB, by the arithmetic of libswscale's vector code on x86-64 to
+// the last bit. What libswscale has for other processors rounds otherwise, and a video is to give the same
+// pixels everywhere.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,9 @@ extern "C" {
 
 namespace native::video {
 
-// True for pictures that libswscale converts without scaling, where it is not the one to ask: 4:2:0 with an
-// even number of rows. On x86-64 only with NATIVE_YUV_TO_RGB=own in the environment, which tests set.
+// True for pictures that libswscale converts without scaling, where it is not the one to ask: 4:2:0
+// and 4:2:2 with an even number of rows. On x86-64 only with NATIVE_YUV_TO_RGB=own in the environment, which
+// tests set.
 bool yuv_to_rgb_applies(const AVFrame& frame);
 
 // The picture, where yuv_to_rgb_applies, to rows of RGB bytes that begin `stride` bytes apart.

@@ -26,14 +26,17 @@ function ffmpeg(...words: string[]): Buffer {
 }
 
 const spaces = ['bt709', 'fcc', 'bt470bg', 'smpte240m', 'bt2020nc', 'unspecified'];
-const clips = spaces.flatMap((space, i) =>
-  ['tv', 'pc'].map((range) => ({ space, range, width: [64, 66, 98, 130, 254, 322][i]! })),
+const planar420 = spaces.flatMap((space, i) =>
+  ['tv', 'pc'].map((range) => ({ space, range, format: 'yuv420p', width: [64, 66, 98, 130, 254, 322][i]! })),
 );
 
+const planar422 = ['tv', 'pc'].map((range) => ({ space: 'bt709', range, format: 'yuv422p', width: 98 }));
+const clips = [...planar420, ...planar422];
+
 onReference('pixels are those of libswscale on x86-64, whatever the colour space, range and width', () => {
-  const paths = clips.map(({ space, range, width }) => {
-    const path = join(folder, `${space}-${range}.mp4`);
-    const noise = `nullsrc=s=${width}x48,geq=random(1)*255:random(2)*255:random(3)*255,format=yuv420p`;
+  const paths = clips.map(({ space, range, format, width }) => {
+    const path = join(folder, `${space}-${range}-${format}.mp4`);
+    const noise = `nullsrc=s=${width}x48,geq=random(1)*255:random(2)*255:random(3)*255,format=${format}`;
     const picture = ['-f', 'lavfi', '-i', noise, '-frames:v', '3'];
     ffmpeg(...picture, '-c:v', 'libx264', '-crf', '1', '-colorspace', space, '-color_range', range, path);
     return path;
