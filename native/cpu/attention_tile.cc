@@ -3,6 +3,7 @@
 #include <array>
 #include <memory>
 
+#include "cpu/lanes.h"
 #include "cpu/simd.h"
 #include "cpu/vector_math.h"
 
@@ -24,22 +25,6 @@ SIMD_CLONES void unpack(const float* rows, int64_t count, int64_t size, int64_t 
 #pragma omp simd
     for (int64_t j = 0; j < size; ++j) store(x + i * stride + j, rows[i * width + j]);
   }
-}
-
-// Four rows of four elements at a time, in registers.
-typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-
-VECTOR_INLINE void transpose_four(const float* const (&row)[4], int64_t at, float* columns, int64_t column) {
-  const Four a = *reinterpret_cast<const Four*>(row[0] + at), b = *reinterpret_cast<const Four*>(row[1] + at);
-  const Four c = *reinterpret_cast<const Four*>(row[2] + at), d = *reinterpret_cast<const Four*>(row[3] + at);
-  const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5),
-             ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5),
-             cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  *reinterpret_cast<Four*>(columns) = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
-  *reinterpret_cast<Four*>(columns + column) = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
-  *reinterpret_cast<Four*>(columns + 2 * column) = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
-  *reinterpret_cast<Four*>(columns + 3 * column) = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/isa.h"
 
@@ -24,6 +25,49 @@ struct Vector {
   typedef float stored __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
   typedef int32_t stored_bits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 };
+
+// GCC has clang's name for this from 12 on.
+#if defined(__clang__) || __GNUC__ >= 12
+#define HAS_SHUFFLEVECTOR 1
+#define SHUFFLE_FOUR(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define HAS_SHUFFLEVECTOR 0
+#define SHUFFLE_FOUR(a, b, i, j, k, l) __builtin_shuffle(a, b, Vector<4>::bits{i, j, k, l})
+#endif
+
+// The lower and the upper half of 8 or 16 lanes.
+template <int lanes>
+ALWAYS_INLINE void halve(const typename Vector<lanes>::type& v, typename Vector<lanes / 2>::type& low,
+                         typename Vector<lanes / 2>::type& high) {
+#if HAS_SHUFFLEVECTOR
+  if constexpr (lanes == 16) {
+    low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+    high = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  } else {
+    low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
+    high = __builtin_shufflevector(v, v, 4, 5, 6, 7);
+  }
+#else
+  std::memcpy(&low, &v, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+#endif
+}
+
+// Four rows of four numbers, element `at` on, as four columns that begin `column` apart.
+ALWAYS_INLINE void transpose_four(const float* const (&row)[4], int64_t at, float* columns, int64_t column) {
+  using Four = Vector<4>::type;
+  using Stored = Vector<4>::stored;
+  const Four a = *reinterpret_cast<const Stored*>(row[0] + at),
+             b = *reinterpret_cast<const Stored*>(row[1] + at);
+  const Four c = *reinterpret_cast<const Stored*>(row[2] + at),
+             d = *reinterpret_cast<const Stored*>(row[3] + at);
+  const Four ab_low = SHUFFLE_FOUR(a, b, 0, 4, 1, 5), ab_high = SHUFFLE_FOUR(a, b, 2, 6, 3, 7);
+  const Four cd_low = SHUFFLE_FOUR(c, d, 0, 4, 1, 5), cd_high = SHUFFLE_FOUR(c, d, 2, 6, 3, 7);
+  *reinterpret_cast<Stored*>(columns) = SHUFFLE_FOUR(ab_low, cd_low, 0, 1, 4, 5);
+  *reinterpret_cast<Stored*>(columns + column) = SHUFFLE_FOUR(ab_low, cd_low, 2, 3, 6, 7);
+  *reinterpret_cast<Stored*>(columns + 2 * column) = SHUFFLE_FOUR(ab_high, cd_high, 0, 1, 4, 5);
+  *reinterpret_cast<Stored*>(columns + 3 * column) = SHUFFLE_FOUR(ab_high, cd_high, 2, 3, 6, 7);
+}
 
 #ifdef HAS_VECTOR_TARGETS
 // The fastest form of a kernel that the machine runs and the instruction set in use allows.

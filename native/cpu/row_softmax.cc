@@ -29,17 +29,14 @@ struct Plus {
 // All lanes of v in one, halves by halves.
 template <int lanes, class Combine>
 ALWAYS_INLINE float gather(typename Vector<lanes>::type& v, const Combine& combine) {
-  if constexpr (lanes == 16) {
-    auto low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
-    combine(low, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-    return gather<8>(low, combine);
-  } else if constexpr (lanes == 8) {
-    auto low = __builtin_shufflevector(v, v, 0, 1, 2, 3);
-    combine(low, __builtin_shufflevector(v, v, 4, 5, 6, 7));
-    return gather<4>(low, combine);
+  if constexpr (lanes > 4) {
+    typename Vector<lanes / 2>::type low, high;
+    halve<lanes>(v, low, high);
+    combine(low, high);
+    return gather<lanes / 2>(low, combine);
   } else {
-    combine(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
-    combine(v, __builtin_shufflevector(v, v, 1, 0, 3, 2));
+    combine(v, SHUFFLE_FOUR(v, v, 2, 3, 0, 1));
+    combine(v, SHUFFLE_FOUR(v, v, 1, 0, 3, 2));
     return v[0];
   }
 }
