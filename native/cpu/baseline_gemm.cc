@@ -4,6 +4,7 @@
 #include "cpu/baseline_gemm.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "core/error.h"
@@ -65,13 +66,25 @@ void pack(const T* x, int64_t across, int64_t down, int64_t count, int64_t depth
     }
     return;
   }
-  // Lines of x end to end, a few at a time so that what is written stays in L1.
+  // Lines of x end to end, a few numbers at a time so that what is written stays in L1: four lines together
+  // where they are vectors.
   constexpr int64_t kRun = 64;
   for (int64_t begin = 0; begin < depth; begin += kRun) {
     const int64_t end = std::min(begin + kRun, depth);
-    for (int64_t i = 0; i < count; ++i) {
-      for (int64_t p = begin; p < end; ++p)
-        copy[p * width + i] = static_cast<float>(x[i * across + p * down]);
+    for (int64_t i = 0; i < count; i += 4) {
+      const int64_t lines = std::min<int64_t>(4, count - i);
+      int64_t done = begin;
+      if constexpr (std::is_same_v<T, float>) {
+        if (down == 1 && lines == 4) {
+          const T* const line = x + i * across;
+          const float* const row[4] = {line, line + across, line + 2 * across, line + 3 * across};
+          for (; done + 4 <= end; done += 4) transpose_four(row, done, copy + done * width + i, width);
+        }
+      }
+      for (int64_t l = i; l < i + lines; ++l) {
+        for (int64_t p = done; p < end; ++p)
+          copy[p * width + l] = static_cast<float>(x[l * across + p * down]);
+      }
     }
   }
 }
