@@ -7,11 +7,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
-#include <memory>
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/blocks.h"
 #include "cpu/epilogue.h"
 #include "cpu/isa.h"
 
@@ -46,19 +45,6 @@ constexpr int64_t kBlockDepth<float> = 128;
 constexpr int64_t kTileLanes = kBlockDepth<float> / kDepth * kParts<float> * kTile;
 static_assert(kBlockDepth<bfloat16> / kDepth * kTile <= kTileLanes);
 
-struct Free {
-  void operator()(void* data) const { std::free(data); }
-};
-template <class T>
-using Buffer = std::unique_ptr<T, Free>;
-
-template <class T>
-Buffer<T> new_buffer(int64_t count) {
-  auto* data = static_cast<T*>(std::aligned_alloc(4096, static_cast<size_t>(count) * sizeof(T)));
-  CHECK(data, "ERR_OUT_OF_MEMORY", "matrix product: no memory for a block of ", count, " numbers");
-  return Buffer<T>(data);
-}
-
 // Tiles of an operand, and which of them are of usual numbers.
 template <int64_t count>
 struct SplitTiles {
@@ -84,19 +70,10 @@ Buffers& buffers() {
   return own;
 }
 
-int64_t pieces(int64_t total, int64_t size) { return (total + size - 1) / size; }
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-  int64_t blocks() const { return pieces(size(), kBlock); }
-  Range block(int64_t i) const { return {begin + i * kBlock, std::min(begin + (i + 1) * kBlock, end)}; }
-};
-
-// Share i of `count` shares of 0 .. total - 1, as even as whole blocks allow.
-Range share(int64_t total, int64_t i, int64_t count) {
-  const int64_t blocks = pieces(total, kBlock);
-  return {std::min(total, blocks * i / count * kBlock), std::min(total, blocks * (i + 1) / count * kBlock)};
+// Blocks of kBlock that cover a range, and one of them.
+int64_t blocks_of(Range r) { return pieces(r.size(), kBlock); }
+Range block_of(Range r, int64_t i) {
+  return {r.begin + i * kBlock, std::min(r.begin + (i + 1) * kBlock, r.end)};
 }
 
 // What one thread does at a time: a strip of c, and a part of its depth.
@@ -137,7 +114,7 @@ class Product {
     while (now.strip < strips()) {
       const Work then = work_after(now, next);
       const bool is_last = then.strip >= strips();
-      const int64_t panels = now.columns.blocks(), calls = now.rows.blocks() * now.steps() * kCalls<T>;
+      const int64_t panels = blocks_of(now.columns), calls = blocks_of(now.rows) * now.steps() * kCalls<T>;
       ahead.a.begin(is_last ? Operand<T>{} : a_operand(then, *next_a));
       ahead.a_pace = {ahead.a.units(), panels * calls};
       for (int64_t panel = 0; panel < panels; ++panel) {
@@ -159,8 +136,8 @@ class Product {
  private:
   Work work(int64_t strip) const {
     return {strip,
-            share(g_.m, strip / widths_, heights_),
-            share(g_.n, strip % widths_, widths_),
+            share(g_.m, kBlock, strip / widths_, heights_),
+            share(g_.n, kBlock, strip % widths_, widths_),
             {0, std::min(kBlockDepth<T>, g_.k)}};
   }
 
@@ -178,7 +155,7 @@ class Product {
   TilePair a_pair(const Work& w, int64_t block, const SplitTiles<2 * kStripBlocks>& a) const {
     const int64_t tile = 2 * block, in_place = tiles_in_place(w);
     // All tiles of a block have to be.
-    const bool is_in_place = tile + (w.rows.block(block).size() > kSide) < in_place;
+    const bool is_in_place = tile + (block_of(w.rows, block).size() > kSide) < in_place;
     if (!is_in_place) return a.template pair<T>(tile);
     const T* const first = a_ + (w.rows.begin + tile * kSide) * g_.a.row + w.depth.begin;
     const int64_t row = g_.a.row * static_cast<int64_t>(sizeof(T));
@@ -204,7 +181,7 @@ class Product {
   }
 
   Operand<T> b_operand(const Work& w, int64_t panel, SplitTiles<2>& target) const {
-    const Range columns = w.columns.block(panel);
+    const Range columns = block_of(w.columns, panel);
     Operand<T> o{};
     o.data = &b(w.depth.begin, columns.begin);
     o.across = g_.b_in_panels ? 1 : g_.b.column;
@@ -226,11 +203,11 @@ class Product {
 
   void multiply_panel(const Work& w, int64_t panel, const SplitTiles<2 * kStripBlocks>& a,
                       const SplitTiles<2>& b, float* strip, Ahead<T>& ahead) const {
-    const Range columns = w.columns.block(panel);
+    const Range columns = block_of(w.columns, panel);
     const bool accumulate = w.depth.begin > 0, usual_b = are_usual(b, 0, columns);
-    for (int64_t i = 0; i < w.rows.blocks(); ++i) {
-      const Range rows = w.rows.block(i);
-      float* const sums = strip + (panel * w.rows.blocks() + i) * kBlock * kBlock;
+    for (int64_t i = 0; i < blocks_of(w.rows); ++i) {
+      const Range rows = block_of(w.rows, i);
+      float* const sums = strip + (panel * blocks_of(w.rows) + i) * kBlock * kBlock;
       if (!usual_b || !are_usual(a, i, rows)) {
         add_products(rows, columns, w.depth, sums);
       } else if (rows.size() > kSide) {
@@ -261,11 +238,11 @@ class Product {
 
   void write(const Work& w, const float* strip) const {
     static_assert(kBlock == kPanelColumns);
-    const int64_t blocks = w.rows.blocks();
-    for (int64_t i = 0; i < blocks; ++i) {
-      const Range rows = w.rows.block(i);
+    const int64_t height = blocks_of(w.rows);
+    for (int64_t i = 0; i < height; ++i) {
+      const Range rows = block_of(w.rows, i);
       const float* const bias = g_.bias ? g_.bias + w.columns.begin : nullptr;
-      write_sums({strip + i * kBlock * kBlock, kBlock, blocks * kBlock * kBlock, bias, g_.accumulate},
+      write_sums({strip + i * kBlock * kBlock, kBlock, height * kBlock * kBlock, bias, g_.accumulate},
                  {g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, g_.result_dtype,
                  {rows.begin * g_.n + w.columns.begin, rows.size(), w.columns.size(), g_.n});
     }

@@ -5,10 +5,9 @@
 
 #include <algorithm>
 #include <type_traits>
-#include <vector>
 
-#include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/blocks.h"
 #include "cpu/epilogue.h"
 #include "cpu/lanes.h"
 
@@ -31,24 +30,11 @@ static_assert(kStripRows % kTileRows == 0 && kStripUnit % kPanel == 0 && kStripU
 using V = Vector<kLanes>::type;
 using Stored = Vector<kLanes>::stored;
 
-int64_t pieces(int64_t total, int64_t size) { return (total + size - 1) / size; }
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
-
-// Share i of `count` shares of 0 .. total - 1, as even as steps of `step` allow.
-Range share(int64_t total, int64_t step, int64_t i, int64_t count) {
-  const int64_t steps = pieces(total, step);
-  return {std::min(total, steps * i / count * step), std::min(total, steps * (i + 1) / count * step)};
-}
-
 // What a thread has: a block of b in panels [kPanel] wide, a tile of a, and the sums of a strip.
 struct Buffers {
-  std::vector<float> block = std::vector<float>(kBlockDepth * kStripUnits * kStripUnit);
-  std::vector<float> tile = std::vector<float>(kBlockDepth * kTileRows);
-  std::vector<float> sums = std::vector<float>(kStripRows * kStripUnits * kStripUnit);
+  Buffer<float> block = new_buffer<float>(kBlockDepth * kStripUnits * kStripUnit);
+  Buffer<float> tile = new_buffer<float>(kBlockDepth * kTileRows);
+  Buffer<float> sums = new_buffer<float>(kStripRows * kStripUnits * kStripUnit);
 };
 
 Buffers& buffers() {
@@ -142,24 +128,24 @@ class Product {
       const int64_t depth = std::min(kBlockDepth, g_.k - p);
       for (int64_t j = 0; j < columns.size(); j += kPanel) {
         pack<kPanel>(b + p * g_.b.row + j * g_.b.column, g_.b.column, g_.b.row,
-                     std::min<int64_t>(kPanel, columns.size() - j), depth, own.block.data() + j * depth);
+                     std::min<int64_t>(kPanel, columns.size() - j), depth, own.block.get() + j * depth);
       }
       for (int64_t row = 0; row < rows.size(); row += kTileRows) {
         pack<kTileRows>(a + row * g_.a.row + p * g_.a.column, g_.a.row, g_.a.column,
-                        std::min<int64_t>(kTileRows, rows.size() - row), depth, own.tile.data());
+                        std::min<int64_t>(kTileRows, rows.size() - row), depth, own.tile.get());
         for (int64_t j = 0; j < columns.size(); j += kPanel) {
-          multiply_tile(own.tile.data(), own.block.data() + j * depth, depth, p > 0,
-                        own.sums.data() + row * sums_row + j, sums_row);
+          multiply_tile(own.tile.get(), own.block.get() + j * depth, depth, p > 0,
+                        own.sums.get() + row * sums_row + j, sums_row);
         }
       }
     }
     if (g_.alpha != 1) {
-      for (int64_t j = 0; j < rows.size() * sums_row; ++j) own.sums[static_cast<size_t>(j)] *= g_.alpha;
+      for (int64_t j = 0; j < rows.size() * sums_row; ++j) own.sums.get()[j] *= g_.alpha;
     }
-    write_sums({own.sums.data(), sums_row, kPanelColumns, g_.bias ? g_.bias + columns.begin : nullptr,
-                g_.accumulate},
-               {g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, g_.result_dtype,
-               {(matrix * g_.m + rows.begin) * g_.n + columns.begin, rows.size(), columns.size(), g_.n});
+    write_sums(
+        {own.sums.get(), sums_row, kPanelColumns, g_.bias ? g_.bias + columns.begin : nullptr, g_.accumulate},
+        {g_.quick_gelu, g_.slope, g_.factor, g_.residual}, g_.c, g_.result_dtype,
+        {(matrix * g_.m + rows.begin) * g_.n + columns.begin, rows.size(), columns.size(), g_.n});
   }
 
  private:
@@ -183,14 +169,10 @@ bool baseline_gemm_applies() {
 }
 
 void baseline_gemm(const GemmArgs& g) {
-  try {
-    if (g.dtype == DType::float32) {
-      multiply<float>(g);
-    } else {
-      multiply<bfloat16>(g);
-    }
-  } catch (const std::bad_alloc&) {
-    fail("ERR_OUT_OF_MEMORY", "matrix product: no memory for blocks of its operands");
+  if (g.dtype == DType::float32) {
+    multiply<float>(g);
+  } else {
+    multiply<bfloat16>(g);
   }
 }
 

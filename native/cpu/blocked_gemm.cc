@@ -16,6 +16,7 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "cpu/blocks.h"
 #include "cpu/epilogue.h"
 #include "cpu/isa.h"
 #include "cpu/shared_tiles.h"
@@ -40,48 +41,26 @@ constexpr int64_t kNarrowBlockColumns = kBlockColumns * kBlockDepth / kNarrowBlo
 // algorithm. Fewer are copied more often, more do not stay in cache; these were the fastest.
 constexpr int64_t kStripRows[] = {0, 224, 200}, kStripPanels[] = {0, 8, 12};
 
-struct Free {
-  void operator()(float* data) const { std::free(data); }
-};
-using Buffer = std::unique_ptr<float, Free>;
-
-Buffer new_buffer(int64_t count) {
-  auto* data = static_cast<float*>(std::aligned_alloc(4096, static_cast<size_t>(count) * sizeof(float)));
-  CHECK(data, "ERR_OUT_OF_MEMORY", "matrix product: no memory for a block of ", count, " numbers");
-  return Buffer(data);
-}
-
 // A thread's blocks of b and tiles of a, the present ones and the next in turn, and its strip of c.
 struct Buffers {
-  Buffer blocks[2], tiles[2], strip;
+  Buffer<float> blocks[2], tiles[2], strip;
   int64_t strip_size = 0;
 };
 
 Buffers& buffers(int64_t strip) {
   thread_local Buffers own;
   for (auto& block : own.blocks) {
-    if (!block) block = new_buffer(kBlockColumns * kBlockDepth);
+    if (!block) block = new_buffer<float>(kBlockColumns * kBlockDepth);
   }
   for (auto& tile : own.tiles) {
-    if (!tile) tile = new_buffer(kTileRows * kRowStride + 1024 - kTileRows * kRowStride % 1024);
+    if (!tile) tile = new_buffer<float>(kTileRows * kRowStride);
   }
   if (strip > own.strip_size) {
     own.strip_size = 0;
-    own.strip = new_buffer((strip + 1023) / 1024 * 1024);
+    own.strip = new_buffer<float>(strip);
     own.strip_size = strip;
   }
   return own;
-}
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
-
-// Share i of `count` shares of 0 .. total - 1, as even as steps of `step` allow.
-Range share(int64_t total, int64_t step, int64_t i, int64_t count) {
-  const int64_t steps = (total + step - 1) / step;
-  return {std::min(total, steps * i / count * step), std::min(total, steps * (i + 1) / count * step)};
 }
 
 // The steps of a product, over operands in `parts` by `parts` parts, and the sizes of what each multiplies.
@@ -152,8 +131,6 @@ struct Grid {
   int64_t heights, widths;
   int64_t blocks() const { return heights * widths; }
 };
-
-int64_t pieces(int64_t total, int64_t size) { return (total + size - 1) / size; }
 
 // With parts, blocks of c are strips of each. Where there are not as many for each thread they are narrower,
 // and if there are fewer than threads, lower too.

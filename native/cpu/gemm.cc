@@ -18,6 +18,7 @@
 #include "cpu/amx_gemm.h"
 #include "cpu/baseline_gemm.h"
 #include "cpu/blocked_gemm.h"
+#include "cpu/blocks.h"
 #include "cpu/column_sum.h"
 #include "cpu/epilogue.h"
 #include "cpu/few_rows_gemm.h"
@@ -36,10 +37,6 @@ struct Product {
   std::unordered_map<int, dnnl::memory> arguments;
   size_t scratch_bytes = 0;
   uint64_t last_use = 0;
-};
-
-struct Free {
-  void operator()(void* data) const { std::free(data); }
 };
 
 // What a thread keeps between products.
