@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
-// What the demuxer opens (kFormats and kCodecs of native/video/demuxer.cc; test/package/prebuilt.test.ts compares them) and
+// What the demuxer opens (native/video/allow_list.cc; test/package/prebuilt.test.ts compares them) and
 // the encoder writes. FFmpeg has other names for some than when it is asked for them at run time.
 const parts = {
   demuxer: 'mov,matroska,avi,mpegts,mpegps,ogg,flv,ivf,h264,hevc,m4v,mpegvideo',
