@@ -20,7 +20,7 @@ const { values, positionals } = parseArgs({
 });
 const [release = 'trixie', arch = process.arch === 'x64' ? 'amd64' : process.arch] = positionals;
 const system = values.folder ?? join(tmpdir(), `debian-${release}-${arch}`);
-const clone = '/root/xclip-native';
+const clone = '/srv/xclip-native'; // within that system
 const mounts = [
   ['-t', 'proc', 'proc', '/proc'],
   ['--bind', '/dev', '/dev'],

@@ -21,7 +21,7 @@ constexpr char kDecoders[] =
 template <class Keep>
 AllowList allow_list(const char* known, const char* variable, const Keep& keep) {
   const char* const restriction = getenv(variable);
-  if (restriction == nullptr) return {known, nullptr};
+  if (restriction == nullptr) return {known, {}};
   AllowList list{"", restriction};
   std::istringstream words(known);
   for (std::string name; std::getline(words, name, ',');) {

@@ -3,6 +3,7 @@
 // be switched off until there is a newer FFmpeg.
 #pragma once
 
+#include <optional>
 #include <string>
 
 extern "C" {
@@ -12,8 +13,8 @@ extern "C" {
 namespace native::video {
 
 struct AllowList {
-  std::string names;        // of FFmpeg's demuxers or decoders, with commas between them
-  const char* restriction;  // the environment's list, null without one
+  std::string names;                       // of FFmpeg's demuxers or decoders, with commas between them
+  std::optional<std::string> restriction;  // the environment's list
 };
 
 // NATIVE_VIDEO_FORMATS restricts them, by names such as mp4 and matroska.

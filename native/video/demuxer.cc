@@ -116,10 +116,10 @@ void Demuxer::open(const Stop& stop) {
   const int opened = avformat_open_input(&format_, "", nullptr, &settings);  // frees format_ on failure
   av_dict_free(&settings);
   check(stop);
-  const char* const formats = allowed_formats().restriction;
+  const auto& formats = allowed_formats().restriction;
   CHECK(opened >= 0, "ERR_VIDEO_FORMAT", name_, ": not a video file this package reads (", error_text(opened),
         "); containers: ",
-        formats ? concat(formats, " (NATIVE_VIDEO_FORMATS)")
+        formats ? concat(*formats, " (NATIVE_VIDEO_FORMATS)")
                 : "mp4, mov, mkv, webm, avi, mpeg-ts, mpeg-ps, ogg, flv, ivf");
   CHECK(format_->nb_streams <= static_cast<unsigned>(options_.max_streams), "ERR_VIDEO_LIMIT", name_,
         ": has ", format_->nb_streams, " streams, more than the limit of ", options_.max_streams);
@@ -201,7 +201,7 @@ void Demuxer::select_stream() {
   const AllowList& codecs = allowed_codecs();
   CHECK(codec_ != nullptr && av_match_list(codec_->name, codecs.names.c_str(), ','), "ERR_VIDEO_FORMAT",
         name_, ": codec ", avcodec_get_name(parameters->codec_id), " is not one this package decodes",
-        codecs.restriction ? concat(" (NATIVE_VIDEO_CODECS allows: ", codecs.restriction, ")") : "");
+        codecs.restriction ? concat(" (NATIVE_VIDEO_CODECS allows: ", *codecs.restriction, ")") : "");
   const auto place = static_cast<size_t>(stream_);
   const int64_t in_header = place < header_pixels_.size() ? header_pixels_[place] : 0;
   const int64_t pixels = int64_t{parameters->width} * parameters->height;
