@@ -199,13 +199,30 @@ int64_t extent(const GemmOperand& x, int64_t batch, int64_t rows, int64_t column
   return (x.batch ? x.batch * (batch - 1) : 0) + x.row * (rows - 1) + x.column * (columns - 1) + 1;
 }
 
-std::vector<float> widen(const void* data, int64_t count) {
-  std::vector<float> wide(static_cast<size_t>(count));
-  parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
-    read_floats(data, DType::bfloat16, begin, end - begin, wide.data() + begin);
-  });
-  return wide;
-}
+// bfloat16 numbers as float32, and float32 numbers on their way to bfloat16, in memory that a thread keeps.
+class Wide {
+ public:
+  float* of_size(int64_t count) {
+    if (count > size_) {
+      size_ = 0;
+      numbers_ = new_buffer<float>(count);
+      size_ = count;
+    }
+    return numbers_.get();
+  }
+
+  float* of(const void* data, int64_t count) {
+    float* const numbers = of_size(count);
+    parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
+      read_floats(data, DType::bfloat16, begin, end - begin, numbers + begin);
+    });
+    return numbers;
+  }
+
+ private:
+  Buffer<float> numbers_;
+  int64_t size_ = 0;
+};
 
 // oneDNN's own QuickGELU has no derivative beside it, and other last bits than ours: the activation is a pass
 // over c, so that it is the same with and without a slope.
@@ -225,25 +242,23 @@ void execute_then_activate(const GemmArgs& g) {
   });
 }
 
-// oneDNN multiplies bfloat16 from AVX-512 on; below that the operands are widened and the result is rounded.
+// Below AVX-512 nothing multiplies bfloat16: the operands are widened and the result is rounded.
 void execute_widened(const GemmArgs& g) {
+  thread_local Wide a, b, c, factor, residual;
   GemmArgs wide = g;
   wide.dtype = wide.result_dtype = DType::float32;
-  const std::vector<float> a = widen(g.a.data, extent(g.a, g.batch, g.m, g.k));
-  const std::vector<float> b = widen(g.b.data, extent(g.b, g.batch, g.k, g.n));
-  wide.a.data = a.data();
-  wide.b.data = b.data();
-  if (g.result_dtype == DType::float32) return execute(wide);
+  wide.a_sum = nullptr;  // has been taken
+  wide.a.data = a.of(g.a.data, extent(g.a, g.batch, g.m, g.k));
+  wide.b.data = b.of(g.b.data, extent(g.b, g.batch, g.k, g.n));
+  if (g.result_dtype == DType::float32) return gemm(wide);
   const int64_t count = g.batch * g.m * g.n;
-  std::vector<float> c = g.accumulate ? widen(g.c, count) : std::vector<float>(static_cast<size_t>(count));
-  const auto widen_optional = [&](const void* x) { return x ? widen(x, count) : std::vector<float>(); };
-  const std::vector<float> factor = widen_optional(g.factor), residual = widen_optional(g.residual);
-  wide.c = c.data();
-  if (g.factor) wide.factor = factor.data();
-  if (g.residual) wide.residual = residual.data();
-  execute(wide);
+  float* const sums = g.accumulate ? c.of(g.c, count) : c.of_size(count);
+  wide.c = sums;
+  if (g.factor) wide.factor = factor.of(g.factor, count);
+  if (g.residual) wide.residual = residual.of(g.residual, count);
+  gemm(wide);
   parallel_for(count, 1 << 14, [&](int64_t begin, int64_t end) {
-    write_floats(c.data() + begin, g.c, DType::bfloat16, begin, end - begin);
+    write_floats(sums + begin, g.c, DType::bfloat16, begin, end - begin);
   });
 }
 

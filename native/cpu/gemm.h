@@ -33,8 +33,8 @@ struct GemmArgs {
   bool accumulate = false;
   float* a_sum = nullptr;  // [m]: takes the sum of a over k; with batch 1 and a.row 1 only
   bool accumulate_a_sum = false;
-  // b is in panels of 32 columns, element (p, j) at data[(j / 32 * k + p) * 32 + j % 32], aligned to 64
-  // bytes; where blocked_gemm_applies only.
+  // b is in panels of `width` columns, element (p, j) at data[(j / width * k + p) * width + j % width],
+  // aligned to 64 bytes; where blocked_gemm_applies only, and as wide as blocked_gemm_panel says.
   bool b_in_panels = false;
   // Errors may be relative to the largest rows of a and columns of b, instead of each element's own.
   bool normwise = false;

@@ -1,40 +1,54 @@
-// The inner part of blocked_gemm.cc on AVX-512: blocks of operands copied into cache, and the kernel that
-// multiplies a tile of a by a panel of b with its sums in registers (28 of the 32). One multiply-add per
-// cycle is the limit of the processor, and the kernel runs at 99 % of it while its operands are at hand.
+// The inner part of blocked_gemm.cc: blocks of operands copied into cache, and the kernel that multiplies a
+// tile of a by a panel of b with its sums in registers. It is written once for vectors of 16 numbers
+// (AVX-512), where the sums take 28 of 32 registers, and of 8 (AVX2), where they take 12 of 16. Multiply-adds
+// per cycle are the limit of the processor, and the kernel runs at 99 % of it while its operands are at hand.
 #pragma once
-
-#include <immintrin.h>
 
 #include <cstdint>
 
+#include "cpu/lanes.h"
 #include "cpu/transpose.h"
-
-#define AVX512 __attribute__((target("arch=x86-64-v4")))
-#define INLINE_AVX512 inline __attribute__((always_inline, target("arch=x86-64-v4")))
 
 namespace native::gemm_tile {
 
-constexpr int64_t kLanes = 16, kPanel = 2 * kLanes;
-constexpr int64_t kTileRows = 14;
+template <int lanes>
+constexpr int64_t kPanel = 2 * lanes;
+template <int lanes>
+constexpr int64_t kTileRows = lanes == 16 ? 14 : 6;
 constexpr int64_t kBlockDepth = 384, kNarrowBlockDepth = 768;
 constexpr int64_t kDepthStep = 16;  // the depth of a block is a multiple of it
+constexpr int64_t kLine = 16;       // floats in a line of the cache
 
-// A tile of a as copied: [rows][kRowStride] when its rows are contiguous in memory, [depth][kLanes] when its
+// A tile of a as copied: [rows][kRowStride] when its rows are contiguous in memory, [depth][lanes] when its
 // columns are. The odd number of cache lines between rows spreads them over the sets of L1.
-constexpr int64_t kRowStride = kNarrowBlockDepth + kLanes;
+constexpr int64_t kRowStride = kNarrowBlockDepth + kLine;
+template <int lanes>
 struct ByRow {
   static constexpr int64_t row = kRowStride, column = 1;
 };
+template <int lanes>
 struct ByColumn {
-  static constexpr int64_t row = 1, column = kLanes;
+  static constexpr int64_t row = 1, column = lanes;
 };
+
+template <int lanes>
+using V = typename Vector<lanes>::type;
+
+template <int lanes>
+ALWAYS_INLINE const typename Vector<lanes>::stored& at(const float* x) {
+  return *reinterpret_cast<const typename Vector<lanes>::stored*>(x);
+}
+template <int lanes>
+ALWAYS_INLINE typename Vector<lanes>::stored& at(float* x) {
+  return *reinterpret_cast<typename Vector<lanes>::stored*>(x);
+}
 
 // A sum of one, two or four matrices in memory that lie alike: terms[0] plus or minus each of the others.
 struct Sum {
-  // kOneMasked is a part of the vectors of one matrix.
+  // kOneBounded is one matrix, of which nothing is read from `end` on.
   enum Signs : uint8_t {
     kOne,
-    kOneMasked,
+    kOneBounded,
     kPlus,
     kMinus,
     kPlusPlusPlus,
@@ -46,28 +60,40 @@ struct Sum {
   const float* terms[4];
   int count;
   Signs signs;
+  const float* end;
 };
 
 // Additions, not multiply-adds by 1 or -1: the processor adds beside the multiply-adds of the kernel.
-template <bool negative>
-INLINE_AVX512 __m512 add(__m512 x, __m512 y) {
-  return negative ? _mm512_sub_ps(x, y) : _mm512_add_ps(x, y);
+template <bool negative, class X, class Y>
+ALWAYS_INLINE void add(X& x, const Y& y) {
+  if constexpr (negative) {
+    x -= y;
+  } else {
+    x += y;
+  }
 }
 
-// One vector of a sum, at `offset` in each term; lanes beyond the mask are 0.
-template <Sum::Signs signs>
-INLINE_AVX512 __m512 load(const Sum& sum, int64_t offset, __mmask16 mask) {
-  if constexpr (signs == Sum::kOneMasked) return _mm512_maskz_loadu_ps(mask, sum.terms[0] + offset);
-  const __m512 x = _mm512_loadu_ps(sum.terms[0] + offset);
-  if constexpr (signs == Sum::kOne) return x;
+// One vector of a sum, at `offset` in each term; 0 where there is nothing to read.
+template <int lanes, Sum::Signs signs>
+ALWAYS_INLINE void load(const Sum& sum, int64_t offset, V<lanes>& x) {
+  const float* const first = sum.terms[0] + offset;
+  if constexpr (signs == Sum::kOneBounded) {
+    if (sum.end - first < lanes) {
+      x = V<lanes>{};
+      for (int i = 0; i < sum.end - first; ++i) x[i] = first[i];
+      return;
+    }
+  }
+  x = at<lanes>(first);
+  if constexpr (signs == Sum::kOne || signs == Sum::kOneBounded) return;
   constexpr bool second =
       signs == Sum::kMinus || signs == Sum::kMinusPlusMinus || signs == Sum::kMinusMinusPlus;
-  const __m512 pair = add<second>(x, _mm512_loadu_ps(sum.terms[1] + offset));
-  if constexpr (signs == Sum::kPlus || signs == Sum::kMinus) return pair;
+  add<second>(x, at<lanes>(sum.terms[1] + offset));
+  if constexpr (signs == Sum::kPlus || signs == Sum::kMinus) return;
   constexpr bool third = signs == Sum::kPlusMinusMinus || signs == Sum::kMinusMinusPlus;
-  const __m512 other =
-      add<second>(_mm512_loadu_ps(sum.terms[2] + offset), _mm512_loadu_ps(sum.terms[3] + offset));
-  return add<third>(pair, other);
+  V<lanes> other = at<lanes>(sum.terms[2] + offset);
+  add<third>(other, at<lanes>(sum.terms[3] + offset));
+  add<third>(x, other);
 }
 
 // How a part of an operand is copied into cache: in units of `pairs` pairs of vectors that are contiguous in
@@ -79,12 +105,12 @@ struct Copy {
   int64_t source_inner, source_outer;  // from a unit to the next, from a group to the next
   float* copy;                         // or null: only fetched into L2, being in memory as it will be read
   int64_t copy_inner, copy_outer;
-  __mmask16 mask = 0xFFFF;  // of kOneMasked
-  int64_t fetched = 0;      // lane whose line is fetched of each vector
+  int64_t fetched = 0;  // lane whose line is fetched of each vector
 };
 
 // Copies units of an operand, some pairs with every call of advance: between the multiply-adds of a tile
 // there is room for that, while by itself it would wait for memory.
+template <int lanes>
 class Copier {
  public:
   Copier() = default;
@@ -96,8 +122,11 @@ class Copier {
     copying_ = calls > 1 ? calls - 1 : 1;
     at_once_ = total / copying_;
     rest_ = total % copying_;
-    if (at_once_ < 2 && rest_ > 0) {  // one pair more or less is half of a portion: all alike are faster
-      ++at_once_;
+    // One pair more or less is half of a small portion: all alike are faster. With AVX2 a step takes twice
+    // the instructions for its multiply-adds, and few calls that copy leave more room among them than many.
+    constexpr int64_t kSmall = lanes == 16 ? 2 : 8;
+    if (at_once_ < kSmall) {
+      at_once_ = lanes == 16 ? at_once_ + (rest_ > 0) : kSmall;
       rest_ = 0;
     }
     if (unit >= end) return;
@@ -108,7 +137,7 @@ class Copier {
     }
   }
 
-  INLINE_AVX512 void advance() {
+  ALWAYS_INLINE void advance() {
     if (unit_ == end_) return;
     if (is_fetching_) {
       is_fetching_ = false;
@@ -146,37 +175,39 @@ class Copier {
   }
 
   // What corresponds to the next `count` pairs in the next unit.
-  INLINE_AVX512 void fetch(int64_t count) {
+  ALWAYS_INLINE void fetch(int64_t count) {
     const int64_t pair = copy_.pair, half = copy_.half;
     for (int i = 0; i < copy_.source.count; ++i) {
       const float* term = copy_.source.terms[i] + ahead_ + pair_ * pair + copy_.fetched;
       for (int64_t j = 0; j < count; ++j, term += pair) {
-        _mm_prefetch(term, _MM_HINT_T1);
-        _mm_prefetch(term + half, _MM_HINT_T1);
+        __builtin_prefetch(term, 0, kIntoL2);
+        if (lanes == kLine || half > lanes) __builtin_prefetch(term + half, 0, kIntoL2);
       }
     }
   }
 
   template <Sum::Signs signs>
-  INLINE_AVX512 void copy_pairs_of(int64_t count) {
+  ALWAYS_INLINE void copy_pairs_of(int64_t count) {
     Sum sum = copy_.source;
     const int64_t pair = copy_.pair, half = copy_.half;
-    const __mmask16 mask = copy_.mask;
-    int64_t at = source_ + pair_ * pair;
-    float* target = target_ + pair_ * kPanel;
+    int64_t offset = source_ + pair_ * pair;
+    float* target = target_ + pair_ * kPanel<lanes>;
 #pragma GCC unroll 1
-    for (int64_t i = 0; i < count; ++i, at += pair, target += kPanel) {
-      _mm512_store_ps(target, load<signs>(sum, at, mask));
-      _mm512_store_ps(target + kLanes, load<signs>(sum, at + half, mask));
+    for (int64_t i = 0; i < count; ++i, offset += pair, target += kPanel<lanes>) {
+      V<lanes> x;
+      load<lanes, signs>(sum, offset, x);
+      at<lanes>(target) = x;
+      load<lanes, signs>(sum, offset + half, x);
+      at<lanes>(target + lanes) = x;
     }
   }
 
-  INLINE_AVX512 void copy_pairs(int64_t count) {
+  ALWAYS_INLINE void copy_pairs(int64_t count) {
     switch (copy_.source.signs) {
       case Sum::kOne:
         return copy_pairs_of<Sum::kOne>(count);
-      case Sum::kOneMasked:
-        return copy_pairs_of<Sum::kOneMasked>(count);
+      case Sum::kOneBounded:
+        return copy_pairs_of<Sum::kOneBounded>(count);
       case Sum::kPlus:
         return copy_pairs_of<Sum::kPlus>(count);
       case Sum::kMinus:
@@ -201,8 +232,11 @@ class Copier {
   bool is_fetching_ = false;
 };
 
-AVX512 inline void copy_all(const Copy& copy, int64_t units) {
-  if (copy.copy) Copier(copy, 0, units, 1).advance();
+TARGET_AVX512 inline void copy_all(Lanes<16>, const Copy& copy, int64_t units) {
+  if (copy.copy) Copier<16>(copy, 0, units, 1).advance();
+}
+TARGET_AVX2 inline void copy_all(Lanes<8>, const Copy& copy, int64_t units) {
+  if (copy.copy) Copier<8>(copy, 0, units, 1).advance();
 }
 
 // Panels [depth][kPanel] of a block of b as they are read, `stride` apart.
@@ -211,19 +245,28 @@ struct Panels {
   int64_t stride, count;
 };
 
-// Of kLanes by kLanes, the rows kPanel apart, in place.
-AVX512 inline void transpose_in_panel(float* square) {
-  __m512 x[kLanes];
+// A square of numbers, as large as a vector, whose rows lie kPanel apart, in place.
+TARGET_AVX512 inline void transpose_in_panel(Lanes<16>, float* square) {
+  __m512 x[16];
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) x[i] = _mm512_load_ps(square + i * kPanel);
+  for (int i = 0; i < 16; ++i) x[i] = _mm512_load_ps(square + i * kPanel<16>);
   transpose_square(x);
 #pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) _mm512_store_ps(square + i * kPanel, x[i]);
+  for (int i = 0; i < 16; ++i) _mm512_store_ps(square + i * kPanel<16>, x[i]);
+}
+TARGET_AVX2 inline void transpose_in_panel(Lanes<8>, float* square) {
+  __m256 x[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) x[i] = _mm256_load_ps(square + i * kPanel<8>);
+  transpose_square(x);
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) _mm256_store_ps(square + i * kPanel<8>, x[i]);
 }
 
 // What is done for later while a tile is multiplied: the next tile is copied, and a part of the next block.
+template <int lanes>
 struct Ahead {
-  Copier a, b;
+  Copier<lanes> a, b;
 };
 
 // Where the sums of a tile go: c = addend + sums, or addend - sums. Distances from a row to the next and from
@@ -248,112 +291,145 @@ struct Targets {
   int count;
 };
 
-template <int rows, bool negative>
-INLINE_AVX512 void add_to(const Target& t, const __m512 (&sum)[rows][2]) {
+template <int lanes, int rows, bool negative>
+ALWAYS_INLINE void add_to(const Target& t, const V<lanes> (&sum)[rows][2]) {
 #pragma GCC unroll 16
   for (int i = 0; i < rows; ++i) {
     float* c = t.c + i * t.row;
-    __m512 left = _mm512_setzero_ps(), right = left;
+    V<lanes> left{}, right{};
     if (t.addend) {
-      left = _mm512_loadu_ps(t.addend + i * t.addend_row);
-      right = _mm512_loadu_ps(t.addend + i * t.addend_row + kLanes);
+      left = at<lanes>(t.addend + i * t.addend_row);
+      right = at<lanes>(t.addend + i * t.addend_row + lanes);
     }
-    _mm512_storeu_ps(c, add<negative>(left, sum[i][0]));
-    _mm512_storeu_ps(c + kLanes, add<negative>(right, sum[i][1]));
+    add<negative>(left, sum[i][0]);
+    add<negative>(right, sum[i][1]);
+    at<lanes>(c) = left;
+    at<lanes>(c + lanes) = right;
   }
 }
 
-INLINE_AVX512 void fetch_line(const float* line) {
-  __builtin_prefetch(line, 1);
-  __builtin_prefetch(line + kLanes, 1);
+template <int lanes>
+ALWAYS_INLINE void fetch_panel_row(const float* row) {
+  for (int64_t i = 0; i < kPanel<lanes>; i += kLine) __builtin_prefetch(row + i, 1);
 }
 
-INLINE_AVX512 void fetch_row(const Target& t, int64_t row) {
-  fetch_line(t.c + row * t.row);
-  if (t.addend && t.addend != t.c) fetch_line(t.addend + row * t.addend_row);
-  if (t.beside) fetch_line(t.beside + row * t.row);
+template <int lanes>
+ALWAYS_INLINE void fetch_row(const Target& t, int64_t row) {
+  fetch_panel_row<lanes>(t.c + row * t.row);
+  if (t.addend && t.addend != t.c) fetch_panel_row<lanes>(t.addend + row * t.addend_row);
+  if (t.beside) fetch_panel_row<lanes>(t.beside + row * t.row);
 }
 
-// Adds `depth` products to each sum; a and panel move on.
-template <class Tile, int rows>
-INLINE_AVX512 void multiply_add(int64_t depth, const float*& a, const float*& panel, __m512 (&sum)[rows][2]) {
-#pragma GCC unroll 1
-  for (int64_t p = 0; p < depth; ++p, a += Tile::column, panel += kPanel) {
-    const __m512 left = _mm512_load_ps(panel), right = _mm512_load_ps(panel + kLanes);
+// Adds a product to each sum; a and panel move on.
+template <int lanes, class Tile, int rows>
+ALWAYS_INLINE void multiply_add(const float*& a, const float*& panel, V<lanes> (&sum)[rows][2]) {
+  const V<lanes> left = at<lanes>(panel), right = at<lanes>(panel + lanes);
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-      const __m512 factor = _mm512_set1_ps(a[i * Tile::row]);
-      sum[i][0] = _mm512_fmadd_ps(factor, left, sum[i][0]);
-      sum[i][1] = _mm512_fmadd_ps(factor, right, sum[i][1]);
-    }
+  for (int i = 0; i < rows; ++i) {
+    const float factor = a[i * Tile::row];
+    sum[i][0] += factor * left;
+    sum[i][1] += factor * right;
+  }
+  a += Tile::column;
+  panel += kPanel<lanes>;
+}
+
+// Adds `depth` products. Where one has few multiply-adds, there is no loop: its counting would take the place
+// of some of them.
+template <int lanes, class Tile, int rows, int depth>
+ALWAYS_INLINE void multiply_add(const float*& a, const float*& panel, V<lanes> (&sum)[rows][2]) {
+  if constexpr (lanes == 16) {
+#pragma GCC unroll 1
+    for (int p = 0; p < depth; ++p) multiply_add<lanes, Tile, rows>(a, panel, sum);
+  } else {
+#pragma GCC unroll 16
+    for (int p = 0; p < depth; ++p) multiply_add<lanes, Tile, rows>(a, panel, sum);
   }
 }
 
 // Sums of `rows` rows of a tile and the columns of a panel [depth][kPanel], added to all targets. What is
 // done for later comes in three portions a step: the processor looks ahead over a small one, while in a large
 // one it runs out of multiply-adds that it could do meanwhile.
-template <class Tile, int rows>
-INLINE_AVX512 void multiply(int64_t depth, const float* a, const float* panel, const Targets& targets,
-                            Ahead& next) {
-  __m512 sum[rows][2];
+template <int lanes, class Tile, int rows>
+ALWAYS_INLINE void multiply(int64_t depth, const float* a, const float* panel, const Targets& targets,
+                            Ahead<lanes>& next) {
+  V<lanes> sum[rows][2];
 #pragma GCC unroll 16
-  for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+  for (int i = 0; i < rows; ++i) sum[i][0] = sum[i][1] = V<lanes>{};
   const int64_t lines = (rows * kDepthStep + depth - 1) / depth;  // of each target, fetched in a step
-  constexpr int64_t kThird = kDepthStep / 3;
+  constexpr int kThird = kDepthStep / 3;
   static_assert(3 * kThird + 1 == kDepthStep);
   int64_t line = 0;
   for (int64_t done = 0; done < depth; done += kDepthStep) {
     next.a.advance();
-    multiply_add<Tile, rows>(kThird + 1, a, panel, sum);
+    multiply_add<lanes, Tile, rows, kThird + 1>(a, panel, sum);
     next.b.advance();
-    multiply_add<Tile, rows>(kThird, a, panel, sum);
+    multiply_add<lanes, Tile, rows, kThird>(a, panel, sum);
     for (int64_t i = 0; i < lines && line < rows; ++i, ++line) {
-      for (int j = 0; j < targets.count; ++j) fetch_row(targets.each[j], line);
+      for (int j = 0; j < targets.count; ++j) fetch_row<lanes>(targets.each[j], line);
     }
-    multiply_add<Tile, rows>(kThird, a, panel, sum);
+    multiply_add<lanes, Tile, rows, kThird>(a, panel, sum);
   }
   for (int j = 0; j < targets.count; ++j) {
     const Target& t = targets.each[j];
     if (t.negative) {
-      add_to<rows, true>(t, sum);
+      add_to<lanes, rows, true>(t, sum);
     } else {
-      add_to<rows, false>(t, sum);
+      add_to<lanes, rows, false>(t, sum);
     }
   }
 }
 
-template <class Tile, int rows>
-AVX512 void multiply_panels(const Panels& panels, int64_t depth, const float* a, Targets targets,
-                            Ahead& next) {
+template <int lanes, class Tile, int rows>
+ALWAYS_INLINE void multiply_all(const Panels& panels, int64_t depth, const float* a, Targets& targets,
+                                Ahead<lanes>& next) {
   for (int64_t i = 0; i < panels.count; ++i) {
-    multiply<Tile, rows>(depth, a, panels.first + i * panels.stride, targets, next);
+    multiply<lanes, Tile, rows>(depth, a, panels.first + i * panels.stride, targets, next);
     for (int j = 0; j < targets.count; ++j) targets.each[j].next_panel();
   }
 }
 
+template <class Tile, int rows>
+TARGET_AVX512 void multiply_panels(const Panels& panels, int64_t depth, const float* a, Targets targets,
+                                   Ahead<16>& next) {
+  multiply_all<16, Tile, rows>(panels, depth, a, targets, next);
+}
+template <class Tile, int rows>
+TARGET_AVX2 void multiply_panels(const Panels& panels, int64_t depth, const float* a, Targets targets,
+                                 Ahead<8>& next) {
+  multiply_all<8, Tile, rows>(panels, depth, a, targets, next);
+}
+
 // Calls multiply_panels for the number of rows.
-template <class Tile, int rows = kTileRows>
+template <int lanes, class Tile, int rows = kTileRows<lanes>>
 void dispatch_rows(int64_t count, const Panels& panels, int64_t depth, const float* a, const Targets& targets,
-                   Ahead& next) {
+                   Ahead<lanes>& next) {
   if constexpr (rows > 0) {
     if (count == rows) return multiply_panels<Tile, rows>(panels, depth, a, targets, next);
-    dispatch_rows<Tile, rows - 1>(count, panels, depth, a, targets, next);
+    dispatch_rows<lanes, Tile, rows - 1>(count, panels, depth, a, targets, next);
   }
 }
 
 // sum[i] (+)= the sum of a tile in columns over its depth.
-AVX512 inline void sum_tile_columns(const float* tile, int64_t rows, int64_t depth, float* sum,
-                                    bool accumulate) {
-  __m512 total[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+template <int lanes>
+ALWAYS_INLINE void sum_columns(const float* tile, int64_t rows, int64_t depth, float* sum, bool accumulate) {
+  V<lanes> total[4] = {};
   for (int64_t p = 0; p < depth; p += 4) {
 #pragma GCC unroll 4
-    for (int64_t i = 0; i < 4; ++i)
-      total[i] = _mm512_add_ps(total[i], _mm512_load_ps(tile + (p + i) * kLanes));
+    for (int64_t i = 0; i < 4; ++i) total[i] += at<lanes>(tile + (p + i) * lanes);
   }
-  const auto mask = static_cast<__mmask16>((1u << rows) - 1);
-  __m512 all = _mm512_add_ps(_mm512_add_ps(total[0], total[1]), _mm512_add_ps(total[2], total[3]));
-  if (accumulate) all = _mm512_add_ps(all, _mm512_maskz_loadu_ps(mask, sum));
-  _mm512_mask_storeu_ps(sum, mask, all);
+  float all[lanes];
+  at<lanes>(all) = (total[0] + total[1]) + (total[2] + total[3]);
+  for (int64_t i = 0; i < rows; ++i) sum[i] = accumulate ? sum[i] + all[i] : all[i];
+}
+
+TARGET_AVX512 inline void sum_tile_columns(Lanes<16>, const float* tile, int64_t rows, int64_t depth,
+                                           float* sum, bool accumulate) {
+  sum_columns<16>(tile, rows, depth, sum, accumulate);
+}
+TARGET_AVX2 inline void sum_tile_columns(Lanes<8>, const float* tile, int64_t rows, int64_t depth, float* sum,
+                                         bool accumulate) {
+  sum_columns<8>(tile, rows, depth, sum, accumulate);
 }
 
 }  // namespace native::gemm_tile

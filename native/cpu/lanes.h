@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/isa.h"
 
@@ -25,6 +26,13 @@ struct Vector {
   typedef float stored __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
   typedef int32_t stored_bits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
 };
+
+// Says which of several functions alike is meant: their targets cannot depend on a parameter.
+template <int lanes>
+using Lanes = std::integral_constant<int, lanes>;
+
+// The locality of a prefetch that leaves L1 as it is.
+constexpr int kIntoL2 = 2;
 
 // GCC has clang's name for this from 12 on.
 #if defined(__clang__) || __GNUC__ >= 12
@@ -53,6 +61,21 @@ ALWAYS_INLINE void halve(const typename Vector<lanes>::type& v, typename Vector<
 #endif
 }
 
+// All lanes of v in one, halves by halves.
+template <int lanes, class Combine>
+ALWAYS_INLINE float combine_lanes(typename Vector<lanes>::type& v, const Combine& combine) {
+  if constexpr (lanes > 4) {
+    typename Vector<lanes / 2>::type low, high;
+    halve<lanes>(v, low, high);
+    combine(low, high);
+    return combine_lanes<lanes / 2>(low, combine);
+  } else {
+    combine(v, SHUFFLE_FOUR(v, v, 2, 3, 0, 1));
+    combine(v, SHUFFLE_FOUR(v, v, 1, 0, 3, 2));
+    return v[0];
+  }
+}
+
 // Four rows of four numbers, element `at` on, as four columns that begin `column` apart.
 ALWAYS_INLINE void transpose_four(const float* const (&row)[4], int64_t at, float* columns, int64_t column) {
   using Four = Vector<4>::type;
@@ -70,11 +93,17 @@ ALWAYS_INLINE void transpose_four(const float* const (&row)[4], int64_t at, floa
 }
 
 #ifdef HAS_VECTOR_TARGETS
+// Numbers in the widest vectors that the machine has and the instruction set in use allows, if more than the
+// baseline's: 16, 8 or 0.
+inline int lanes_in_use() {
+  static const int lanes = uses_avx512() && runs_x86_64_v4() ? 16 : uses_avx2() && runs_x86_64_v3() ? 8 : 0;
+  return lanes;
+}
+
 // The fastest form of a kernel that the machine runs and the instruction set in use allows.
 template <class Function>
 Function choose_form(Function baseline, Function avx2, Function avx512) {
-  if (uses_avx512() && runs_x86_64_v4()) return avx512;
-  return uses_avx2() && runs_x86_64_v3() ? avx2 : baseline;
+  return lanes_in_use() == 16 ? avx512 : lanes_in_use() == 8 ? avx2 : baseline;
 }
 #endif
 

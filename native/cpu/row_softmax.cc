@@ -26,21 +26,6 @@ struct Plus {
   }
 };
 
-// All lanes of v in one, halves by halves.
-template <int lanes, class Combine>
-ALWAYS_INLINE float gather(typename Vector<lanes>::type& v, const Combine& combine) {
-  if constexpr (lanes > 4) {
-    typename Vector<lanes / 2>::type low, high;
-    halve<lanes>(v, low, high);
-    combine(low, high);
-    return gather<lanes / 2>(low, combine);
-  } else {
-    combine(v, SHUFFLE_FOUR(v, v, 2, 3, 0, 1));
-    combine(v, SHUFFLE_FOUR(v, v, 1, 0, 3, 2));
-    return v[0];
-  }
-}
-
 // Numbers from `count` on to `value`.
 template <int lanes>
 ALWAYS_INLINE void mask(float* x, int64_t count, int64_t width, float value) {
@@ -68,7 +53,7 @@ ALWAYS_INLINE float largest_of(const float* x, int64_t width) {
     const V at = *reinterpret_cast<const typename Vector<lanes>::stored*>(x + i);
     Larger{}(largest, at);
   }
-  return gather<lanes>(largest, Larger{});
+  return combine_lanes<lanes>(largest, Larger{});
 }
 
 // e^(scale (x - subtrahend)) of numbers that are at most the subtrahend.
@@ -107,7 +92,7 @@ ALWAYS_INLINE float exponentiate(float* x, int64_t width, float largest, const E
     at = e;
     sum += e;
   }
-  return gather<lanes>(sum, Plus{});
+  return combine_lanes<lanes>(sum, Plus{});
 }
 
 // What is passed on is a copy: the compiler knows that storing numbers does not change it.
@@ -151,7 +136,7 @@ ALWAYS_INLINE void softmax_backward(const RowSoftmaxBackward s) {
       at = p;
       products += p * *reinterpret_cast<const Stored*>(dp + j);
     }
-    const float dot = gather<lanes>(products, Plus{});
+    const float dot = combine_lanes<lanes>(products, Plus{});
     for (int64_t j = 0; j < width; j += lanes) {
       Stored& at = *reinterpret_cast<Stored*>(dp + j);
       at = (at - dot) * (s.scale * *reinterpret_cast<const Stored*>(x + j));

@@ -1,4 +1,4 @@
-// Weights as blocked_gemm reads them: panels of 32 rows of the weight, each transposed where it is. The
+// Weights as blocked_gemm reads them: panels of 32 or 16 rows of the weight, each transposed where it is. The
 // buffer that a panel passes through is one for all, for they are moved by the queue's thread alone, and is
 // there before the first weight is packed, so that none is lost for want of memory.
 #include <algorithm>
@@ -10,10 +10,10 @@
 namespace native {
 namespace {
 
-constexpr int64_t kPanel = 32, kMostInputs = 8192;
+constexpr int64_t kWidestPanel = 32, kMostInputs = 8192;
 
 float* buffer() {
-  alignas(64) static float panel[kPanel * kMostInputs];
+  alignas(64) static float panel[kWidestPanel * kMostInputs];
   return panel;
 }
 
@@ -39,8 +39,15 @@ void transpose_panels(void* weight, int64_t panels, int64_t rows, int64_t column
   }
 }
 
-void pack(void* weight, int64_t out, int64_t in) { transpose_panels(weight, out / kPanel, kPanel, in); }
-void unpack(void* weight, int64_t out, int64_t in) { transpose_panels(weight, out / kPanel, in, kPanel); }
+void pack(void* weight, int64_t out, int64_t in) {
+  const int64_t panel = blocked_gemm_panel();
+  transpose_panels(weight, out / panel, panel, in);
+}
+
+void unpack(void* weight, int64_t out, int64_t in) {
+  const int64_t panel = blocked_gemm_panel();
+  transpose_panels(weight, out / panel, in, panel);
+}
 
 const WeightPacking packing{applies, pack, unpack};
 [[maybe_unused]] const bool registered = (register_weight_packing(DeviceType::cpu, packing), true);
