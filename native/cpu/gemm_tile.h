@@ -64,8 +64,8 @@ struct Sum {
 };
 
 // Additions, not multiply-adds by 1 or -1: the processor adds beside the multiply-adds of the kernel.
-template <bool negative, class X, class Y>
-ALWAYS_INLINE void add(X& x, const Y& y) {
+template <bool negative, class Vectors>
+ALWAYS_INLINE void add(Vectors& x, const Vectors& y) {
   if constexpr (negative) {
     x -= y;
   } else {
@@ -88,12 +88,14 @@ ALWAYS_INLINE void load(const Sum& sum, int64_t offset, V<lanes>& x) {
   if constexpr (signs == Sum::kOne || signs == Sum::kOneBounded) return;
   constexpr bool second =
       signs == Sum::kMinus || signs == Sum::kMinusPlusMinus || signs == Sum::kMinusMinusPlus;
-  add<second>(x, at<lanes>(sum.terms[1] + offset));
+  V<lanes> y = at<lanes>(sum.terms[1] + offset);
+  add<second>(x, y);
   if constexpr (signs == Sum::kPlus || signs == Sum::kMinus) return;
   constexpr bool third = signs == Sum::kPlusMinusMinus || signs == Sum::kMinusMinusPlus;
-  V<lanes> other = at<lanes>(sum.terms[2] + offset);
-  add<third>(other, at<lanes>(sum.terms[3] + offset));
-  add<third>(x, other);
+  y = at<lanes>(sum.terms[2] + offset);
+  const V<lanes> z = at<lanes>(sum.terms[3] + offset);
+  add<second>(y, z);
+  add<third>(x, y);
 }
 
 // How a part of an operand is copied into cache: in units of `pairs` pairs of vectors that are contiguous in
