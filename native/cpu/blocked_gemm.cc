@@ -240,12 +240,26 @@ class Product {
       copy.inner = w.depth.size() / kPanel<lanes>;
       copy.source_inner = kPanel<lanes> * g_.a.column;
       copy.copy_inner = kPanel<lanes> * lanes;
-      copy.source.signs = Sum::kOneBounded;
-      copy.source.end = static_cast<const float*>(g_.a.data) + (g_.k - 1) * g_.a.column + g_.m;
       // Where a column begins within a line, the tile before has fetched that.
       copy.fetched = rows.size() - 1;
     }
     return copy;
+  }
+
+  // A tile in columns is copied in whole vectors, of which the very last would end beyond a.
+  bool ends_beyond(const Work& w, Range rows) const {
+    return !a_by_row_ && w.depth.end == g_.k && rows.begin + lanes > g_.m;
+  }
+
+  void copy_tile(const Work& w, Range rows, float* tile) const {
+    if (!ends_beyond(w, rows)) {
+      const Copy copy = tile_copy(w, rows, tile);
+      return copy_all(Lanes<lanes>{}, copy, copy.inner);
+    }
+    const float* column = static_cast<const float*>(g_.a.data) + rows.begin + w.depth.begin * g_.a.column;
+    for (int64_t p = 0; p < w.depth.size(); ++p, column += g_.a.column, tile += lanes) {
+      std::copy_n(column, rows.size(), tile);
+    }
   }
 
   // Of the block of b to `buffer`, in units of as many rows of a panel as a vector has lanes.
@@ -400,8 +414,7 @@ void multiply(const GemmArgs& g) {
       const int64_t tiles = now.tiles();
       std::swap(tile, next_tile);
       if (claim.work != ready.work || claim.tile != ready.tile) {
-        const Copy copy = product.tile_copy(now, now.tile(claim.tile), tile);
-        copy_all(Lanes<lanes>{}, copy, copy.inner);
+        product.copy_tile(now, now.tile(claim.tile), tile);
       }
       Ahead<lanes> ahead;
       const SharedTiles::Claim following = claim.tile + 1 < tiles
@@ -410,9 +423,12 @@ void multiply(const GemmArgs& g) {
       ready = {-1, 0};
       if (following.work <= offer.last_work) {
         const Work next = work_of(following.work);
-        const Copy copy = product.tile_copy(next, next.tile(following.tile), next_tile);
-        ahead.a = {copy, 0, copy.inner, now.calls()};
-        ready = following;
+        const Range rows = next.tile(following.tile);
+        if (!product.ends_beyond(next, rows)) {
+          const Copy copy = product.tile_copy(next, rows, next_tile);
+          ahead.a = {copy, 0, copy.inner, now.calls()};
+          ready = following;
+        }
       }
       if (claim.work == offer.last_work) {
         product.multiply_tile(now, claim.tile, offer.block(claim.work), offer.strip, tile, ahead);

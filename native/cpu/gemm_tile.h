@@ -45,10 +45,8 @@ ALWAYS_INLINE typename Vector<lanes>::stored& at(float* x) {
 
 // A sum of one, two or four matrices in memory that lie alike: terms[0] plus or minus each of the others.
 struct Sum {
-  // kOneBounded is one matrix, of which nothing is read from `end` on.
   enum Signs : uint8_t {
     kOne,
-    kOneBounded,
     kPlus,
     kMinus,
     kPlusPlusPlus,
@@ -60,42 +58,26 @@ struct Sum {
   const float* terms[4];
   int count;
   Signs signs;
-  const float* end;
 };
 
-// Additions, not multiply-adds by 1 or -1: the processor adds beside the multiply-adds of the kernel.
-template <bool negative, class Vectors>
-ALWAYS_INLINE void add(Vectors& x, const Vectors& y) {
-  if constexpr (negative) {
-    x -= y;
-  } else {
-    x += y;
-  }
-}
-
-// One vector of a sum, at `offset` in each term; 0 where there is nothing to read.
+// Copies one vector of a sum, from `offset` in each term. By additions, not multiply-adds by 1 or -1: the
+// processor adds beside the multiply-adds of the kernel.
 template <int lanes, Sum::Signs signs>
-ALWAYS_INLINE void load(const Sum& sum, int64_t offset, V<lanes>& x) {
-  const float* const first = sum.terms[0] + offset;
-  if constexpr (signs == Sum::kOneBounded) {
-    if (sum.end - first < lanes) {
-      x = V<lanes>{};
-      for (int i = 0; i < sum.end - first; ++i) x[i] = first[i];
-      return;
-    }
-  }
-  x = at<lanes>(first);
-  if constexpr (signs == Sum::kOne || signs == Sum::kOneBounded) return;
+ALWAYS_INLINE void copy_sum(const Sum& sum, int64_t offset, float* copy) {
   constexpr bool second =
       signs == Sum::kMinus || signs == Sum::kMinusPlusMinus || signs == Sum::kMinusMinusPlus;
-  V<lanes> y = at<lanes>(sum.terms[1] + offset);
-  add<second>(x, y);
-  if constexpr (signs == Sum::kPlus || signs == Sum::kMinus) return;
   constexpr bool third = signs == Sum::kPlusMinusMinus || signs == Sum::kMinusMinusPlus;
-  y = at<lanes>(sum.terms[2] + offset);
-  const V<lanes> z = at<lanes>(sum.terms[3] + offset);
-  add<second>(y, z);
-  add<third>(x, y);
+  V<lanes> x = at<lanes>(sum.terms[0] + offset);
+  if constexpr (signs != Sum::kOne) {
+    const V<lanes> y = at<lanes>(sum.terms[1] + offset);
+    x = second ? x - y : x + y;
+  }
+  if constexpr (signs > Sum::kMinus) {
+    const V<lanes> y = at<lanes>(sum.terms[2] + offset), z = at<lanes>(sum.terms[3] + offset);
+    const V<lanes> other = second ? y - z : y + z;
+    x = third ? x - other : x + other;
+  }
+  at<lanes>(copy) = x;
 }
 
 // How a part of an operand is copied into cache: in units of `pairs` pairs of vectors that are contiguous in
@@ -196,11 +178,8 @@ class Copier {
     float* target = target_ + pair_ * kPanel<lanes>;
 #pragma GCC unroll 1
     for (int64_t i = 0; i < count; ++i, offset += pair, target += kPanel<lanes>) {
-      V<lanes> x;
-      load<lanes, signs>(sum, offset, x);
-      at<lanes>(target) = x;
-      load<lanes, signs>(sum, offset + half, x);
-      at<lanes>(target + lanes) = x;
+      copy_sum<lanes, signs>(sum, offset, target);
+      copy_sum<lanes, signs>(sum, offset + half, target + lanes);
     }
   }
 
@@ -208,8 +187,6 @@ class Copier {
     switch (copy_.source.signs) {
       case Sum::kOne:
         return copy_pairs_of<Sum::kOne>(count);
-      case Sum::kOneBounded:
-        return copy_pairs_of<Sum::kOneBounded>(count);
       case Sum::kPlus:
         return copy_pairs_of<Sum::kPlus>(count);
       case Sum::kMinus:
@@ -303,10 +280,8 @@ ALWAYS_INLINE void add_to(const Target& t, const V<lanes> (&sum)[rows][2]) {
       left = at<lanes>(t.addend + i * t.addend_row);
       right = at<lanes>(t.addend + i * t.addend_row + lanes);
     }
-    add<negative>(left, sum[i][0]);
-    add<negative>(right, sum[i][1]);
-    at<lanes>(c) = left;
-    at<lanes>(c + lanes) = right;
+    at<lanes>(c) = negative ? left - sum[i][0] : left + sum[i][0];
+    at<lanes>(c + lanes) = negative ? right - sum[i][1] : right + sum[i][1];
   }
 }
 

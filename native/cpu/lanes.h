@@ -18,14 +18,22 @@
 
 namespace native {
 
+// Vectors in registers, and in memory: there aligned like numbers and free to alias, for rows start anywhere.
+// Each length is spelt out, since GCC forgets may_alias where a vector's size depends on a parameter.
 template <int lanes>
-struct Vector {
-  typedef float type __attribute__((vector_size(lanes * 4)));
-  typedef int32_t bits __attribute__((vector_size(lanes * 4)));
-  // In memory: aligned like numbers and free to alias, for rows start anywhere.
-  typedef float stored __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-  typedef int32_t stored_bits __attribute__((vector_size(lanes * 4), aligned(4), may_alias));
-};
+struct Vector;
+#define DEFINE_VECTOR(lanes)                                                                    \
+  template <>                                                                                   \
+  struct Vector<lanes> {                                                                        \
+    typedef float type __attribute__((vector_size(lanes * 4)));                                 \
+    typedef int32_t bits __attribute__((vector_size(lanes * 4)));                               \
+    typedef float stored __attribute__((vector_size(lanes * 4), aligned(4), may_alias));        \
+    typedef int32_t stored_bits __attribute__((vector_size(lanes * 4), aligned(4), may_alias)); \
+  }
+DEFINE_VECTOR(4);
+DEFINE_VECTOR(8);
+DEFINE_VECTOR(16);
+#undef DEFINE_VECTOR
 
 // Says which of several functions alike is meant: their targets cannot depend on a parameter.
 template <int lanes>
