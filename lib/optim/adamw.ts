@@ -1,11 +1,11 @@
 import { checkArray, checkKnownOptions, type KnownOptions, wrongKind } from '../base/check';
 import { CodedError } from '../base/error';
-import { PyFloat, RawTensor, Tuple } from '../io';
+import { PyFloat, Tuple } from '../io';
 import { type DeviceType, native } from '../native/load';
 import { checkTensor } from '../tensor/check';
 import { keep, scope } from '../tensor/scope';
 import { describe, Tensor, tensor } from '../tensor/tensor';
-import { field, mismatch, moment, raw } from './adamw_state';
+import { field, mismatch, moment, numberOf, raw, stepOf } from './adamw_state';
 
 /** Parameters that share a learning rate and a weight decay. */
 export interface ParameterGroupOptions {
@@ -237,7 +237,7 @@ export class AdamW {
    * anew at its next gradient.
    *
    * @param source names the file in messages
-   * @throws ERR_CHECKPOINT_MISMATCH when groups, numbers or shapes are others
+   * @throws ERR_CHECKPOINT_MISMATCH when groups, numbers or shapes are others, or it is damaged; nothing is changed then
    */
   async loadStateDict(dict: unknown, source = 'the optimizer state'): Promise<void> {
     const groups = field(dict, 'param_groups');
@@ -251,28 +251,33 @@ export class AdamW {
         `it has parameter groups of ${sizes}, this run of ${expected}; is MODEL.FIX_TEXT the same?`,
       );
     }
+    const lrs = groups.map((group) => numberOf(source, 'a learning rate', field(group, 'lr')));
     const parameters = this.groups.flatMap((group) => group.params);
-    const loaded: [Tensor, Moments][] = [];
     const steps = new BigInt64Array(parameters.length);
-    for (const [number, entry] of state) {
-      const parameter = parameters[number as number];
-      if (!parameter)
-        throw mismatch(source, `it numbers a parameter ${String(number)} of ${parameters.length}`);
-      const step = field(entry, 'step');
-      steps[number as number] = BigInt(step instanceof RawTensor ? await step.item() : Number(step));
-      loaded.push([
-        parameter.tensor,
-        {
-          expAvg: await moment(source, parameter, field(entry, 'exp_avg')),
-          expAvgSq: await moment(source, parameter, field(entry, 'exp_avg_sq')),
-        },
-      ]);
+    const loaded = new Map<Tensor, Moments>();
+    const made: Tensor[] = [];
+    try {
+      for (const [number, entry] of state) {
+        const parameter = parameters[number as number];
+        if (!parameter)
+          throw mismatch(source, `it numbers a parameter ${String(number)} of ${parameters.length}`);
+        steps[number as number] = await stepOf(source, parameter, field(entry, 'step'));
+        const expAvg = await moment(source, parameter, field(entry, 'exp_avg'));
+        made.push(expAvg);
+        const expAvgSq = await moment(source, parameter, field(entry, 'exp_avg_sq'));
+        made.push(expAvgSq);
+        loaded.set(parameter.tensor, { expAvg, expAvgSq });
+      }
+    } catch (error) {
+      for (const each of made) each.dispose();
+      throw error;
     }
     this.dispose();
     for (const [parameter, own] of loaded) this.moments.set(parameter, own);
-    if (loaded[0]) this.tables = makeTables(steps, loaded[0][0].device);
+    const [first] = loaded.keys();
+    if (first) this.tables = makeTables(steps, first.device);
     this.groups.forEach((group, i) => {
-      group.lr = Number(field(groups[i], 'lr'));
+      group.lr = lrs[i]!;
     });
   }
 

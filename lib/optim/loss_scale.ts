@@ -121,9 +121,10 @@ export class LossScaler implements Disposable {
 
   /** @param source names the file in messages. @throws ERR_CHECKPOINT_MISMATCH */
   loadStateDict(dict: unknown, source = 'the loss scale'): void {
-    const [scale, good] = ['scale', '_growth_tracker'].map((key) =>
-      Number(dict instanceof Map ? dict.get(key) : undefined),
-    ) as [number, number];
+    const [scale, good] = ['scale', '_growth_tracker'].map((key) => {
+      const value: unknown = dict instanceof Map ? dict.get(key) : undefined;
+      return Number(value instanceof PyFloat ? value.value : value);
+    }) as [number, number];
     if (!(scale >= SMALLEST) || !Number.isInteger(good)) {
       throw new CodedError(
         'ERR_CHECKPOINT_MISMATCH',

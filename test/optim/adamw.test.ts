@@ -205,6 +205,30 @@ test('another model is refused before anything changes', async () => {
   await expect(other.loadStateDict(new Map())).rejects.toEqual(mismatch);
 });
 
+test('a state takes the place of the present one, and one that is damaged leaves that', async () => {
+  const { params, optimizer } = setUp();
+  giveGradients(params, 0);
+  optimizer.step();
+  const before = native().memory(params[0]!.device).liveTensors;
+  await optimizer.loadStateDict(await optimizer.stateDict());
+  expect(native().memory(params[0]!.device).liveTensors).toBe(before);
+  expect(optimizer.groups.map(({ lr }) => lr)).toEqual(rates.map(({ lr }) => lr));
+  const state = await optimizer.stateDict();
+  const parts = state.get('state') as Map<number, Map<string, unknown>>;
+  for (const step of [undefined, 1.5, Number.NaN, -1]) {
+    parts.get(3)!.set('step', step);
+    await expect(optimizer.loadStateDict(state)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISMATCH' });
+  }
+  parts.get(3)!.set('step', 1);
+  const groups = state.get('param_groups') as Map<string, unknown>[];
+  groups[1]!.delete('lr');
+  await expect(optimizer.loadStateDict(state)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISMATCH' });
+  expect(optimizer.groups.map(({ lr }) => lr)).toEqual(rates.map(({ lr }) => lr));
+  expect(native().memory(params[0]!.device).liveTensors).toBe(before);
+  for (const p of params) p.dispose();
+  optimizer.dispose();
+});
+
 test('rejects wrong rates, dtypes and repeated parameters', () => {
   const p = tensor([1], [1], { requiresGrad: true });
   const make = (options: object) => () => new AdamW([{ params: [['p', p]], lr: 1, ...options }]);

@@ -1,4 +1,3 @@
-import type { PyFloat } from '../../lib/io';
 import { LossScaler } from '../../lib/optim';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 
@@ -48,6 +47,10 @@ test('the scale doubles after enough good updates in a row, up to a bound', asyn
   using high = new LossScaler({ scale: 2 ** 23, growthInterval: 1 });
   for (let i = 0; i < 3; i++) await unscale(high, [good]);
   expect(await high.value()).toBe(2 ** 24);
+  // One that started above the bound stays there.
+  using higher = new LossScaler({ scale: 2 ** 30, growthInterval: 1 });
+  await unscale(higher, [good]);
+  expect(await higher.value()).toBe(2 ** 30);
   for (const leaf of [good, bad]) leaf.dispose();
 });
 
@@ -64,10 +67,7 @@ test('the state goes on where it was', async () => {
   const leaf = parameter([0]);
   await unscale(scaler, [leaf]);
   using resumed = new LossScaler({ growthInterval: 2 });
-  const plain = [...(await scaler.stateDict())].map(
-    ([key, value]) => [key, (value as PyFloat).value ?? value] as const,
-  );
-  resumed.loadStateDict(new Map(plain));
+  resumed.loadStateDict(await scaler.stateDict());
   expect(await resumed.value()).toBe(8);
   await unscale(resumed, [leaf]);
   expect(await resumed.value()).toBe(16);

@@ -55,8 +55,25 @@ test('without warm-up the first rate is the full one, and past the end it is the
   expect(optimizer.groups[0]!.lr).toBe(1e-3);
   schedule.stepUpdate(5);
   expect(optimizer.groups[0]!.lr).toBeCloseTo((1e-3 + 1e-5) / 2, 12);
-  schedule.stepUpdate(10);
-  expect(optimizer.groups.map(({ lr }) => lr)).toEqual(Array(8).fill(1e-5));
+  for (const step of [10, 15]) {
+    schedule.stepUpdate(step);
+    expect(optimizer.groups.map(({ lr }) => lr)).toEqual(Array(8).fill(1e-5));
+  }
+});
+
+test('a group may have a factor of its own, and one that rises from 0 to 1 over the run', () => {
+  const [x, y] = [tensor([0], [1]), tensor([0], [1])];
+  const optimizer = new AdamW([
+    { params: [['x', x]], lr: 1, lrScale: 0.5 },
+    { params: [['y', y]], lr: 1, lrScale: 2, ramp: true },
+  ]);
+  const rates = () => optimizer.groups.map(({ lr }) => lr);
+  const schedule = new CosineSchedule(optimizer, { totalSteps: 8, minLr: 0.25 });
+  expect(rates()).toEqual([0.5, 0]);
+  schedule.stepUpdate(4);
+  expect(rates()).toEqual([0.5, 1].map((scale) => expect.closeTo(scale * 0.625, 12)));
+  schedule.stepUpdate(12);
+  expect(rates()).toEqual([0.125, 0.5]);
 });
 
 test('rejects lengths that make no schedule, and states of another optimizer', () => {
