@@ -1,14 +1,23 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { loadConfig } from '../../lib/config/load';
 import {
   checkpointName,
   newestCheckpoint,
   readPosition,
   removeInterrupted,
+  restore,
+  saveCheckpoint,
+  type Trained,
 } from '../../lib/engine/checkpoint';
-import { readCheckpoint } from '../../lib/io';
+import { type Checkpoint, type PyValue, type RawTensor, readCheckpoint } from '../../lib/io';
+import { parameterGroups, XclipTask } from '../../lib/models/xclip/recipe';
+import { AdamW } from '../../lib/optim/adamw';
+import { LossScaler } from '../../lib/optim/loss_scale';
+import { CosineSchedule } from '../../lib/optim/schedule';
 import { goldenPath } from '../support/golden';
+import { loadTiny } from '../support/tiny_model';
 
 let folder: string;
 beforeEach(() => {
@@ -49,4 +58,76 @@ test('a checkpoint of the reference says where it stood', async () => {
     maxAccuracy: 61.25,
   });
   await checkpoint.close();
+});
+
+/** The training that the checkpoints of the reference are of, before its first step. */
+async function withTraining(use: (trained: Trained) => Promise<void>): Promise<void> {
+  const config = loadConfig({ opts: ['TRAIN.LR', '1e-3'] });
+  const model = await loadTiny();
+  model.freeze((name) => !/visual\.|mit|prompts/.test(name));
+  const task = Object.assign(Object.create(XclipTask.prototype) as XclipTask, { model });
+  const optimizer = new AdamW(parameterGroups(model, config));
+  const schedule = new CosineSchedule(optimizer, { totalSteps: 30, warmupSteps: 10 });
+  const scaler = new LossScaler({ device: 'cpu' });
+  try {
+    await use({ config, task, optimizer, schedule, scaler });
+  } finally {
+    for (const own of [scaler, optimizer, model]) own.dispose();
+  }
+}
+
+type Dict = Map<PyValue, PyValue>;
+
+/** Step and moments of each parameter, by its number. */
+async function momentsIn(optimizer: PyValue): Promise<[PyValue, unknown[]][]> {
+  const state = (optimizer as Dict).get('state') as Dict;
+  const read = async (own: Dict) => {
+    const step = own.get('step') as RawTensor | number;
+    const moments = ['exp_avg', 'exp_avg_sq'].map((name) => (own.get(name) as RawTensor).float32());
+    return [typeof step === 'number' ? step : await step.item(), ...(await Promise.all(moments))];
+  };
+  return Promise.all(
+    [...state].map(async ([number, own]) => [number, await read(own as Dict)] as const),
+  ).then((all) => all.map(([number, own]) => [number, own]));
+}
+
+test('training goes on from a checkpoint of the reference: moments, step counts and rates are its own', async () => {
+  await using checkpoint = await readCheckpoint(goldenPath('tiny.pth'));
+  const value = checkpoint.value as Dict;
+  const theirs = value.get('optimizer') as Dict;
+  await withTraining(async (trained) => {
+    await restore(checkpoint, trained);
+    expect(await momentsIn(await trained.optimizer.stateDict())).toEqual(await momentsIn(theirs));
+    const groups = theirs.get('param_groups') as Dict[];
+    expect(trained.optimizer.groups.map(({ lr }) => lr)).toEqual(groups.map((group) => group.get('lr')));
+
+    const others = new Map([...value].filter(([key]) => key !== 'lr_scheduler'));
+    const damaged = { path: checkpoint.path, value: others } as unknown as Checkpoint;
+    await expect(restore(damaged, trained)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISMATCH' });
+  });
+});
+
+test('a checkpoint has the loss scale, the rates that training began with, and for the reference the last whole epoch', async () => {
+  const path = join(folder, checkpointName(3, 7));
+  await withTraining(async (trained) => {
+    trained.scaler!.loadStateDict(new Map(Object.entries({ scale: 512, _growth_tracker: 5 })));
+    trained.schedule.stepUpdate(5);
+    const position = { epoch: 3, batch: 7, stepsPerEpoch: 10, seed: 1, maxAccuracy: 50 };
+    await saveCheckpoint(path, trained, position);
+    await using saved = await readCheckpoint(path);
+    expect(readPosition(saved, { seed: 9, stepsPerEpoch: 10 })).toEqual(position);
+    const value = saved.value as Dict;
+    expect(value.get('epoch')).toBe(2);
+    const groups = (value.get('optimizer') as Dict).get('param_groups') as Dict[];
+    const rates = groups.map((group) => [group.get('lr'), group.get('initial_lr')]);
+    expect(rates).toEqual(trained.optimizer.groups.map(({ lr, initialLr }) => [lr, initialLr]));
+    expect(rates[0]).toEqual([expect.closeTo(5e-4, 9), 1e-3]);
+    await withTraining(async (resumed) => {
+      await restore(saved, resumed);
+      expect([...(await resumed.scaler!.stateDict())]).toEqual([...(await trained.scaler!.stateDict())]);
+    });
+    await saveCheckpoint(path, trained, { ...position, batch: null });
+    await using whole = await readCheckpoint(path);
+    expect((whole.value as Dict).get('epoch')).toBe(3);
+  });
 });
