@@ -1,15 +1,19 @@
+import { getEventListeners } from 'node:events';
 import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Philox } from '../../lib/base/philox';
 import type { Batch } from '../../lib/data/batch';
 import { type LoaderOptions, VideoLoader } from '../../lib/data/loader';
+import { drawMix, mixTargets, smoothTargets } from '../../lib/data/mixup';
 import { testPlanner, trainPlan, trainPlanner } from '../../lib/data/plan';
-import { sampleRandom } from '../../lib/data/random';
+import { mixRandom, orderRandom, sampleRandom } from '../../lib/data/random';
 import { VideoDataset } from '../../lib/data/video_dataset';
 import { videoAddon } from '../../lib/native/video';
 
-// Eleven real videos of 24 frames; video i is a grey of level 20 i that brightens by one per frame.
-const [count, side, frameCount] = [11, 48, 24];
+// Eleven real videos of 24 frames; video i is a grey from level 20 i on that brightens by one per frame, and to the right and
+// downward, so that every crop and mirror image is another one.
+const [count, width, height, frameCount] = [11, 64, 48, 24];
 const recipe = { numFrames: 4, inputSize: 32, shift: 0, flip: 0.5, colorJitter: 0.8, grayScale: 0.2 };
 const addon = videoAddon();
 let folder: string;
@@ -18,12 +22,13 @@ let dataset: VideoDataset;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'loader-'));
   for (let i = 0; i < count; i++) {
-    const frames = new Uint8Array(frameCount * side * side * 3).map(
-      (_, k) => 20 * i + Math.floor(k / (side * side * 3)),
-    );
+    const frames = new Uint8Array(frameCount * height * width * 3).map((_, k) => {
+      const [x, y] = [Math.floor(k / 3) % width, Math.floor(k / 3 / width) % height];
+      return 20 * i + Math.floor(k / (height * width * 3)) + (x >> 2) + (y >> 3);
+    });
     await addon.encodeVideo(
       join(folder, `${i}.mp4`),
-      { width: side, height: side, fps: 10, codec: 'mpeg4', quality: 1 },
+      { width, height, fps: 10, codec: 'mpeg4', quality: 1 },
       frames,
     );
   }
@@ -81,20 +86,24 @@ test('a row holds exactly what the plan of its sample writes', async () => {
   const [, second] = await collect(new VideoLoader(training()), 3);
   expect(second!.shape).toEqual([4, 4, 3, 32, 32]);
   expect(second!.labels).toEqual(second!.indices.map((index) => index % 5));
-  const size = 4 * 3 * 32 * 32;
-  for (const [row, index] of second!.indices.entries()) {
-    const video = await addon.openVideo(dataset.at(index).source);
-    const alone = new Float32Array(size);
-    await addon.runPlan(
-      video,
-      trainPlan(addon.videoInfo(video), recipe, sampleRandom(7, 3, index)),
-      alone,
-      0,
-    );
-    addon.closeVideo(video);
-    expect(bytes(second!.frames.subarray(row * size, (row + 1) * size)).equals(bytes(alone))).toBe(true);
-  }
+  await expectRows(second!, dataset, (_, index) => sampleRandom(7, 3, index));
 });
+
+/** Each row of a batch of training is what the plan drawn with its random numbers writes. */
+async function expectRows(
+  { indices, frames }: Copy,
+  { samples }: VideoDataset,
+  randomOf: (row: number, index: number) => Philox,
+): Promise<void> {
+  const size = 4 * 3 * 32 * 32;
+  for (const [row, index] of indices.entries()) {
+    const video = await addon.openVideo(samples[index]!.source);
+    const alone = new Float32Array(size);
+    await addon.runPlan(video, trainPlan(addon.videoInfo(video), recipe, randomOf(row, index)), alone, 0);
+    addon.closeVideo(video);
+    expect(bytes(frames.subarray(row * size, (row + 1) * size)).equals(bytes(alone))).toBe(true);
+  }
+}
 
 test.each([
   ['training', () => training()],
@@ -218,7 +227,20 @@ test('training ranks take equal numbers of batches, together those of one proces
   ];
   expect([one.length, other.length]).toEqual([3, 3]); // 12 places, the last filled up with the first sample
   const whole = (await indices({})).flat();
-  expect(one.flatMap((row, k) => [row[0], other[k]![0], row[1], other[k]![1]]).slice(0, 8)).toEqual(whole);
+  const together = one.flatMap((row, k) => [row[0], other[k]![0], row[1], other[k]![1]]);
+  expect(together.slice(0, 8)).toEqual(whole);
+  expect(new Set(together.slice(0, count)).size).toBe(count);
+  expect(together.slice(count)).toEqual([whole[0]]);
+});
+
+test('every batch of every rank is mixed by draws of its own', async () => {
+  for (const rank of [0, 1]) {
+    const loader = new VideoLoader(training({ batchSize: 2, worldSize: 2, rank, mix: mixing }));
+    for (const { index, labels, targets } of await collect(loader, 1)) {
+      const drawn = drawMix(mixing, 2, 32, 32, mixRandom(7, 1, 2 * index + rank));
+      expect(targets).toEqual(mixTargets(smoothTargets(Int32Array.from(labels), 5, 0.1), drawn));
+    }
+  }
 });
 
 describe('bad videos', () => {
@@ -291,7 +313,14 @@ describe('bad videos', () => {
     },
   );
 
-  test('substitute in training: the next good video, always the same', async () => {
+  test('of an epoch that starts in its middle, the share is that of the rest', async () => {
+    const dataset = await listOf(['0.mp4', '1.mp4', '2.mp4', '4.mp4', 'gone.mp4', 'lost.mp4']);
+    const loader = new VideoLoader(evaluation({ dataset, batchSize: 2, onError: 'skip' }));
+    expect((await collect(loader)).map(({ indices }) => indices.length)).toEqual([2, 2, 0]);
+    await expect(collect(loader, 0, 2)).rejects.toMatchObject({ code: 'ERR_BAD_VIDEOS' });
+  });
+
+  test('substitute in training: the next good video, always the same, by the draws of the bad one', async () => {
     const options = training({ dataset: damaged, batchSize: 5, onError: 'substitute' });
     const loader = new VideoLoader(options);
     const [batch] = await collect(loader, 2);
@@ -300,6 +329,8 @@ describe('bad videos', () => {
     expect(loader.counters.failed).toBe(3); // video 1, then 2 in its place, and 2 itself
     expect(loader.failures.map(({ index }) => index).sort()).toEqual([1, 2]);
     expect(digest(await collect(new VideoLoader(options), 2))).toEqual(digest([batch!]));
+    const asked = orderRandom(7, 2).permutation(5);
+    await expectRows(batch!, damaged, (row) => sampleRandom(7, 2, asked[row]!));
   });
 
   test('substitute gives up when nothing can be loaded', async () => {
@@ -325,6 +356,17 @@ test('an abort signal ends the iteration; before it starts, at once', async () =
   await expect(run).rejects.toMatchObject({ code: 'ERR_ABORTED' });
   expect(seen).toEqual([0, 1]);
   await expect(collect(loader)).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+});
+
+test('an epoch leaves nothing at its signal, however it ends', async () => {
+  const { signal } = new AbortController();
+  const loader = new VideoLoader(training({ signal }));
+  await collect(loader);
+  for await (const batch of loader.epoch(1)) {
+    batch.release();
+    break;
+  }
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
 });
 
 test('leaving the loop early stops the work and closes every video', async () => {

@@ -1,0 +1,14 @@
+import { mixRandom, orderRandom, sampleRandom } from '../../lib/data/random';
+
+test('no two uses share their random numbers: samples, orders and mixes of all epochs', () => {
+  const first = [0, 1, 2, 3, 4, 5].flatMap((epoch) => [
+    ...[0, 1, 2].flatMap((k) => [sampleRandom(7, epoch, k), mixRandom(7, epoch, k)]),
+    orderRandom(7, epoch),
+  ]);
+  expect(new Set(first.map((random) => random.uniform())).size).toBe(first.length);
+});
+
+test('what a seed draws stays what it is, so that runs of other versions are resumed and repeated', () => {
+  expect([sampleRandom, mixRandom].map((random) => random(7, 2, 3).integer(1e6))).toEqual([789958, 550730]);
+  expect(orderRandom(7, 2).permutation(6)).toEqual([5, 2, 3, 0, 4, 1]);
+});
