@@ -96,7 +96,7 @@ export class FrameLoader {
    * @throws CodedError what {@link VideoReader.open} throws, for any of the files; ERR_ARGUMENT
    */
   static async open(sources: readonly VideoInput[], options: FrameLoaderOptions): Promise<FrameLoader> {
-    checkKnownOptions('VideoLoader.open', options, keys);
+    checkKnownOptions('FrameLoader.open', options, keys);
     const {
       batchSize,
       width,

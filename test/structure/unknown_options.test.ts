@@ -165,6 +165,10 @@ const stoppable: [string, (options: never) => unknown][] = [
   ['classify', (options) => model.classify(clip, ['a'], options)],
   ['VideoReader.open', (options) => lib.VideoReader.open(clip, options)],
   ['VideoLoader', (options) => new data.VideoLoader(also(loading, options))],
+  [
+    'FrameLoader.open',
+    (options) => data.FrameLoader.open([], also({ batchSize: 1, width: 1, height: 1 }, options)),
+  ],
   ['packDataset', (options) => data.packDataset(empty, also({ output: 'x.tar' }, options))],
   ['run', (options) => lib.run(config, options)],
   ['measure', (options) => engine.measure(config, options)],
