@@ -10,7 +10,7 @@ export function readLiteral(word: string): unknown {
   if (trimmed === 'None') return null;
   const tuple = /^\((.*)\)$/s.exec(trimmed);
   const document = parseDocument(tuple ? `[${tuple[1]}]` : trimmed, { logLevel: 'silent' });
-  if (document.errors.length > 0 || trimmed === '') return word;
+  if (document.errors.length > 0) return word;
   const value: unknown = document.toJS({ maxAliasCount: 0 });
   return value === null && !['null', 'Null', 'NULL', '~'].includes(trimmed) ? word : value;
 }

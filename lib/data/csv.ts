@@ -13,5 +13,5 @@ export function splitRow(row: string): string[] | undefined {
 
 /** A cell as CSV writes it: quoted where it holds a comma or a quotation mark. */
 export function quoteCell(text: string): string {
-  return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

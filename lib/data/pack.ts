@@ -58,7 +58,7 @@ export async function packDataset(dataset: VideoDataset, options: PackOptions): 
       0,
       async (file) => {
         const tar = new TarWriter(file);
-        while (next < samples.length && (next === first || tar.position < (options.shardBytes ?? Infinity))) {
+        while (next < samples.length && tar.position < (options.shardBytes ?? Infinity)) {
           await addSample(tar, samples[next]!);
           next++;
           options.onProgress?.(next, samples.length);

@@ -28,7 +28,7 @@ export function expandBraces(pattern: string): string[] {
       `${pattern}: the range {${first}..${last}} is not an ascending one of at most ${maxNames} names`,
     );
   }
-  const width = first.startsWith('0') || last.length === first.length ? first.length : 0;
+  const width = first.startsWith('0') ? first.length : 0;
   return Array.from({ length: count }, (_, i) => String(Number(first) + i).padStart(width, '0')).flatMap(
     (number) => rests.map((rest) => `${before}${number}${rest}`),
   );
