@@ -77,6 +77,12 @@ describe('names in line', () => {
     ['yoga/pilates, tai chi', ['yoga/pilates', 'tai chi']],
   ])('%s', (source, names) => expect(readLabels(source)).toEqual(names));
 
+  test('may be more than a path can hold', () => {
+    const names = Array.from({ length: 600 }, (_, i) => `class ${i}`);
+    expect(readLabels(names.join(', '))).toEqual(names);
+    expect(readLabels('n'.repeat(300))).toEqual(['n'.repeat(300)]);
+  });
+
   test('that two classes have are refused with both places', () => {
     expect(() => readLabels('a,b, a')).toThrow(
       expect.objectContaining({ code: 'ERR_LABELS', message: 'labels: class names 0 and 2 are both "a"' }),

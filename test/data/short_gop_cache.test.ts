@@ -175,8 +175,26 @@ test('a video of several pieces is copied whole', async () => {
   const place = join(folder.root, 'whole');
   await cache({ shortSide: 720 }, undefined, place);
   using copy = await VideoReader.open(join(place, 'b.mov.mp4'));
+  expect(copy.length).toBe(19);
   const numbers = Array.from({ length: 19 }, (_, i) => i);
   expect(numbersIn(await copy.getBatch(numbers), 960, 720)).toEqual(numbers);
+});
+
+test('a video with a picture in minutes is copied, at the lowest rate that can be written', async () => {
+  const path = join(folder.videos, 'b.mov');
+  const options = { width: 64, height: 48, fps: 10 };
+  await videoAddon().encodeVideo(path, options, numberedFrames(3, 64, 48));
+  const bytes = readFileSync(path);
+  const header = bytes.indexOf('mdhd') + 4;
+  bytes.writeUInt32BE(1, header + 12); // the units of its times are whole seconds now
+  bytes.write('free', bytes.indexOf('edts')); // and nothing is cut off
+  writeFileSync(path, bytes);
+  using slow = await VideoReader.open(path);
+  expect(slow.fps).toBeLessThan(0.01);
+  const place = join(folder.root, 'slow');
+  await cache({}, undefined, place);
+  using copy = await VideoReader.open(join(place, 'b.mov.mp4'));
+  expect([copy.length, copy.fps]).toEqual([3, 0.01]);
 });
 
 /** Each pixel twice in both directions. */

@@ -130,6 +130,28 @@ onLinux('a failure of the machine', () => {
     ]);
   });
 
+  test('bad spots on more videos than that end nothing while others are read', () => {
+    let text = '';
+    for (let i = 0; i < 80; i++) {
+      copyFileSync(clip, join(folder, `failing_spot_${i}.mp4`));
+      text += `failing_spot_${i}.mp4 0\n`;
+      if (i % 20 !== 10) continue;
+      copyFileSync(clip, join(folder, `sound_${i}.mp4`));
+      text += `sound_${i}.mp4 0\n`;
+    }
+    writeFileSync(join(folder, 'spots.txt'), text);
+    const lines = node(
+      `const { cacheDataset } = load('data/short_gop_cache');
+      const all = await load('data/video_dataset').VideoDataset.fromList(join(folder, 'spots.txt'), { root: folder });
+      const { videos, bad } = await verifyDataset(all, { journal: join(folder, 'journal'), subject: 'spots' });
+      console.log(videos, bad.length);
+      const settings = { shortSide: 32, gop: 4, quality: 8 };
+      const { entries, failed } = await cacheDataset(all, { output: join(folder, 'spots'), listName: 'spots.txt', settings });
+      console.log(entries.length, failed.length);`,
+    );
+    expect(lines).toEqual(['84 80', '4 80']);
+  });
+
   test('a video can be read on when the disk is back', () => {
     const lines = node(
       `rmSync(broken);

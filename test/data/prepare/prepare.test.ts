@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { readLabels } from '../../../lib/data/labels';
 import { ClassTable } from '../../../lib/data/prepare/classes';
 import { type PrepareOptions, prepareDataset } from '../../../lib/data/prepare/prepare';
-import { newClasses, renamedClasses } from '../../../lib/data/prepare/zero_shot';
+import { drawSplits, newClasses, renamedClasses } from '../../../lib/data/prepare/zero_shot';
 
 let folder: string;
 beforeEach(() => {
@@ -196,6 +196,15 @@ test('an abort ends the search through the folders of the root, and no list is w
   );
   expect(existsSync(join(folder, 'lists'))).toBe(false);
   expect(await prepare('ucf101', options)).toHaveLength(6);
+});
+
+test('the splits that a seed draws stay what they are', () => {
+  const candidates = [3, 5, 8, 13, 21, 34, 55, 89];
+  expect(drawSplits({ candidates, classesPerSplit: 3, splits: 3, seed: 0 })).toEqual([
+    [5, 34, 55],
+    [34, 55, 89],
+    [3, 8, 55],
+  ]);
 });
 
 test('of the shipped tables 220 classes are new, and every renaming names two real classes', () => {

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readArchiveIndex } from '../../../lib/data/sources/archive_index';
 import { expandBraces } from '../../../lib/data/sources/brace_pattern';
+import { sampleKey } from '../../../lib/data/sources/labelled_shards';
 import { openStore, type Source } from '../../../lib/data/sources/store';
 import { VideoDataset } from '../../../lib/data/video_dataset';
 import { fixturePath } from '../../support/fixture';
@@ -189,6 +190,14 @@ test('ranges of shards', async () => {
   await expect(openStore(join(folder, 's-{00..02}.tar'))).rejects.toEqual(
     coded('ERR_FILE_NOT_FOUND', /s-02\.tar/),
   );
+  // An archive of that very name is meant itself.
+  const braces = await openStore(put('s-{00..02}.tar', makeTar({ '0003.mp4': 'three' })));
+  expect(await braces.names()).toEqual(['0003.mp4']);
+});
+
+test('the files of a sample share their name up to its first dot, one at its beginning apart', () => {
+  const keys = ['x.y/01.seg.mp4', '01.cls', '.a.mp4', '.b', 'plain'].map(sampleKey);
+  expect(keys).toEqual(['x.y/01', '01', '.a', '.b', 'plain']);
 });
 
 test('labelled shards need no list', async () => {

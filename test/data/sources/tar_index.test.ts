@@ -147,6 +147,28 @@ test('global pax headers hold for all, own ones win; old folders, devices and un
   ]);
 });
 
+test('a global size holds for the members behind it, and an own one wins; contiguous files are files', async () => {
+  const [global, own] = [paxRecord('size', '3'), paxRecord('size', '1')];
+  const { members } = await indexBytes(
+    header('g', Buffer.byteLength(global), 'g'),
+    padded(global),
+    header('one.mp4', 0),
+    padded('abc'),
+    header('x', Buffer.byteLength(own), 'x'),
+    padded(own),
+    header('two.mp4', 0),
+    padded('d'),
+    header('three.mp4', 0, '7'),
+    padded('efg'),
+    end,
+  );
+  expect(members.map(({ name, length }) => [name, length])).toEqual([
+    ['one.mp4', 3],
+    ['two.mp4', 1],
+    ['three.mp4', 3],
+  ]);
+});
+
 test('links form no circle: they lead to earlier members or nowhere', async () => {
   const link = (name: string, target: string) => header(name, 0, '1', (block) => block.write(target, 157));
   const { members } = await indexBytes(

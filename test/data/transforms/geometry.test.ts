@@ -59,6 +59,13 @@ test('multi-scale crop sizes and offsets equal the reference', () => {
   }
 });
 
+test('sides up to two pixels from the input become it', () => {
+  const largest = (side: number) => multiScaleCropSizes([300, side], 224)[0];
+  expect([221, 222, 224, 226, 227].map(largest)).toEqual(
+    [221, 224, 224, 224, 227].map((side) => [side, side]),
+  );
+});
+
 test('a multi-scale crop draws a size and then a place', () => {
   for (const { size_choice, offset_choice, box_left_top_right_bottom } of golden.multi_scale_crop.results) {
     const source = golden.multi_scale_crop.candidates[0]!;
