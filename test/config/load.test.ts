@@ -210,6 +210,8 @@ describe('opts and flags', () => {
     [['TRAIN.LR', '1'], (c: ReturnType<typeof loadConfig>) => c.TRAIN.LR, 1],
     [['MODEL.FIX_TEXT', 'False'], (c: ReturnType<typeof loadConfig>) => c.MODEL.FIX_TEXT, false],
     [['TRAIN.BETAS', '(0.9,0.999)'], (c: ReturnType<typeof loadConfig>) => c.TRAIN.BETAS, [0.9, 0.999]],
+    [['TRAIN.BETAS', '(0.9,\n 0.999)'], (c: ReturnType<typeof loadConfig>) => c.TRAIN.BETAS, [0.9, 0.999]],
+    [['AUG.FLIP', '1'], (c: ReturnType<typeof loadConfig>) => c.AUG.FLIP, 1],
     [['MODEL.ARCH', 'ViT-L/14@336px'], (c: ReturnType<typeof loadConfig>) => c.MODEL.ARCH, 'ViT-L/14@336px'],
     [['MODEL.DEVICE', 'cuda:1'], (c: ReturnType<typeof loadConfig>) => c.MODEL.DEVICE, 'cuda:1'],
   ])('%j', (opts, read, expected) => expect(read(loadConfig({ opts }))).toEqual(expected));
@@ -227,6 +229,7 @@ describe('opts and flags', () => {
     [['TEST.NUM_CROP', '2'], 'ERR_CONFIG_VALUE', '--opts: TEST.NUM_CROP'],
     [['TRAIN.OPT_LEVEL', 'O3'], 'ERR_CONFIG_VALUE', 'O0, O1'],
     [['DATA.NUM_FRAMES', '0'], 'ERR_CONFIG_VALUE', 'at least 1'],
+    [['AUG.FLIP', '1.5'], 'ERR_CONFIG_VALUE', 'at most 1'],
     [['MODEL.DEVICE', 'tpu'], 'ERR_CONFIG_VALUE', 'cuda:N'],
   ])('%j is refused', (opts, code, part) => {
     expect(() => loadConfig({ opts })).toThrow(failure(code, part));
