@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readCheckpoint } from '../../lib/io/checkpoint';
 import { RawTensor } from '../../lib/io/raw_tensor';
@@ -73,6 +73,17 @@ describe('readCheckpoint', () => {
     await checkpoint.close();
     await expectCode(proj.data(), 'ERR_DISPOSED', /was closed/);
     await checkpoint.close();
+  });
+
+  it('takes nothing for the contents of a file that became shorter', async () => {
+    await writeSafetensors(path, new Map([['w', new RawTensor('uint8', [8], new Uint8Array(8).fill(1))]]));
+    await using checkpoint = await readCheckpoint(path);
+    truncateSync(path, statSync(path).size - 4);
+    await expectCode(
+      checkpoint.stateDict.get('w')!.data(),
+      'ERR_CHECKPOINT_FORMAT',
+      /8 bytes from offset \d+ .*truncated/,
+    );
   });
 
   it('leaves no file open when it fails', async () => {

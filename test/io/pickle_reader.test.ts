@@ -184,6 +184,16 @@ describe('PickleReader refuses', () => {
     expect(() => read(text)).toThrow(format(message));
   });
 
+  it('numbers of numpy in another byte order', () => {
+    const scalar = (order: string) => [
+      `cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'${order}'\ntb`,
+      ...['C', 8, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f],
+      'tR.',
+    ];
+    expect(read(...scalar('<'))).toBe(1.5);
+    expect(() => read(...scalar('>'))).toThrow(format(/scalar has arguments that do not fit/));
+  });
+
   it('bytes that end too early, without believing a length', () => {
     for (const text of [
       '',
@@ -198,9 +208,11 @@ describe('PickleReader refuses', () => {
     }
   });
 
-  it('copying one dict again and again', () => {
+  it.each([
+    'ccopy_reg\n_reconstructor\n(cyacs.config\nCfgNode\nc__builtin__\ndict\ng0\ntR0',
+    'ccollections\nOrderedDict\n(g0\ntR0',
+  ])('copying one dict again and again: %j', (make) => {
     const items = Array.from({ length: 5000 }, (_, i) => `I${i}\nN`).join('');
-    const make = 'ccopy_reg\n_reconstructor\n(cyacs.config\nCfgNode\nc__builtin__\ndict\ng0\ntR0';
     expect(() => read(`(${items}dp0\n${make.repeat(5000)}N.`)).toThrow(unsafe(/copies far more/));
   });
 

@@ -31,7 +31,7 @@ describe('safetensors', () => {
 
   it('writes what it reads, every element aligned', async () => {
     const tensors = new Map([
-      ['byte', new RawTensor('uint8', [3], Uint8Array.of(1, 2, 3))],
+      ['byte', new RawTensor('uint8', [2], Uint8Array.of(1, 2))],
       ['long', new RawTensor('int64', [], BigInt64Array.of(-7n))],
       ['é', new RawTensor('bfloat16', [2, 1], Uint16Array.of(0x3f80, 0x4000))],
       ['0', new RawTensor('float32', [0], new Float32Array(0))],

@@ -75,6 +75,26 @@ describe('ZipReader and ZipWriter', () => {
     expect(bytes.readUInt32LE(central(bytes, 'a/data.pkl') + 20)).toBe(9);
   });
 
+  it('put an offset at the limit into a zip64 field', async () => {
+    const plain = await archive();
+    const bytes = await archive(plain.readUInt32LE(central(plain, 'a/empty') + 42));
+    expect(bytes.readUInt32LE(central(bytes, 'a/empty') + 42)).toBe(0xffffffff);
+    expect(Object.keys(await readAll(bytes))).toEqual(Object.keys(contents));
+  });
+
+  it('find zip64 fields behind those of other programs', async () => {
+    const bytes = await archive(0);
+    const at = central(bytes, 'a/é');
+    const extra = at + 46 + bytes.readUInt16LE(at + 28);
+    const offset = bytes.readBigUInt64LE(extra + 20);
+    for (const size of [20, 24]) bytes.writeUInt32LE(5000, at + size);
+    bytes.fill(0x10, extra, extra + 28);
+    for (const [place, value] of [0x5455, 8].entries()) bytes.writeUInt16LE(value, extra + 2 * place); // times
+    for (const [place, value] of [1, 8].entries()) bytes.writeUInt16LE(value, extra + 12 + 2 * place);
+    bytes.writeBigUInt64LE(offset, extra + 16);
+    expect((await readAll(bytes))['a/é']).toEqual(Buffer.from(contents['a/é']!));
+  });
+
   it('read parts after checking the whole once', async () => {
     const bytes = await archive();
     await withFile(path, bytes, async (file) => {
