@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../../lib/config/schema';
 import type { EngineEvent, TrainStep } from '../../lib/engine/events';
@@ -182,6 +191,66 @@ describe.each([
     expect(second.top1).toEqual(whole.top1.slice(1));
     expect(readdirSync(out).filter((name) => name.includes('_batch_'))).toEqual([]);
   });
+});
+
+test('SAVE_FREQ says which epochs have a checkpoint, beside the last', async () => {
+  const out = folder('some');
+  const { error } = await outcomeOf(tiny.config(['OUTPUT', out, 'TRAIN.EPOCHS', '4', 'SAVE_FREQ', '2']));
+  expect(error).toBeUndefined();
+  const saved = readdirSync(out).filter((name) => name.startsWith('ckpt_'));
+  expect(saved.sort()).toEqual([0, 2, 3].map((epoch) => `ckpt_epoch_${epoch}.pth`));
+});
+
+test('rates rise over the whole steps of the warm-up, then fall by half a cosine to a hundredth', async () => {
+  const { rates } = await outcomeOf(tiny.config(['TRAIN.WARMUP_EPOCHS', '0.7']));
+  const cosine = (step: number) => 1e-5 + 0.5 * (1e-3 - 1e-5) * (1 + Math.cos((Math.PI * step) / 8));
+  const expected = [0, 0.5e-3, ...[2, 3, 4, 5, 6, 7].map(cosine)];
+  expect(rates).toEqual(expected.map((rate) => expect.closeTo(rate, 12)));
+});
+
+test('a resumed run goes on with its seed and its best accuracy, whatever the configuration says now', async () => {
+  const out = folder('seeds');
+  const whole = await outcomeOf(tiny.config(['OUTPUT', out]));
+  const { readCheckpoint, writeTorch } = await import('../../lib/io');
+  const checkpoint = await readCheckpoint(join(out, 'ckpt_epoch_0.pth'));
+  const value = checkpoint.value as Map<string, unknown>;
+  const into = folder('seeds_resumed');
+  // A run that is as good as before, or worse, leaves no best.pth.
+  for (const best of [whole.top1[1]!, 101]) {
+    const file = folder('best_before.pth');
+    await writeTorch(file, new Map([...value, ['max_accuracy', best]]));
+    const resumed = await outcomeOf(tiny.config(['MODEL.RESUME', file, 'SEED', '8', 'OUTPUT', into]));
+    expect(resumed.losses).toEqual(whole.losses.slice(4));
+    expect(resumed.events).toContainEqual({
+      kind: 'message',
+      text: 'the run goes on with its SEED 7, not 8',
+      warning: true,
+    });
+    expect(resumed.events).toContainEqual(expect.objectContaining({ kind: 'accuracy', epoch: 1, best }));
+    expect(existsSync(join(into, 'best.pth'))).toBe(false);
+  }
+  await checkpoint.close();
+  // What it saves is of that seed, too.
+  const goOn = (file: string) =>
+    outcomeOf(tiny.config(['MODEL.RESUME', file, 'SEED', '8', 'TRAIN.EPOCHS', '3']));
+  const [again, three] = [
+    await goOn(join(into, 'ckpt_epoch_1.pth')),
+    await goOn(join(out, 'ckpt_epoch_1.pth')),
+  ];
+  expect(again.losses).toEqual(three.losses);
+});
+
+test('each epoch counts its own bad samples', async () => {
+  const list = folder('with_bad.txt');
+  const text = readFileSync(join(tiny.root, 'train.txt'), 'utf8').trim().split('\n');
+  writeFileSync(list, ['gone.mp4 0', ...text.slice(1)].map((line) => `${line}\n`).join(''));
+  const opts = ['DATA.TRAIN_FILE', list, 'DATA.ON_ERROR', 'skip', 'TRAIN.BATCH_SIZE', '3'];
+  const { events } = await outcomeOf(tiny.config(opts));
+  const epochs = events.filter((event) => event.kind === 'epoch');
+  expect(epochs.map(({ failed, damaged }) => [failed, damaged])).toEqual([
+    [1, 0],
+    [1, 0],
+  ]);
 });
 
 test('an abort during the test after an epoch keeps the epoch', async () => {
