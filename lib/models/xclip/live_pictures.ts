@@ -34,7 +34,7 @@ export interface LiveWindow {
 }
 
 /** Times are counted in pictures to this precision: seconds times fps are seldom whole. */
-const SLACK = 1e-6;
+export const SLACK = 1e-6;
 
 /** Cuts a stream of pictures into windows that begin `stride` seconds apart, and keeps no more than those still needed. */
 export class LiveWindows {

@@ -3,7 +3,7 @@ import { CodedError } from '../../base/error';
 import { Limiter } from '../../data/limiter';
 import { type Classification, type ClassifyOptions, classifyKeys, classifyViews } from './classify';
 import { checkFootage, type Footage, isRawFrames, readerOf } from './footage';
-import { checkLive, isLive, type LivePictures, LiveWindows } from './live_pictures';
+import { checkLive, isLive, type LivePictures, LiveWindows, SLACK } from './live_pictures';
 import { checkViewOptions, readViews, viewsOfPictures } from './video_input';
 import type { XCLIP } from './xclip';
 
@@ -60,8 +60,9 @@ export async function* timeline(
     const [begin, end] = seconds ?? [timestamps[0]!, Number.POSITIVE_INFINITY];
     const over = Math.min(end, timestamps[length - 1]! + 1 / fps);
     const windows = function* () {
-      for (let k = 0; begin + k * stride < over; k++) {
+      for (let k = 0; ; k++) {
         const from = begin + k * stride; // not summed up, which would drift
+        if ((over - from) * fps < SLACK) return;
         yield [from, Math.min(from + window, over)] as const;
       }
     };

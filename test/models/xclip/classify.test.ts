@@ -152,6 +152,15 @@ test('a part of a video is judged by its frames alone', async () => {
     [2.25, 2.5],
   ]);
   expect(parts[1]!.classes).toEqual(await model.classify(reader, names, { seconds: [0.75, 1.75] }));
+  // Windows that end with the video, or would but for rounding (3 x 0.7 is less than 2.1), are the last.
+  for (const [window, seconds, begins] of [
+    [1.25, undefined, [0, 1.25]],
+    [0.7, [0, 2.1], [0, 0.7, 1.4]],
+  ] as const) {
+    const found: number[] = [];
+    for await (const { from } of model.timeline(reader, names, { window, seconds })) found.push(from);
+    expect(found).toEqual(begins);
+  }
   expect(await reader.get(0)).toHaveLength(width * height * 3);
 });
 
@@ -318,6 +327,8 @@ test('nothing is left behind, also after an abort between views', async () => {
   const before = memory().liveTensors;
   await model.classify(clips, names, { clips: 2 });
   await model.embedVideo(clips[0]!);
+  // Features of texts are kept until others are asked for.
+  for (const others of [['jumping', 'running'], names]) await model.classify(clips[0]!, others);
   const controller = new AbortController();
   const aborted = model.classify(clips[0]!, names, { clips: 4, crops: 3, signal: controller.signal });
   setTimeout(() => controller.abort(), 5);
