@@ -1,6 +1,11 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { loadConfig } from '../../lib/config/load';
 import type { Config } from '../../lib/config/schema';
-import { createTask, type Task } from '../../lib/models';
+import { writeTorch } from '../../lib/io';
+import { createTask, rawStateDict, type Task } from '../../lib/models';
+import { isVideoParameter } from '../../lib/models/xclip/parameters';
 import { memory } from '../../lib/native/device';
 import type { Mode } from '../../lib/nn/module';
 import { concat, randomNormal } from '../../lib/ops';
@@ -58,6 +63,25 @@ test('the seed decides the initial values', async () => {
   const first = await logits(await make('SEED', '5'), evaluate);
   expect(await logits(await make('SEED', '5'), evaluate)).toEqual(first);
   expect(await logits(await make('SEED', '6'), evaluate)).not.toEqual(first);
+});
+
+test('parts that pretrained weights lack start as the reference starts them, and widely where there are none', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'task-'));
+  try {
+    const scratch = await make();
+    const weights = [...rawStateDict(scratch.model)].filter(([name]) => !isVideoParameter(name));
+    const path = join(folder, 'clip.pth');
+    await writeTorch(path, { model: new Map(weights) });
+    const pretrained = await make('MODEL.PRETRAINED', path);
+    const spread = async ({ model }: Task) => {
+      const values = (await model.stateDict().get('mit.positional_embedding')!.data()) as Float32Array;
+      return Math.hypot(...values) / Math.sqrt(values.length);
+    };
+    expect((await spread(scratch)) / 0.4).toBeCloseTo(1, 0);
+    expect((await spread(pretrained)) / 0.02).toBeCloseTo(1, 0);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('without a rate, training and evaluation compute the same', async () => {
