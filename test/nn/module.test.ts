@@ -5,6 +5,7 @@ import { LayerNorm } from '../../lib/nn/layer_norm';
 import { Linear } from '../../lib/nn/linear';
 import { Module } from '../../lib/nn/module';
 import { Transformer } from '../../lib/nn/transformer';
+import { full } from '../../lib/ops';
 import { scope } from '../../lib/tensor/scope';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 
@@ -138,9 +139,16 @@ test('loading stops when the caller aborts', async () => {
   });
 });
 
-test('freezes what is selected', () => {
+test('freezes what is selected, which keeps no gradient', () => {
   const module = toy();
+  const gradients = module.parameters().map((parameter) => {
+    parameter.grad = full(parameter.shape, 1, { device: parameter.device });
+    return parameter.grad;
+  });
   module.freeze((name) => name.startsWith('heads.'));
+  for (const [i, { grad, requiresGrad }] of module.parameters().entries()) {
+    expect([grad, gradients[i]!.disposed]).toEqual(requiresGrad ? [gradients[i], false] : [null, true]);
+  }
   const trainable = [...module.namedParameters()].filter(([, p]) => p.requiresGrad).map(([name]) => name);
   expect(trainable).toEqual(['scale', 'norm.weight', 'norm.bias']);
 });
