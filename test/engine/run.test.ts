@@ -240,6 +240,36 @@ test('a resumed run goes on with its seed and its best accuracy, whatever the co
   expect(again.losses).toEqual(three.losses);
 });
 
+describe('what is learnt depends on', () => {
+  let plain: Outcome;
+  beforeAll(async () => {
+    plain = await outcomeOf(tiny.config(['TRAIN.EPOCHS', '1']));
+  });
+
+  test.each([
+    ['TRAIN.BETAS', '[0.5, 0.6]'],
+    ['TRAIN.CLIP_GRAD', '0.01'],
+    ['TRAIN.WEIGHT_DECAY', '10'],
+    ['TRAIN.LR', '1e-4'],
+    ['TRAIN.LR_SCALE_NEW', '2'],
+    ['TRAIN.ACCUMULATION_STEPS', '2'],
+    ['TRAIN.OPT_LEVEL', 'O1'],
+    ['MODEL.DROP_PATH_RATE', '0.5'],
+    ['MODEL.FIX_TEXT', 'False'],
+    ['AUG.LABEL_SMOOTH', '0.5'],
+    ['AUG.COLOR_JITTER', '0'],
+    ['AUG.GRAY_SCALE', '1'],
+    ['AUG.FLIP', '1'],
+    ['AUG.MIXUP', '0'],
+    ['AUG.CUTMIX', '0'],
+    ['AUG.MIXUP_SWITCH_PROB', '1'],
+  ])('%s', async (key, value) => {
+    const { error, losses } = await outcomeOf(tiny.config(['TRAIN.EPOCHS', '1', key, value]));
+    expect([error, losses.length]).toEqual([undefined, 4]);
+    expect(losses).not.toEqual(plain.losses);
+  });
+});
+
 test('each epoch counts its own bad samples', async () => {
   const list = folder('with_bad.txt');
   const text = readFileSync(join(tiny.root, 'train.txt'), 'utf8').trim().split('\n');
