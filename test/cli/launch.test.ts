@@ -128,11 +128,12 @@ test('Ctrl-C stops all after the same step; the run goes on from the checkpoint 
   expect(resumed).toEqual(whole);
 });
 
-/** Command lines of running processes that write to this folder. */
+/** Numbers and command lines of running processes that write to this folder. */
 function writersTo(output: string): string[] {
   const lines = readdirSync('/proc').map((entry) => {
     try {
-      return /^\d+$/.test(entry) ? readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ') : '';
+      if (!/^\d+$/.test(entry)) return '';
+      return `${entry} ${readFileSync(`/proc/${entry}/cmdline`, 'utf8').replaceAll('\0', ' ')}`;
     } catch {
       return ''; // it has ended since
     }
@@ -165,6 +166,21 @@ test.each([1, 2])('when launch is killed its processes (%d) save a checkpoint an
   for (let i = 0; i < 100 && writersTo(output).length > 0; i++)
     await new Promise((resolve) => setTimeout(resolve, 100));
   expect(writersTo(output)).toEqual([]);
+});
+
+test('a process that is killed is named, and is a failure', async () => {
+  const output = 'killed';
+  const words = ['train', '-cfg', tiny.cfg, '--output', output, '--threads', '1'];
+  let killed = false;
+  const { status, stderr } = await cli(['launch', ...words, '--opts', 'TRAIN.EPOCHS', '1000'], {
+    onStdout: (text) => {
+      if (killed || !text.includes('[0/1000]')) return;
+      killed = true;
+      const [own] = writersTo(output).filter((line) => !line.includes(' launch '));
+      process.kill(Number.parseInt(own!, 10), 'SIGKILL');
+    },
+  });
+  expect([status, stderr]).toEqual([1, 'launch: rank 0 was killed by SIGKILL\n']);
 });
 
 test('what all processes would warn of is said once', async () => {
