@@ -62,9 +62,9 @@ __device__ __forceinline__ void load_operand(const T* x, int step, float (&value
 // Thread i makes vector i of the result, which lies in row i / (vectors of a row) of the loop.
 template <class A, class B, class Y, int width>
 __global__ void __launch_bounds__(kThreads)
-    binary_map_kernel(const A* __restrict__ a, const B* __restrict__ b, Y* __restrict__ y,
-                      const __grid_constant__ StridedRows rows, Divisor row_vectors, int64_t inner,
-                      int a_step, int b_step, int64_t vectors, BinaryOp op) {
+    binary_map_kernel(const A* a, const B* b, Y* __restrict__ y, const __grid_constant__ StridedRows rows,
+                      Divisor row_vectors, int64_t inner, int a_step, int b_step, int64_t vectors,
+                      BinaryOp op) {
   wait_for_previous_grid();
   const int64_t vector = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (vector >= vectors) return;

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) fill_words_kernel(Word* y, Word valu
 
 template <class To, class From, int width>
 __global__ void __launch_bounds__(kThreads)
-    cast_elements_kernel(const From* __restrict__ x, To* __restrict__ y, int64_t count) {
+    cast_elements_kernel(const From* x, To* __restrict__ y, int64_t count) {
   wait_for_previous_grid();
   const int64_t i = first_element(width);
   if (i + width <= count) {
@@ -108,8 +108,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class Y, class X, int width>
-__global__ void __launch_bounds__(kThreads)
-    accumulate_elements_kernel(const X* __restrict__ x, Y* y, int64_t count) {
+__global__ void __launch_bounds__(kThreads) accumulate_elements_kernel(const X* x, Y* y, int64_t count) {
   wait_for_previous_grid();
   const int64_t i = first_element(width);
   if (i + width <= count) {

@@ -32,9 +32,9 @@ struct RowTarget {
 // the gradient is (sum(w) softmax(x) - w) / batch.
 template <class T, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads)
-    cross_entropy_rows_kernel(const T* __restrict__ logits, const void* __restrict__ targets,
-                              DType target_dtype, float* __restrict__ losses, T* __restrict__ dlogits,
-                              int64_t batch, int64_t classes, float smoothing, FaultReport report) {
+    cross_entropy_rows_kernel(const T* logits, const void* targets, DType target_dtype,
+                              float* __restrict__ losses, T* __restrict__ dlogits, int64_t batch,
+                              int64_t classes, float smoothing, FaultReport report) {
   wait_for_previous_grid();
   constexpr int64_t kStep = Team<warps>::kThreads * width;
   const int64_t row = Team<warps>::row(), first = Team<warps>::thread() * width;
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kTeamThreads)
 
 // loss = the mean of losses [batch]: thread t adds rows t, t + 256, ..., then the threads are added in order.
 __global__ void __launch_bounds__(kTeamThreads)
-    cross_entropy_mean_kernel(const float* __restrict__ losses, int64_t batch, float* __restrict__ loss) {
+    cross_entropy_mean_kernel(const float* losses, int64_t batch, float* __restrict__ loss) {
   wait_for_previous_grid();
   double sum = 0;
   for (int64_t row = threadIdx.x; row < batch; row += kTeamThreads) sum += losses[row];

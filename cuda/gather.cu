@@ -31,9 +31,9 @@ __device__ __forceinline__ int64_t index_at(const void* index, DType dtype, int6
 // A warp per index; `row_words` words of a row.
 template <class Word>
 __global__ void __launch_bounds__(kThreads)
-    gather_rows_kernel(const Word* __restrict__ table, const void* __restrict__ index, DType index_dtype,
-                       Word* __restrict__ y, int64_t count, int64_t rows, int64_t row_words,
-                       int64_t block_rows, FaultReport report) {
+    gather_rows_kernel(const Word* table, const void* index, DType index_dtype, Word* __restrict__ y,
+                       int64_t count, int64_t rows, int64_t row_words, int64_t block_rows,
+                       FaultReport report) {
   wait_for_previous_grid();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (i >= count) return;
@@ -50,8 +50,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // rows[i] = the row of the table that index i hits, -1 where there is none.
 __global__ void __launch_bounds__(kThreads)
-    hit_rows_kernel(const void* __restrict__ index, DType index_dtype, int32_t* __restrict__ hit,
-                    int64_t count, int64_t rows, int64_t block_rows, FaultReport report) {
+    hit_rows_kernel(const void* index, DType index_dtype, int32_t* __restrict__ hit, int64_t count,
+                    int64_t rows, int64_t block_rows, FaultReport report) {
   wait_for_previous_grid();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= count) return;
@@ -65,8 +65,8 @@ __global__ void __launch_bounds__(kThreads)
 // 32 width columns. `unique`: no row is hit twice, there is nothing to look for.
 template <class Y, class X, int width>
 __global__ void __launch_bounds__(kThreads)
-    scatter_rows_kernel(const X* __restrict__ dy, const int32_t* __restrict__ hit, Y* __restrict__ table,
-                        int64_t count, int64_t dim, bool unique) {
+    scatter_rows_kernel(const X* dy, const int32_t* hit, Y* __restrict__ table, int64_t count, int64_t dim,
+                        bool unique) {
   wait_for_previous_grid();
   const int64_t own = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (own >= count) return;

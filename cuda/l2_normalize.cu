@@ -11,8 +11,8 @@ using namespace cuda;
 
 template <class T, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads, 4)
-    l2_normalize_rows_kernel(const T* __restrict__ x, T* __restrict__ y, float* __restrict__ norm_out,
-                             int64_t rows, int64_t dim, float eps) {
+    l2_normalize_rows_kernel(const T* x, T* __restrict__ y, float* __restrict__ norm_out, int64_t rows,
+                             int64_t dim, float eps) {
   wait_for_previous_grid();
   constexpr int64_t kStep = Team<warps>::kThreads * width;
   const int64_t row = Team<warps>::row(), first = Team<warps>::thread() * width;
@@ -42,9 +42,8 @@ __global__ void __launch_bounds__(kTeamThreads, 4)
 // is gone.
 template <class T, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads, 4)
-    l2_normalize_slope_kernel(const T* __restrict__ dy, const T* __restrict__ x,
-                              const float* __restrict__ norms, T* __restrict__ dx, int64_t rows, int64_t dim,
-                              float eps) {
+    l2_normalize_slope_kernel(const T* dy, const T* x, const float* norms, T* __restrict__ dx, int64_t rows,
+                              int64_t dim, float eps) {
   wait_for_previous_grid();
   constexpr int64_t kStep = Team<warps>::kThreads * width;
   const int64_t row = Team<warps>::row(), first = Team<warps>::thread() * width;

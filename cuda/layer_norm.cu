@@ -23,10 +23,9 @@ constexpr int kThreads = kWarps * kWarpSize;
 // The row in registers: chunk c of lane l holds elements (32 c + l) width and following.
 template <class T, int width, int chunks>
 __global__ void __launch_bounds__(kThreads, 4)
-    layer_norm_forward_rows_kernel(const RowMap<const T> input, const float* __restrict__ weight,
-                                   const float* __restrict__ bias, T* __restrict__ y,
-                                   float* __restrict__ mean_out, float* __restrict__ rstd_out, int64_t rows,
-                                   int dim, float eps) {
+    layer_norm_forward_rows_kernel(const RowMap<const T> input, const float* weight, const float* bias,
+                                   T* __restrict__ y, float* __restrict__ mean_out,
+                                   float* __restrict__ rstd_out, int64_t rows, int dim, float eps) {
   wait_for_previous_grid();
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
   if (row >= rows) return;
@@ -77,10 +76,9 @@ __global__ void __launch_bounds__(kThreads, 4)
 // Any D: the row is read once from memory and twice more from the first-level cache.
 template <class T, int width>
 __global__ void __launch_bounds__(kThreads)
-    layer_norm_forward_long_kernel(const RowMap<const T> input, const float* __restrict__ weight,
-                                   const float* __restrict__ bias, T* __restrict__ y,
-                                   float* __restrict__ mean_out, float* __restrict__ rstd_out, int64_t rows,
-                                   int64_t dim, float eps) {
+    layer_norm_forward_long_kernel(const RowMap<const T> input, const float* weight, const float* bias,
+                                   T* __restrict__ y, float* __restrict__ mean_out,
+                                   float* __restrict__ rstd_out, int64_t rows, int64_t dim, float eps) {
   wait_for_previous_grid();
   constexpr int64_t kStep = kWarpSize * width;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();

@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(kThreads)
 // dweight, dbias = the sum over `parts` of partial [parts, 2 D]: slice s adds parts s, s + kSlices, ..., then
 // the slices are added in order.
 __global__ void __launch_bounds__(kSlices* kSliceColumns)
-    layer_norm_parameters_kernel(const float* __restrict__ partial, int64_t parts, int64_t dim,
+    layer_norm_parameters_kernel(const float* partial, int64_t parts, int64_t dim,
                                  float* __restrict__ dweight, float* __restrict__ dbias) {
   wait_for_previous_grid();
   struct Shared {

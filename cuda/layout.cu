@@ -25,9 +25,8 @@ constexpr int kTile = 64;
 // Word w of row r, at x[.. + w x_step], for `items` words in all; block b takes kThreads kItems of them.
 template <class Word>
 __global__ void __launch_bounds__(kThreads)
-    copy_rows_kernel(const Word* __restrict__ x, Word* __restrict__ y,
-                     const __grid_constant__ StridedRows rows, Divisor row_words, int64_t x_step,
-                     int64_t y_step, int64_t items) {
+    copy_rows_kernel(const Word* x, Word* __restrict__ y, const __grid_constant__ StridedRows rows,
+                     Divisor row_words, int64_t x_step, int64_t y_step, int64_t items) {
   wait_for_previous_grid();
   const int64_t start = static_cast<int64_t>(blockIdx.x) * kThreads * kItems + threadIdx.x;
   Word words[kItems];
@@ -53,9 +52,9 @@ __global__ void __launch_bounds__(kThreads)
 // different banks.
 template <class Word>
 __global__ void __launch_bounds__(kThreads)
-    copy_tiles_kernel(const Word* __restrict__ x, Word* __restrict__ y,
-                      const __grid_constant__ StridedRows matrices, Divisor row_tiles, Divisor column_tiles,
-                      int64_t height, int64_t width, int64_t x_step, int64_t y_step) {
+    copy_tiles_kernel(const Word* x, Word* __restrict__ y, const __grid_constant__ StridedRows matrices,
+                      Divisor row_tiles, Divisor column_tiles, int64_t height, int64_t width, int64_t x_step,
+                      int64_t y_step) {
   wait_for_previous_grid();
   constexpr int kPitch = kTile + (sizeof(Word) < 4 ? 4 / static_cast<int>(sizeof(Word)) : 1);
   constexpr int kWarps = kThreads / kWarpSize;

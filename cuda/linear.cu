@@ -23,8 +23,7 @@ constexpr int kSlabRows = 512, kMostSlabs = 4096;  // rows per block, but for mo
 // du = dy slope. Floor: 3 elements of memory traffic for each.
 template <class T, int width>
 __global__ void __launch_bounds__(kThreads)
-    linear_multiply_kernel(const T* __restrict__ dy, const T* __restrict__ slope, T* __restrict__ du,
-                           int64_t count) {
+    linear_multiply_kernel(const T* dy, const T* slope, T* __restrict__ du, int64_t count) {
   wait_for_previous_grid();
   const int64_t at = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * width;
   if (at + width <= count) {
@@ -47,8 +46,8 @@ struct ColumnSums {
 // row and are added in order. Floor: du once.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    linear_column_sum_kernel(const T* __restrict__ du, int64_t rows, int64_t slab_rows, int columns,
-                             bool vectors, SlabSums sums) {
+    linear_column_sum_kernel(const T* du, int64_t rows, int64_t slab_rows, int columns, bool vectors,
+                             SlabSums sums) {
   wait_for_previous_grid();
   auto& shared = shared_memory<ColumnSums>();
   const int warp = warp_index(), local = lane_index() * kColumns;

@@ -98,9 +98,8 @@ struct PlainShared {
 // The planes y [pictures, 3, height, width] of plain pictures.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4)
-    pixels_plain_kernel(const uint8_t* __restrict__ frames, const FrameEdit* __restrict__ edits,
-                        const Levels<T>* __restrict__ levels, T* __restrict__ y, int width, int height,
-                        int parts) {
+    pixels_plain_kernel(const uint8_t* frames, const FrameEdit* edits, const Levels<T>* levels,
+                        T* __restrict__ y, int width, int height, int parts) {
   wait_for_previous_grid();
   const Part part = part_of(parts);
   const FrameEdit& e = edits[part.picture];
@@ -160,9 +159,8 @@ struct GeometryShared {
 // Of other pictures the bytes [pictures, height, width, 3] with everything done that comes before contrast,
 // and the sums of their lumas: integers, which add up to the same in any order.
 __global__ void __launch_bounds__(kThreads, 4)
-    pixels_geometry_kernel(const uint8_t* __restrict__ frames, const FrameEdit* __restrict__ edits,
-                           uint8_t* __restrict__ bytes, unsigned long long* __restrict__ sums, int width,
-                           int height, int parts) {
+    pixels_geometry_kernel(const uint8_t* frames, const FrameEdit* edits, uint8_t* __restrict__ bytes,
+                           unsigned long long* __restrict__ sums, int width, int height, int parts) {
   wait_for_previous_grid();
   const Part part = part_of(parts);
   const FrameEdit& e = edits[part.picture];
@@ -218,9 +216,8 @@ struct alignas(4 * sizeof(T)) PixelGroup {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 5)
-    pixels_color_kernel(const uint8_t* __restrict__ bytes, const FrameEdit* __restrict__ edits,
-                        const Levels<T>* __restrict__ levels, const unsigned long long* __restrict__ sums,
-                        T* __restrict__ y, int width, int height, int parts) {
+    pixels_color_kernel(const uint8_t* bytes, const FrameEdit* edits, const Levels<T>* levels,
+                        const unsigned long long* sums, T* __restrict__ y, int width, int height, int parts) {
   wait_for_previous_grid();
   const Part part = part_of(parts);
   const FrameEdit& e = edits[part.picture];

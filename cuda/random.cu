@@ -127,8 +127,8 @@ __global__ void __launch_bounds__(kThreads)
 // one).
 template <class T, int width>
 __global__ void __launch_bounds__(kThreads)
-    drop_samples_kernel(const T* __restrict__ x, T* __restrict__ y, int64_t vectors, Divisor sample_vectors,
-                        uint64_t seed, uint64_t stream, const int64_t* __restrict__ offset, float rate) {
+    drop_samples_kernel(const T* x, T* __restrict__ y, int64_t vectors, Divisor sample_vectors, uint64_t seed,
+                        uint64_t stream, const int64_t* offset, float rate) {
   wait_for_previous_grid();
   const int64_t vector = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (vector >= vectors) return;

@@ -63,8 +63,8 @@ struct Output {
 // Team r of the grid takes elements part * part_length and following of row r / parts, part = r % parts.
 template <class T, class R, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads)
-    reduce_rows_kernel(const T* __restrict__ x, const Output<R> output, int64_t teams, int64_t length,
-                       Divisor parts, int64_t part_length) {
+    reduce_rows_kernel(const T* x, const Output<R> output, int64_t teams, int64_t length, Divisor parts,
+                       int64_t part_length) {
   wait_for_previous_grid();
   using Value = typename R::Value;
   constexpr int64_t kStep = Team<warps>::kThreads * width;
@@ -95,8 +95,8 @@ __global__ void __launch_bounds__(kTeamThreads)
 // [outer, parts, inner].
 template <class T, class R, int width>
 __global__ void __launch_bounds__(kTeamThreads)
-    reduce_columns_kernel(const T* __restrict__ x, const Output<R> output, int64_t length, int64_t inner,
-                          int lanes, Divisor tiles, Divisor parts) {
+    reduce_columns_kernel(const T* x, const Output<R> output, int64_t length, int64_t inner, int lanes,
+                          Divisor tiles, Divisor parts) {
   wait_for_previous_grid();
   using Value = typename R::Value;
   struct Shared {
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kTeamThreads)
 // neighbouring results, then the warps are combined in order.
 template <class R>
 __global__ void __launch_bounds__(kTeamThreads)
-    reduce_parts_kernel(const typename R::Value* __restrict__ values, const Output<R> output, int64_t results,
+    reduce_parts_kernel(const typename R::Value* values, const Output<R> output, int64_t results,
                         int64_t parts, Divisor inner) {
   wait_for_previous_grid();
   using Value = typename R::Value;
@@ -249,8 +249,7 @@ __device__ __forceinline__ bool precedes(float value, int index, float best, int
 // A warp per result. Lanes without an element hold -infinity at an index behind all.
 template <class T>
 __global__ void __launch_bounds__(kTeamThreads)
-    argmax_rows_kernel(const T* __restrict__ x, int32_t* __restrict__ y, int64_t results, int length,
-                       Divisor inner) {
+    argmax_rows_kernel(const T* x, int32_t* __restrict__ y, int64_t results, int length, Divisor inner) {
   wait_for_previous_grid();
   const int64_t result = Team<1>::row();
   if (result >= results) return;

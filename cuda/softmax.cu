@@ -12,8 +12,7 @@ using namespace cuda;
 
 template <class T, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads, 4)
-    softmax_rows_kernel(const T* __restrict__ x, T* __restrict__ y, int64_t rows, int64_t dim,
-                        bool logarithm) {
+    softmax_rows_kernel(const T* x, T* __restrict__ y, int64_t rows, int64_t dim, bool logarithm) {
   wait_for_previous_grid();
   constexpr int64_t kStep = Team<warps>::kThreads * width;
   const int64_t row = Team<warps>::row(), first = Team<warps>::thread() * width;
@@ -49,8 +48,8 @@ __global__ void __launch_bounds__(kTeamThreads, 4)
 // dx = y (dy - sum(dy y)), or dy - exp(y) sum(dy) for the logarithm.
 template <class T, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads, 4)
-    softmax_slope_kernel(const T* __restrict__ dy, const T* __restrict__ y, T* __restrict__ dx, int64_t rows,
-                         int64_t dim, bool logarithm) {
+    softmax_slope_kernel(const T* dy, const T* y, T* __restrict__ dx, int64_t rows, int64_t dim,
+                         bool logarithm) {
   wait_for_previous_grid();
   constexpr int64_t kStep = Team<warps>::kThreads * width;
   const int64_t row = Team<warps>::row(), first = Team<warps>::thread() * width;

@@ -71,7 +71,7 @@ __device__ __forceinline__ void map_chunk(const ListChunk& chunk, F f) {
 
 // squares[chunk] = the sum of the chunk's squares in float64.
 __global__ void __launch_bounds__(kTeamThreads)
-    chunk_squares_kernel(const ListChunk* __restrict__ chunks, double* __restrict__ squares) {
+    chunk_squares_kernel(const ListChunk* chunks, double* __restrict__ squares) {
   wait_for_previous_grid();
   double sum = 0;
   map_chunk<false>(chunks[blockIdx.x], [&](float x) {
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kTeamThreads)
 
 // norm = sqrt(sum of squares [count]): thread t adds squares t, t + 256, ..., then the threads in order.
 __global__ void __launch_bounds__(kTeamThreads)
-    norm_kernel(const double* __restrict__ squares, int64_t count, float* __restrict__ norm) {
+    norm_kernel(const double* squares, int64_t count, float* __restrict__ norm) {
   wait_for_previous_grid();
   double sum = 0;
   for (int64_t i = threadIdx.x; i < count; i += kTeamThreads) sum += squares[i];
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kWarpSize) assume_finite_kernel(int32_t* finit
 
 // finite = 0 where an element is not; all who write, write the same.
 __global__ void __launch_bounds__(kTeamThreads)
-    find_not_finite_kernel(const ListChunk* __restrict__ chunks, int32_t* __restrict__ finite) {
+    find_not_finite_kernel(const ListChunk* chunks, int32_t* __restrict__ finite) {
   wait_for_previous_grid();
   bool found = false;
   map_chunk<false>(chunks[blockIdx.x], [&](float x) {
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kTeamThreads)
 }
 
 __global__ void __launch_bounds__(kTeamThreads)
-    scale_chunks_kernel(const ListChunk* __restrict__ chunks, const float* __restrict__ factor) {
+    scale_chunks_kernel(const ListChunk* chunks, const float* factor) {
   wait_for_previous_grid();
   const float scale = *factor;
   map_chunk<true>(chunks[blockIdx.x], [scale](float x) { return x * scale; });
@@ -134,9 +134,9 @@ __device__ __forceinline__ double power(double base, int64_t exponent) {
 // factors[i] and the step of tensor i of the list; in float64 as on the CPU, with powers that may differ in
 // their last bits.
 __global__ void __launch_bounds__(kTeamThreads)
-    adamw_factors_kernel(const int64_t* __restrict__ rows, int64_t count, int64_t* __restrict__ steps,
-                         const double* __restrict__ rates, const int32_t* __restrict__ when, double beta1,
-                         double beta2, AdamwFactors* __restrict__ factors) {
+    adamw_factors_kernel(const int64_t* rows, int64_t count, int64_t* __restrict__ steps, const double* rates,
+                         const int32_t* when, double beta1, double beta2,
+                         AdamwFactors* __restrict__ factors) {
   wait_for_previous_grid();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kTeamThreads + threadIdx.x;
   if (i >= count || (when && *when == 0)) return;
@@ -208,8 +208,8 @@ __device__ __forceinline__ void adamw_chunk(const AdamwChunk& chunk, const Adamw
 }
 
 __global__ void __launch_bounds__(kTeamThreads)
-    adamw_chunks_kernel(const AdamwChunk* __restrict__ chunks, const AdamwFactors* __restrict__ list,
-                        const int32_t* __restrict__ when, const AdamwRates rates) {
+    adamw_chunks_kernel(const AdamwChunk* chunks, const AdamwFactors* list, const int32_t* when,
+                        const AdamwRates rates) {
   wait_for_previous_grid();
   if (when && *when == 0) return;
   AdamwChunk chunk = chunks[blockIdx.x];

@@ -121,8 +121,7 @@ __device__ __forceinline__ void compute(UnaryOp op, float (&x)[width], const flo
 // y = f(x), or dy f'(x).
 template <class T, int width, bool backward>
 __global__ void __launch_bounds__(kThreads)
-    unary_map_kernel(const T* __restrict__ x, const T* __restrict__ dy, T* __restrict__ y, int64_t numel,
-                     UnaryOp op) {
+    unary_map_kernel(const T* x, const T* dy, T* __restrict__ y, int64_t numel, UnaryOp op) {
   wait_for_previous_grid();
   const int64_t start = (static_cast<int64_t>(blockIdx.x) * kThreads * kVectors + threadIdx.x) * width;
   Packed<T, width> x_raw[kVectors], dy_raw[kVectors];

@@ -171,6 +171,9 @@ export function problems({ name, code }, architecture, source) {
   if (wait < 0 && !tests) found.push('does not wait for the grid in front');
   else if (wait >= 0 && first >= 0 && first < wait)
     found.push(`has ${code[first][0]} before it waits for the grid in front`);
+  // The grid in front may have written it while this kernel was running already.
+  if (!tests && code.some(([mnemonic]) => /^LDG.*\.CONSTANT/.test(mnemonic)))
+    found.push('takes memory that it reads for constant');
   // From one product to the last of its group, which alone signals the scoreboard. Instructions between two products may
   // be of use to later ones of the group, so all of its registers count.
   let open = false;

@@ -206,7 +206,8 @@ __device__ __forceinline__ void global_fence() { __threadfence(); }
 // (LaunchShape::overlap). All threads of every kernel call this before they touch global memory, whatever the
 // access: the grid in front, and those before it, which it has waited for, have ended then. From here on the
 // next grid may start in its turn. Its blocks come in only when all of this grid have, so they take nothing
-// but idle places. Nothing on older devices.
+// but idle places. No pointer that a kernel only reads is __restrict__: it would be read through a cache that
+// takes the memory for constant since the kernel began. Nothing on older devices.
 __device__ __forceinline__ void wait_for_previous_grid() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

@@ -42,7 +42,7 @@ const problemsOf = (instructions: string[], architecture = 'sm_90a', source = 'a
 };
 
 const wait = 'ACQBULK';
-const load = 'LDG.E.128.CONSTANT R4, desc[UR4][R2.64]';
+const load = 'LDG.E.128 R4, desc[UR4][R2.64]';
 const store = 'STG.E.128 desc[UR4][R6.64], R4';
 const product = (last: boolean) =>
   `HGMMA.64x192x16.F32.BF16 R24, gdesc[UR8].tnspB, R24${last ? ', gsb0' : ''}`;
@@ -77,7 +77,7 @@ test('kernels of one listing are told apart, and empty ones are left out', () =>
   ].join('\n');
   expect(check(sass, 'sm_90a', 'add.cu')).toEqual([
     ['good', []],
-    ['bad', ['has LDG.E.128.CONSTANT before it waits for the grid in front']],
+    ['bad', ['has LDG.E.128 before it waits for the grid in front']],
   ]);
 });
 
@@ -89,6 +89,12 @@ test.each(['LDL R4, [R1+0x10]', '@P0 STL.64 [R1], R8'])('local memory is found: 
 test('a kernel that never waits is found, on the architecture where grids overlap', () => {
   expect(problemsOf([load, store])).toEqual(['does not wait for the grid in front']);
   expect(problemsOf([load, store], 'sm_80')).toEqual([]);
+});
+
+test('loads that take the memory for constant are found, on the architecture where grids overlap', () => {
+  const constant = 'LDG.E.128.CONSTANT R4, desc[UR4][R2.64]';
+  expect(problemsOf([wait, constant, store])).toEqual(['takes memory that it reads for constant']);
+  expect(problemsOf([constant, store], 'sm_80')).toEqual([]);
 });
 
 test('a vector that is stored in parts is found, in any order of its parts', () => {
@@ -115,7 +121,7 @@ test('kernels of tests need no wait and may store their numbers one by one; all 
   expect(problemsOf([load, ...parts], 'sm_90a', source)).toEqual([]);
   expect(problemsOf(['LDL R4, [R1+0x10]', ...parts], 'sm_90a', source)).toEqual(['uses local memory']);
   expect(problemsOf([load, wait, store], 'sm_90a', source)).toEqual([
-    'has LDG.E.128.CONSTANT before it waits for the grid in front',
+    'has LDG.E.128 before it waits for the grid in front',
   ]);
   expect(problemsOf([product(false)], 'sm_90a', source)).toEqual(['has products whose group never ends']);
 });
