@@ -75,15 +75,19 @@ TensorMap encode_tensor_map(const void* data, DType dtype, const TensorMapShape&
   const cuuint32_t box[] = {static_cast<cuuint32_t>(shape.box_columns),
                             static_cast<cuuint32_t>(shape.box_rows), 1};
   const cuuint32_t every[] = {1, 1, 1};
-  TensorMap map;
-  const CUresult status = encode(&map, element_type(dtype), 3, const_cast<void*>(data), sizes, strides, box,
-                                 every, CU_TENSOR_MAP_INTERLEAVE_NONE, map_swizzle(swizzle),
+  // Not made where the caller wants it: a place that GCC reserves for a result may miss its alignment,
+  // without which the driver refuses.
+  struct {
+    TensorMap map;
+  } made;
+  const CUresult status = encode(&made.map, element_type(dtype), 3, const_cast<void*>(data), sizes, strides,
+                                 box, every, CU_TENSOR_MAP_INTERLEAVE_NONE, map_swizzle(swizzle),
                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   CHECK(status == CUDA_SUCCESS, "ERR_DEVICE", "the driver refused a tensor map (", static_cast<int>(status),
         "): ", dtype_name(dtype), " [", shape.matrices, ", ", shape.rows, ", ", shape.columns,
         "] with distances ", shape.matrix_stride, " and ", shape.pitch, ", box [", shape.box_rows, ", ",
         shape.box_columns, "]");
-  return map;
+  return made.map;
 }
 
 }  // namespace native::cuda
