@@ -87,3 +87,11 @@ TEST_CASE("accumulate adds in float32 and rounds once") {
     }
   }
 }
+
+TEST_CASE("what is copied onto itself stays as it is") {
+  const Values values = normal(4099, 1);
+  const Tensor x = to_device(values, {4099}, DType::float32);
+  native::copy_into(x, x);
+  native::copy_into(x.reshape({1, 4099}), x.reshape({1, 4099}));
+  expect_equal("x", x, values);
+}
