@@ -363,6 +363,12 @@ TEST_CASE("emulation: copies in the background are not there before they are wai
   check_says(run(background_copy_kernel, shape, reinterpret_cast<const float4*>(x.data<float>() + 1),
                  y.data<float4>(), false),
              {"copy_async_16"});
+  char* block = nullptr;
+  REQUIRE(cudaMalloc(&block, 512) == cudaSuccess);
+  const auto* const end = reinterpret_cast<const float4*>(block + 512);
+  check_says(run(background_copy_kernel, shape, end, y.data<float4>(), false),
+             {"copy_async_16 reads outside device memory"});
+  CHECK(cudaFree(block) == cudaSuccess);
 }
 
 TEST_CASE("emulation: a grid that may start early touches no global memory before it waits") {

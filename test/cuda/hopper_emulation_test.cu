@@ -28,6 +28,7 @@ enum class Mistake {
   overwritten_operand,
   different_descriptors,
   base_offset,
+  torn_tile,
   outside_shared,
 };
 
@@ -48,6 +49,7 @@ __global__ void product_kernel(Mistake mistake, float* d) {
   const uint64_t b = a;
   if (mistake == Mistake::different_descriptors && thread == 77) a += 2;
   if (mistake == Mistake::base_offset) a |= uint64_t{1} << 49;
+  if (mistake == Mistake::torn_tile) a += 512 >> 4;
   if (mistake == Mistake::outside_shared) a += 4096 >> 4;
   if (mistake != Mistake::no_wgmma_fence) wgmma_fence();
   wgmma<bfloat16, 8, false, false>(sum, a, b, false);
@@ -137,6 +139,8 @@ TEST_CASE("emulated wgmma catches mistakes") {
   CHECK(error.find("threads differ in their operands") != std::string::npos);
   result(Mistake::base_offset, error);
   CHECK(error.find("base offset is not 0") != std::string::npos);
+  result(Mistake::torn_tile, error);
+  CHECK(error.find("does not start on 1024 bytes") != std::string::npos);
   result(Mistake::outside_shared, error);
   CHECK(error.find("of shared memory") != std::string::npos);
   for (const Mistake mistake :

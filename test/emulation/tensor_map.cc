@@ -31,8 +31,10 @@ int element_bytes(CUtensorMapDataType type) {
 CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, void* address,
                 const cuuint64_t* sizes, const cuuint64_t* strides, const cuuint32_t* box,
                 const cuuint32_t* element_strides, CUtensorMapInterleave interleave,
-                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion, CUtensorMapFloatOOBfill fill) {
   static constexpr uint16_t kSpans[] = {0, 32, 64, 128};
+  if (swizzle > CU_TENSOR_MAP_SWIZZLE_128B || promotion > CU_TENSOR_MAP_L2_PROMOTION_L2_256B)
+    return CUDA_ERROR_INVALID_VALUE;
   TensorMapFields fields{};
   fields.magic = kMagic;
   fields.data = static_cast<unsigned char*>(address);
@@ -51,7 +53,10 @@ CUresult encode(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t rank, voi
             (d == 0 ||
              (fields.strides[d] % 16 == 0 && fields.strides[d] > 0 && fields.strides[d] < uint64_t{1} << 40));
   }
-  valid = valid && fields.strides[1] >= fields.sizes[0] * fields.strides[0];  // of one row as well
+  // Of one row as well; and a distance is a multiple of the one before, as the documentation of the driver
+  // has it.
+  valid = valid && fields.strides[1] >= fields.sizes[0] * fields.strides[0] &&
+          fields.strides[2] % fields.strides[1] == 0;
   const uint64_t row = fields.box[0] * fields.strides[0];
   valid = valid && row % 16 == 0 && (fields.span == 0 || row <= fields.span);
   if (!valid) return CUDA_ERROR_INVALID_VALUE;

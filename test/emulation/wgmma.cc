@@ -92,6 +92,8 @@ struct Operand {
     swizzle = static_cast<int>(descriptor >> 62);
     if (descriptor >> 49 & 7) fail("wgmma: base offset is not 0");
     if (swizzle != 0 && swizzle != 1) fail("wgmma: the emulation knows swizzles none and 128 bytes");
+    // The machine takes the pattern's place from the address, which holds without a base offset only so.
+    if (swizzle == 1 && start % 1024 >= 128) fail("wgmma: a swizzled tile does not start on 1024 bytes");
   }
 
   uint32_t offset(uint32_t mn, uint32_t k) const {

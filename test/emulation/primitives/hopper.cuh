@@ -6,6 +6,7 @@
 #include <primitives/tensor_core.cuh>
 
 #include "async.h"
+#include "tensor_map.h"
 #include "wgmma.h"
 
 #define HOPPER_CODE 1
@@ -53,7 +54,7 @@ enum class Swizzle : int { none = 0, bytes_128 = 1, bytes_64 = 2, bytes_32 = 3 }
 
 using TensorMap = CUtensorMap;
 
-inline void tma_prefetch(const TensorMap&) {}
+inline void tma_prefetch(const TensorMap& map) { emulation::tensor_map_fields(map, "tma_prefetch"); }
 inline void tma_load(void* shared, const TensorMap& map, Barrier& barrier, int x, int y, int z) {
   emulation::bulk_load(shared, map, &barrier, {x, y, z}, 1u << emulation::current_block().rank, "tma_load");
 }
@@ -150,6 +151,11 @@ inline void wgmma_wait(Site site = here()) {
 }
 
 inline uint64_t shared_descriptor(const void* start, int leading, int stride, Swizzle swizzle) {
+  emulation::shared_offset(start, 16, 16, "shared_descriptor");
+  for (const int distance : {leading, stride}) {  // 14 bits of 16 bytes
+    if (distance < 0 || distance % 16 || distance >= 1 << 18)
+      emulation::fail("shared_descriptor with a distance of ", distance, " bytes");
+  }
   const uint64_t address = (shared_address(start) & 0x3FFFFu) >> 4;
   return address | static_cast<uint64_t>(leading >> 4) << 16 | static_cast<uint64_t>(stride >> 4) << 32 |
          static_cast<uint64_t>(swizzle) << 62;

@@ -5,6 +5,8 @@
 #include <primitives/device.cuh>
 #include <vector>
 
+#include "driver.h"
+
 namespace native::cuda {
 
 // The cp.async copies of a thread. The destination is poisoned when the copy is issued; the data is read and
@@ -25,6 +27,8 @@ inline void copy_async_16(void* shared, const void* global, int valid = 16, Site
     emulation::fail("copy_async_16 of ", valid, " bytes from ", global, " at ", site.file, ":", site.line);
   }
   emulation::check_previous_grid("copy_async_16");
+  if (valid && !emulation::is_device_memory(global, static_cast<size_t>(valid)))
+    emulation::fail("copy_async_16 reads outside device memory at ", site.file, ":", site.line);
   std::memset(shared, 0xFF, 16);
   emulation::thread_state<AsyncCopies>().open.push_back(
       {static_cast<unsigned char*>(shared), static_cast<const unsigned char*>(global), valid});
