@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "check.h"
+#include "cuda_handles.h"
 
 using namespace check;
 using namespace native::cuda;
@@ -15,19 +16,6 @@ namespace {
 __global__ void add_one_kernel(int* counter) {
   if (threadIdx.x == 0) atomic_add(counter, 1);
 }
-
-struct Stream {
-  cudaStream_t stream = nullptr;
-  Stream() { cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking); }
-  ~Stream() { cudaStreamDestroy(stream); }
-  operator cudaStream_t() const { return stream; }
-};
-struct Event {
-  cudaEvent_t event = nullptr;
-  Event() { cudaEventCreateWithFlags(&event, cudaEventDisableTiming); }
-  ~Event() { cudaEventDestroy(event); }
-  operator cudaEvent_t() const { return event; }
-};
 
 // Ends the capture; whether it was spoilt. Forgets the errors so far.
 bool spoilt(cudaStream_t stream) {
@@ -131,6 +119,113 @@ TEST_CASE("emulation: memory and events outside are for captures that allow it, 
   CHECK(cudaFreeHost(more_pinned) == cudaSuccess);
 }
 
+TEST_CASE(
+    "emulation: what waits for other threads or uses the default stream is for captures that allow it") {
+  const Tensor x = to_device({0}, {1}, DType::int32);
+  const Stream stream;
+  fence();
+  int host = 0;
+  const std::function<cudaError_t()> calls[] = {
+      [&] { return cudaMemcpy(&host, x.raw(), 4, cudaMemcpyDeviceToHost); },
+      [&] { return cudaMemset(x.raw(), 0, 4); }};
+  for (const auto& call : calls) {
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    CHECK(call() == cudaErrorStreamCaptureUnsupported);
+    CHECK(spoilt(stream));
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+    CHECK(call() == cudaSuccess);
+    CHECK_FALSE(spoilt(stream));
+  }
+  // The default stream waits for blocking streams, and so for what is only captured.
+  const Stream blocking(cudaStreamDefault);
+  REQUIRE(cudaStreamBeginCapture(blocking, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaMemset(x.raw(), 0, 4) == cudaErrorStreamCaptureImplicit);
+  CHECK(spoilt(blocking));
+}
+
+TEST_CASE("emulation: an event of a capture cannot be asked, in any mode") {
+  const Stream stream;
+  const Event untimed, event(cudaEventDefault);
+  float milliseconds = 0;
+  const std::function<cudaError_t()> calls[] = {
+      [&] { return cudaEventQuery(event); }, [&] { return cudaEventSynchronize(event); },
+      [&] { return cudaEventElapsedTime(&milliseconds, event, event); }};
+  for (const auto& call : calls) {
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+    CHECK(cudaEventRecord(event, stream) == cudaSuccess);
+    CHECK(call() == cudaErrorCapturedEvent);
+    CHECK(cudaEventRecord(untimed, stream) == cudaErrorStreamCaptureInvalidated);
+    CHECK(spoilt(stream));
+    CHECK(call() == cudaErrorCapturedEvent);  // until it is recorded anew
+  }
+  CHECK(cudaStreamWaitEvent(stream, event) == cudaErrorCapturedEvent);
+  CHECK(cudaEventRecord(event, stream) == cudaSuccess);
+  CHECK(cudaEventSynchronize(event) == cudaSuccess);
+  cudaGetLastError();
+}
+
+TEST_CASE("emulation: a capture ends where it began, with all that it has forked") {
+  const Tensor counter = to_device({0}, {1}, DType::int32);
+  const Stream stream, side, other;
+  const Event fork, join;
+  fence();
+  const auto begin = [&] {
+    REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    CHECK(cudaEventRecord(fork, stream) == cudaSuccess);
+    CHECK(cudaStreamWaitEvent(side, fork) == cudaSuccess);
+    CHECK(cudaMemsetAsync(counter.raw(), 0, 4, side) == cudaSuccess);
+  };
+  const auto end = [&](cudaStream_t on) {
+    cudaGraph_t graph = nullptr;
+    const cudaError_t status = cudaStreamEndCapture(on, &graph);
+    CHECK((graph != nullptr) == (status == cudaSuccess));
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    return status;
+  };
+  begin();
+  CHECK(end(stream) == cudaErrorStreamCaptureUnjoined);
+  begin();
+  CHECK(cudaEventRecord(join, side) == cudaSuccess);
+  CHECK(cudaStreamWaitEvent(stream, join) == cudaSuccess);
+  CHECK(end(stream) == cudaSuccess);
+  begin();
+  CHECK(cudaEventRecord(join, side) == cudaSuccess);
+  CHECK(cudaMemsetAsync(counter.raw(), 0, 4, side) == cudaSuccess);  // behind what is waited for
+  CHECK(cudaStreamWaitEvent(stream, join) == cudaSuccess);
+  CHECK(end(stream) == cudaErrorStreamCaptureUnjoined);
+  begin();
+  CHECK(end(side) == cudaErrorStreamCaptureUnmatched);
+  CHECK(end(stream) == cudaErrorStreamCaptureInvalidated);
+  begin();
+  CHECK(elsewhere([&] { return end(stream); }) == cudaErrorStreamCaptureWrongThread);
+  CHECK(end(stream) == cudaErrorStreamCaptureInvalidated);
+  CHECK(end(stream) == cudaErrorIllegalState);
+  REQUIRE(cudaStreamBeginCapture(other, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  begin();
+  CHECK(cudaStreamWaitEvent(other, fork) == cudaErrorStreamCaptureMerge);
+  CHECK(end(stream) == cudaErrorStreamCaptureInvalidated);
+  CHECK(end(other) == cudaErrorStreamCaptureInvalidated);
+  CHECK(to_host(counter)[0] == 0);
+}
+
+TEST_CASE("emulation: a graph is not launched into a capture") {
+  const Stream stream;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaErrorIllegalState);
+  REQUIRE(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+  REQUIRE(cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess);
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed) == cudaSuccess);
+  CHECK(cudaGraphLaunch(exec, stream) == cudaErrorStreamCaptureUnsupported);
+  CHECK(spoilt(stream));
+  CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
+  CHECK(cudaStreamSynchronize(stream) == cudaSuccess);
+  cudaGraphExecDestroy(exec);
+  cudaGraphDestroy(graph);
+}
+
 TEST_CASE("emulation: a graph copies page-locked memory only, which must still be there when it runs") {
   const Tensor x = to_device({1, 2}, {2}, DType::float32);
   const Stream stream;
@@ -154,7 +249,7 @@ TEST_CASE("emulation: a graph copies page-locked memory only, which must still b
   cudaFreeHost(pinned);
   CHECK(cudaGraphLaunch(exec, stream) == cudaSuccess);
   CHECK(cudaStreamSynchronize(stream) == cudaErrorLaunchFailure);
-  CHECK(std::string(cudaGetErrorString(cudaErrorLaunchFailure)).find("given back after its capture") !=
+  CHECK(std::string(cudaGetErrorString(cudaErrorLaunchFailure)).find("given back before the copy ran") !=
         std::string::npos);
   cudaGetLastError();
   cudaGraphExecDestroy(exec);

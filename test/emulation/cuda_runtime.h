@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "vector_types.h"
@@ -20,16 +21,24 @@ enum cudaError_t {
   cudaErrorCudartUnloading = 4,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorIllegalState = 401,
   cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
+  cudaErrorLaunchOutOfResources = 701,
   cudaErrorLaunchFailure = 719,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorCooperativeLaunchTooLarge = 720,
+  cudaErrorNotPermitted = 800,
   cudaErrorNotSupported = 801,
   cudaErrorStreamCaptureUnsupported = 900,
   cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureMerge = 902,
+  cudaErrorStreamCaptureUnmatched = 903,
+  cudaErrorStreamCaptureUnjoined = 904,
   cudaErrorStreamCaptureIsolation = 905,
+  cudaErrorStreamCaptureImplicit = 906,
   cudaErrorCapturedEvent = 907,
+  cudaErrorStreamCaptureWrongThread = 908,
   cudaErrorUnknown = 999,
 };
 // A launch failure is described by what the emulation found.
@@ -206,17 +215,35 @@ cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, const void* kernel,
                                            const cudaLaunchConfig_t* config);
 
 namespace emulation {
-// Queues a grid whose threads each run `thread` once.
-cudaError_t queue_kernel(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> thread);
+// Queues a grid whose threads each run `thread` once, or fail because of `foreign`, unless that is null.
+cudaError_t queue_kernel(const cudaLaunchConfig_t& config, const void* kernel, const void* foreign,
+                         std::function<void()> thread);
+
+// An argument that points at what a kernel cannot reach, such as memory of the host's that is not
+// page-locked; else null.
+const void* foreign_pointer(const void* argument);
+template <class T>
+const void* foreign_argument(const T& argument) {
+  if constexpr (std::is_pointer_v<T>) {
+    return foreign_pointer(argument);
+  } else {
+    return nullptr;
+  }
+}
 }  // namespace emulation
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  return emulation::queue_kernel(
-      *config, reinterpret_cast<const void*>(kernel),
-      [kernel, copied = std::tuple<std::remove_const_t<Parameters>...>(
-                   static_cast<Parameters>(arguments)...)] { std::apply(kernel, copied); });
+  std::tuple<std::remove_const_t<Parameters>...> copied(static_cast<Parameters>(arguments)...);
+  const void* foreign = nullptr;
+  std::apply(
+      [&](const auto&... values) {
+        ((foreign = foreign ? foreign : emulation::foreign_argument(values)), ...);
+      },
+      copied);
+  return emulation::queue_kernel(*config, reinterpret_cast<const void*>(kernel), foreign,
+                                 [kernel, copied] { std::apply(kernel, copied); });
 }
 
 // The driver's functions by name.

@@ -18,6 +18,7 @@ constexpr size_t kPage = 4096;
 thread_local cudaError_t g_last = cudaSuccess;
 thread_local std::string g_text;  // of the last launch failure this thread was told
 thread_local int g_device = 0;    // that this thread works with; a thread that chose none has the first
+thread_local bool g_host_function = false;  // this is one, which the device runs in a stream
 
 std::mutex g_mutex;
 auto& g_allocations = *new std::map<uintptr_t, size_t>;  // device memory; never destroyed
@@ -79,7 +80,16 @@ cudaError_t tell(const std::shared_ptr<Failure>& failure) {
 
 void lose_device(bool lost) { g_lost = lost; }
 
-cudaError_t lost() { return g_lost ? remember(cudaErrorIllegalAddress) : cudaSuccess; }
+cudaError_t lost() {
+  if (g_host_function) return remember(cudaErrorNotPermitted);
+  return g_lost ? remember(cudaErrorIllegalAddress) : cudaSuccess;
+}
+
+void run_host_function(cudaHostFn_t function, void* data) {
+  g_host_function = true;
+  function(data);
+  g_host_function = false;
+}
 
 void set_pinned_limit(size_t bytes) {
   std::lock_guard<std::mutex> lock(g_mutex);
@@ -119,21 +129,19 @@ bool within(const std::map<uintptr_t, size_t>& blocks, const void* pointer, size
 bool is_device_memory(const void* pointer, size_t bytes) { return within(g_allocations, pointer, bytes); }
 bool is_page_locked(const void* pointer, size_t bytes) { return within(g_pinned, pointer, bytes); }
 
-namespace {
+// The end of a tensor is no stranger.
+const void* foreign_pointer(const void* argument) {
+  return !argument || is_device_memory(argument, 0) || is_page_locked(argument, 0) ? nullptr : argument;
+}
 
-// The pages of all device memory; blocks that are allocated meanwhile stay as they are.
-void protect_memory(int protection) {
+// Blocks that are allocated meanwhile stay as they are.
+void protect_device_memory(int protection) {
   std::lock_guard<std::mutex> lock(g_mutex);
   for (const auto& [address, bytes] : g_allocations) {
     const uintptr_t first = address / kPage * kPage;
     mprotect(reinterpret_cast<void*>(first), address + bytes - first, protection);
   }
 }
-
-}  // namespace
-
-NoDeviceMemory::NoDeviceMemory() { protect_memory(PROT_NONE); }
-NoDeviceMemory::~NoDeviceMemory() { protect_memory(PROT_READ | PROT_WRITE); }
 
 void provide_driver_function(const char* symbol, void* function) { driver_functions()[symbol] = function; }
 
@@ -165,6 +173,16 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "operation failed due to a previous error during capture";
     case cudaErrorStreamCaptureIsolation:
       return "dependency created on uncaptured work in another stream";
+    case cudaErrorStreamCaptureUnjoined:
+      return "capturing stream has unjoined work";
+    case cudaErrorStreamCaptureImplicit:
+      return "operation would make the legacy stream depend on a capturing blocking stream";
+    case cudaErrorCapturedEvent:
+      return "operation not permitted on an event last recorded in a capturing stream";
+    case cudaErrorLaunchOutOfResources:
+      return "too many resources requested for launch";
+    case cudaErrorNotPermitted:
+      return "operation not permitted";
     case cudaErrorLaunchFailure:
       return g_text.c_str();
     default:
@@ -298,9 +316,10 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (region == MAP_FAILED) return remember(cudaErrorMemoryAllocation);
   auto* data = static_cast<unsigned char*>(region) + kPage;
   mprotect(data, size, PROT_READ | PROT_WRITE);
+  std::memset(data, 0xFF, size);
+  keep_host_out(data, size);
   // The end lies at the guard page as far as an alignment of 512 bytes allows.
   data += (size - bytes) / 512 * 512;
-  std::memset(data, 0xFF, bytes);
   g_allocations[reinterpret_cast<uintptr_t>(data)] = bytes;
   g_used += bytes;
   *pointer = data;
@@ -321,6 +340,7 @@ cudaError_t cudaFree(void* pointer) {
   return cudaSuccess;
 }
 
+// Nothing is promised of what it holds.
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
   *pointer = nullptr;
   if (const cudaError_t status = lost()) return status;
@@ -330,6 +350,7 @@ cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
   if (bytes > g_pinned_limit || used > g_pinned_limit - bytes) return remember(cudaErrorMemoryAllocation);
   *pointer = std::malloc(bytes ? bytes : 1);
   if (!*pointer) return remember(cudaErrorMemoryAllocation);
+  std::memset(*pointer, 0xFF, bytes);
   g_pinned[reinterpret_cast<uintptr_t>(*pointer)] = bytes;
   return cudaSuccess;
 }
@@ -337,10 +358,11 @@ cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
 
 cudaError_t cudaFreeHost(void* pointer) {
+  if (!pointer) return cudaSuccess;
   if (const cudaError_t status = unsafe_call()) return status;
   {
     std::lock_guard<std::mutex> lock(g_mutex);
-    g_pinned.erase(reinterpret_cast<uintptr_t>(pointer));
+    if (!g_pinned.erase(reinterpret_cast<uintptr_t>(pointer))) return remember(cudaErrorInvalidValue);
   }
   std::free(pointer);
   return cudaSuccess;

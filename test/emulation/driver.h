@@ -14,4 +14,12 @@ bool is_device_memory(const void* pointer, size_t bytes);
 // The same of the host's page-locked memory.
 bool is_page_locked(const void* pointer, size_t bytes);
 
+// The pages of all device memory.
+void protect_device_memory(int protection);
+
+// access.cc: where host_is_kept_out() the host's code cannot reach these pages; threads that do the device's
+// work call reach_device_memory first.
+void keep_host_out(void* pages, size_t bytes);
+void reach_device_memory();
+
 }  // namespace emulation

@@ -50,4 +50,7 @@ size_t memory_in_use();
 void set_pinned_limit(size_t bytes);
 size_t pinned_in_use();
 
+// Whether code of the host that touches device memory crashes: not on processors without protection keys.
+bool host_is_kept_out();
+
 }  // namespace emulation

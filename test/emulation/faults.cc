@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -43,6 +44,10 @@ void handle(int signal, siginfo_t* info, void* context) {
     machine->gregs[REG_RSP] = reinterpret_cast<greg_t>(running_fiber()->stack + kStackBytes - 64 - 8);
     machine->gregs[REG_RIP] = reinterpret_cast<greg_t>(&report);
     return;
+  }
+  if (signal == SIGSEGV && info->si_code == SEGV_PKUERR) {
+    constexpr char kText[] = "emulated device: code of the host touches device memory\n";
+    static_cast<void>(!write(STDERR_FILENO, kText, sizeof kText - 1));
   }
   for (size_t i = 0; i < sizeof kSignals / sizeof kSignals[0]; ++i) {
     if (kSignals[i] != signal) continue;

@@ -19,7 +19,8 @@ struct Launch {
   int threads = 0;
   size_t shared_bytes = 0;
   int cluster = 1;
-  bool overlap = false;  // may start before the grid in front of it ends
+  bool overlap = false;           // may start before the grid in front of it ends
+  const void* foreign = nullptr;  // an argument that points at what is no memory of the device
   std::function<void()> thread;
 };
 
@@ -96,7 +97,7 @@ unsigned char* take_shared(size_t bytes);
 void give_shared(unsigned char* shared, size_t bytes);
 size_t shared_region_bytes(size_t bytes);  // whole pages
 
-// device.cc: while one of these lives, an access to device memory is a fault.
+// access.cc: while one of these lives, an access to device memory by this thread is a fault.
 class NoDeviceMemory {
  public:
   NoDeviceMemory();
@@ -108,6 +109,9 @@ void catch_faults();
 
 // symbols.cc: the name of a function, also of a local one.
 std::string function_name(const void* function);
+
+// bounds.cc: how many threads a block of the kernel may have.
+int launch_bound(const void* kernel);
 
 // sites.cc
 bool site_is_skipped(const char* what, Site site);

@@ -4,12 +4,15 @@
 #include <cstring>
 #include <map>
 
+#include "driver.h"
+
 namespace emulation {
 namespace {
 // One grid runs at a time on the emulated device.
 std::mutex g_device;
 
-// How often a kernel is watched: to take all memory away and give it back costs more than a small kernel.
+// How often a kernel is watched: to take all memory away and give it back may cost more than a small kernel,
+// and threads that all come to the wait before any goes on cannot miss a barrier in front of it.
 constexpr int kWatchedLaunches = 32;
 
 // A kernel that says it may start early comes as far as it does without the memory of the device, as if the
@@ -19,6 +22,10 @@ void run_kernel(const Launch& launch) {
   std::lock_guard<std::mutex> device(g_device);
   static std::map<const void*, int> launches;
   catch_faults();
+  if (launch.foreign) {
+    native::fail("ERR_INTERNAL", "kernel ", function_name(launch.kernel), ": its argument ", launch.foreign,
+                 " is no memory of the device");
+  }
   Grid grid(launch);
   if (launch.overlap) {
     ++g_statistics.early;
@@ -60,7 +67,7 @@ void Recording::wait() {
 
 using namespace emulation;
 
-EmulatedStream::EmulatedStream() : thread_([this] { run(); }) {}
+EmulatedStream::EmulatedStream(bool blocking) : blocking(blocking), thread_([this] { run(); }) {}
 
 EmulatedStream::~EmulatedStream() {
   {
@@ -74,6 +81,7 @@ EmulatedStream::~EmulatedStream() {
 void EmulatedStream::push(Task task) {
   if (capture) {
     capture->tasks.push_back(std::move(task));
+    ++reached[this];
     return;
   }
   {
@@ -120,6 +128,7 @@ void EmulatedStream::execute(const Task& task) {
 }
 
 void EmulatedStream::run() {
+  reach_device_memory();
   for (;;) {
     Task task;
     {

@@ -9,7 +9,9 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __launch_bounds__(...)
+// Read by launch_bound() (bounds.cc).
+#define __launch_bounds__(threads, ...) \
+  __attribute__((patchable_function_entry((threads) / 32, (threads) / 32)))
 #define __grid_constant__
 #define __align__(bytes) alignas(bytes)
 
