@@ -17,7 +17,7 @@ function modelTables() {
     .map((file) => modelTable(read(file.replace('.json', ''))));
 }
 
-function modelTable({ machine, date, rows }) {
+function modelTable({ machine, date, isa, rows }) {
   const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
   const pairs = rows.flatMap(({ speedups }) => speedups?.length ?? []);
   const how =
@@ -38,7 +38,7 @@ function modelTable({ machine, date, rows }) {
     ].join(' | ');
   });
   return [
-    `${machine.cores} cores of ${machine.cpu} (${machine.vectors}), ${date}; 400 classes, cached text features${how}:`,
+    `${machine.cores} cores of ${machine.cpu} (${isa ? `both held to ${isa}` : machine.vectors}), ${date}; 400 classes, cached text features${how}:`,
     '',
     '| work | xclip-native | PyTorch | speed | peak memory |',
     '|---|---|---|---|---|',

@@ -1,11 +1,12 @@
-// npm run bench [-- SUITE ...] [--device cpu|cuda] [--peers FOLDER --python FILE] [--clips FOLDER]
+// npm run bench [-- SUITE ...] [--device cpu|cuda] [--peers FOLDER --python FILE] [--clips FOLDER] [--isa avx2]
 //
 // Suites: parity, how far from the official implementation; model, speed and memory; data, speed of decoding and of the
 // training pipeline; with --device cuda: kernels, each alone (cuda_bench, which needs no Node), model, and bars, what of
 // them was promised. All when none is named. Results go to bench/results/*.json (models' are named after the processor,
 // those of a card after it and the day) and the tables in README.md are rewritten from them. With --peers, each measurement alternates with the same
 // one made by PyTorch, or by PyAV and OpenCV, and the ratio is kept beside it; on a card it takes no more than a --python
-// with PyTorch. Decoding is measured on the videos of --clips, or on one that is drawn.
+// with PyTorch. Decoding is measured on the videos of --clips, or on one that is drawn. --isa avx2 has models, and PyTorch,
+// do without newer instructions, as on most computers that are not servers; in float32 alone, for which both have kernels.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,6 +21,7 @@ const { values, positionals } = parseArgs({
     peers: { type: 'string' },
     python: { type: 'string', default: 'python3' },
     clips: { type: 'string' },
+    isa: { type: 'string' },
     device: { type: 'string', default: 'cpu' },
     // With --device cuda only:
     brief: { type: 'boolean' }, // no more models than have a bar
@@ -74,11 +76,12 @@ function alternate({ pairs: count, args }) {
 
 function cpuModel() {
   const rows = [];
-  for (const measurement of cpuCases) {
+  for (const measurement of values.isa ? cpuCases.filter(({ args }) => args.includes('fp32')) : cpuCases) {
     rows.push(values.peers ? alternate(measurement) : { ours: ours(measurement.args) });
     console.log(JSON.stringify(rows.at(-1)));
   }
-  console.log(saveResult(`model-cpu-${processorSlug()}`, { rows }));
+  const name = [`model-cpu-${processorSlug()}`, ...(values.isa ? [values.isa] : [])].join('-');
+  console.log(saveResult(name, { isa: values.isa, rows }));
 }
 
 function parity() {
@@ -102,6 +105,17 @@ function data() {
 if (values.peers && !existsSync(join(values.peers, 'torch_xclip.py'))) {
   console.error(`--peers ${values.peers}: no torch_xclip.py there`);
   process.exit(1);
+}
+if (values.isa !== undefined && values.isa !== 'avx2') {
+  console.error(`--isa ${values.isa}: avx2 is the one that PyTorch and its libraries can all be held to`);
+  process.exit(1);
+}
+if (values.isa) {
+  Object.assign(process.env, {
+    ONEDNN_MAX_CPU_ISA: 'AVX2',
+    MKL_ENABLE_INSTRUCTIONS: 'AVX2',
+    ATEN_CPU_CAPABILITY: 'avx2',
+  });
 }
 const devices = { cpu: { parity, model: cpuModel, data }, cuda: { kernels, model, bars } };
 const refuse = (what, name, known) => {
