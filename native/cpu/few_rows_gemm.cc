@@ -23,13 +23,6 @@ constexpr int64_t kAhead = 4096;  // floats of b between what is read and what i
 template <int lanes>
 constexpr int kRowGroup = lanes == 16 ? 8 : 4;
 
-struct Plus {
-  template <class V>
-  ALWAYS_INLINE void operator()(V& a, const V& b) const {
-    a += b;
-  }
-};
-
 // c[i * c_row + j] = sum over p of a[i * a_row + p] b[j * k + p] + bias[j], for `rows` rows and `columns`
 // columns, 1 or 2.
 template <int lanes, int rows, int columns>

@@ -69,6 +69,13 @@ ALWAYS_INLINE void halve(const typename Vector<lanes>::type& v, typename Vector<
 #endif
 }
 
+struct Plus {
+  template <class V>
+  ALWAYS_INLINE void operator()(V& a, const V& b) const {
+    a += b;
+  }
+};
+
 // All lanes of v in one, halves by halves.
 template <int lanes, class Combine>
 ALWAYS_INLINE float combine_lanes(typename Vector<lanes>::type& v, const Combine& combine) {

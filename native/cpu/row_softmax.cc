@@ -19,13 +19,6 @@ struct Larger {
     a = a > b ? a : b;
   }
 };
-struct Plus {
-  template <class V>
-  ALWAYS_INLINE void operator()(V& a, const V& b) const {
-    a += b;
-  }
-};
-
 // Numbers from `count` on to `value`.
 template <int lanes>
 ALWAYS_INLINE void mask(float* x, int64_t count, int64_t width, float value) {
