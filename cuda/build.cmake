@@ -19,8 +19,10 @@ if(NOT WITH_CUDA STREQUAL "OFF")
 endif()
 
 if(CUDAToolkit_FOUND)
+  # Devices of one generation share its first PTX, whose making takes as long as what each makes of it.
   foreach(target ${CUDA_TARGETS})
-    string(REGEX REPLACE "^(sm|compute)_" "compute_" virtual ${target})
+    string(REGEX REPLACE "^sm_([0-9]+)[0-9]$" "compute_\\10" virtual ${target})
+    string(REGEX REPLACE "^sm_" "compute_" virtual ${virtual})
     list(APPEND CUDA_CODE -gencode=arch=${virtual},code=${target})
   endforeach()
   if(WARNINGS_AS_ERRORS)
