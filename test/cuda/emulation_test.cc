@@ -5,6 +5,7 @@
 #include <primitives/launch.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <primitives/tensor_core.cuh>
 
@@ -425,6 +426,29 @@ TEST_CASE("emulation: lanes exchange values") {
 TEST_CASE("emulation: a tensor-core product") {
   check_product<native::bfloat16>(DType::bfloat16);
   check_product<native::float16>(DType::float16);
+}
+
+TEST_CASE("emulation: tensor cores cut off what they add, behind the last bit of the largest term") {
+  cudaDeviceProp device{};
+  REQUIRE(cudaGetDeviceProperties(&device, 0) == cudaSuccess);
+  const float last = device.major >= 9 ? 0x1p-25f : 0x1p-24f;  // of what is kept beside 1
+  const float infinity = std::numeric_limits<float>::infinity();
+  const float terms[8] = {last, -last, last / 2, 1.5f * last, 0, infinity, 0x1p-120f, 0x1p100f};
+  float left[16], right[16][8], sums[8] = {1, 1, 1, 1, -1, 1, 0, 0};
+  for (int k = 0; k < 16; ++k) {
+    left[k] = 1;
+    for (int column = 0; column < 8; ++column) right[k][column] = k == 15 && column < 2 ? 0 : terms[column];
+  }
+  emulation::add_products(left, 1, right[0], 8, 16, false, sums);
+  // 15 last bits are 3.75 of float32's on Hopper; before, 8 and 7 of them are 4 and 3.5.
+  CHECK(sums[0] == 1 + (device.major >= 9 ? 3 : 7) * 0x1p-23f);
+  CHECK(sums[1] == 1 - (device.major >= 9 ? 8 : 15) * 0x1p-24f);
+  CHECK(sums[2] == 1);
+  CHECK(sums[3] == 1 + 16 * last);
+  CHECK(sums[4] == -1);
+  CHECK(sums[5] == infinity);
+  CHECK(sums[6] == 0x1p-116f);
+  CHECK(sums[7] == 0x1p104f);
 }
 
 TEST_CASE("emulation: launches that the device would refuse are refused") {

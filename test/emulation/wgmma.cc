@@ -10,6 +10,7 @@
 #include "async.h"
 #include "core/dtype.h"
 #include "device_facts.h"
+#include "tensor_core_sum.h"
 
 namespace emulation {
 namespace {
@@ -125,17 +126,6 @@ struct Operand {
   }
 };
 
-__attribute__((optimize("O3"))) void multiply(int n, int rows, const float* a, const float* b, float* sums) {
-  for (int row = 0; row < rows; ++row) {
-    float* __restrict__ to = sums + row * n;
-    for (int k = 0; k < kDepth; ++k) {
-      const float factor = a[k * kRows + row];
-      const float* __restrict__ from = b + k * n;
-      for (int column = 0; column < n; ++column) to[column] += factor * from[column];
-    }
-  }
-}
-
 bool next_is_complete(const Group& group, int warp) {
   const auto next = group.issued.find(group.done[static_cast<size_t>(warp)] + 1);
   return next != group.issued.end() && next->second.warps == kWarps;
@@ -172,7 +162,10 @@ void run_next(Block& block, Group& group, int first, int last) {
   float* const sums = sum->values.data() + first * kWarpRows * call.n;
   const int rows = (last - first) * kWarpRows;
   if (!call.accumulate) std::fill(sums, sums + rows * call.n, 0.0f);
-  multiply(call.n, rows, a.data() + first * kWarpRows, b.data(), sums);
+  for (int row = 0; row < rows; ++row) {
+    add_products(a.data() + first * kWarpRows + row, kRows, b.data(), call.n, kDepth, false,
+                 sums + row * call.n);
+  }
   for (int warp = first; warp < last; ++warp)
     sum->last[static_cast<size_t>(warp)] = group.done[static_cast<size_t>(warp)] = number;
   if (*std::min_element(group.done.begin(), group.done.end()) == number) group.issued.erase(number);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "driver.h"
+#include "tensor_core_sum.h"
 
 namespace native::cuda {
 
@@ -119,7 +120,6 @@ struct MmaOperand {
   float* d;
   const uint32_t *a, *b;
 };
-// Products are exact in float32; they are added in the order of k.
 template <class T>
 inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Site site = here()) {
   MmaOperand operand{d, a, b};
@@ -140,11 +140,7 @@ inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], S
       }
       for (int i = 0; i < 4; ++i) sums[row + 8 * (i >> 1)][column + (i & 1)] = lanes[l]->d[i];
     }
-    for (int m = 0; m < 16; ++m) {
-      for (int k = 0; k < 16; ++k) {
-        for (int n = 0; n < 8; ++n) sums[m][n] += a_rows[m][k] * b_rows[k][n];
-      }
-    }
+    for (int m = 0; m < 16; ++m) emulation::add_products(a_rows[m], 1, b_rows[0], 8, 16, false, sums[m]);
     for (int l = 0; l < 32; ++l) {
       for (int i = 0; i < 4; ++i) lanes[l]->d[i] = sums[l / 4 + 8 * (i >> 1)][2 * (l % 4) + (i & 1)];
     }
@@ -173,11 +169,7 @@ inline void mma<float>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b
       }
       for (int i = 0; i < 2; ++i) std::memcpy(&b_rows[column + 4 * i][row], &lanes[l]->b[i], 4);
     }
-    for (int m = 0; m < 16; ++m) {
-      for (int k = 0; k < 8; ++k) {
-        for (int n = 0; n < 8; ++n) sums[m][n] += a_rows[m][k] * b_rows[k][n];
-      }
-    }
+    for (int m = 0; m < 16; ++m) emulation::add_products(a_rows[m], 1, b_rows[0], 8, 8, true, sums[m]);
     for (int l = 0; l < 32; ++l) {
       for (int i = 0; i < 4; ++i) lanes[l]->d[i] = sums[l / 4 + 8 * (i >> 1)][2 * (l % 4) + (i & 1)];
     }
