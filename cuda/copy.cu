@@ -149,8 +149,9 @@ void fill_kernel_cuda(const FillArgs& a) {
 void cast_kernel_cuda(const CastArgs& a) {
   if (a.from == a.to) {
     const size_t bytes = static_cast<size_t>(a.numel) * dtype_size(a.from);
-    check_cuda(cudaMemcpyAsync(a.y, a.x, bytes, cudaMemcpyDeviceToDevice, current_context().stream()),
-               "copy");
+    Context& context = current_context();
+    check_cuda(cudaMemcpyAsync(a.y, a.x, bytes, cudaMemcpyDeviceToDevice, context.stream()), "copy");
+    context.note_queued(false);
     return;
   }
   visit_any(a.from, [&](auto from) {

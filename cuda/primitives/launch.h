@@ -43,6 +43,7 @@ void launch_kernel(void (*kernel)(Parameters...), const LaunchShape& shape, Argu
   check_cuda(
       cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...),
       "launch");
+  context.note_queued(true);
 }
 
 }  // namespace native::cuda

@@ -29,6 +29,7 @@ CudaBackend::CudaBackend(int device)
   const char* overlap = std::getenv("NATIVE_CUDA_OVERLAP");
   context_.overlaps_grids_ = context_.capability_ >= 90 && !(overlap && std::strcmp(overlap, "0") == 0);
   context_.shared_bytes_limit_ = properties.sharedMemPerBlockOptin;
+  context_.cache_bytes_ = static_cast<size_t>(properties.l2CacheSize);
   check_cuda(cudaStreamCreateWithFlags(&context_.stream_, cudaStreamNonBlocking), "stream");
   void* fault = memory_.allocate(sizeof(Fault));
   check_cuda(cudaMemsetAsync(fault, 0, sizeof(Fault), context_.stream_), "device memory");
@@ -54,7 +55,10 @@ void* CudaBackend::allocate(size_t bytes, bool host_writes) {
   use_device();
   if (host_writes && !recording_) return uploads_->allocate(bytes);
   void* data = memory_.allocate(bytes);
-  if (poison_) check_cuda(cudaMemsetAsync(data, 0xFF, bytes, context_.stream()), "device memory");
+  if (poison_) {
+    check_cuda(cudaMemsetAsync(data, 0xFF, bytes, context_.stream()), "device memory");
+    context_.note_queued(false);
+  }
   return data;
 }
 
@@ -120,9 +124,15 @@ void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
       return;
     }
     const TimedOp timed{site.name, timing_.take(), timing_.take()};
-    check_cuda(cudaEventRecord(timed.start, context_.stream()), "event");
-    work();
-    check_cuda(cudaEventRecord(timed.end, context_.stream()), "event");
+    try {
+      check_cuda(cudaEventRecord(timed.start, context_.stream()), "event");
+      work();
+      check_cuda(cudaEventRecord(timed.end, context_.stream()), "event");
+    } catch (...) {
+      timing_.give(timed.start);
+      timing_.give(timed.end);
+      throw;
+    }
     timed_.push_back(timed);
   } catch (const Error& error) {
     keep(error.code(), error.what());
@@ -185,6 +195,7 @@ void CudaBackend::copy_to_host(void* host, const void* device, size_t bytes) {
 void CudaBackend::copy_from_host(void* device, const void* host, size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   use_device();
+  context_.note_queued(false);
   if (recording_) {
     uploads_->record(device, host, bytes, recording_->staged());
   } else {

@@ -82,6 +82,7 @@ class Communicator {
     // Also after a failure: what has begun uses its tensors until the abort has ended it.
     check_cuda(cudaEventRecord(join_, stream_), "event");
     check_cuda(cudaStreamWaitEvent(current_context().stream(), join_, 0), "event");
+    current_context().note_queued(false);
     std::lock_guard<std::mutex> lock(mutex_);
     throw_failure();
   }

@@ -35,9 +35,13 @@ class Context {
   int multiprocessors() const { return multiprocessors_; }
   // What kernels are chosen by: chosen_capability() of the device.
   int capability() const { return capability_; }
-  // Whether a grid may start before the one in front ends. NATIVE_CUDA_OVERLAP=0 keeps them apart.
-  bool overlaps_grids() const { return overlaps_grids_; }
+  // Whether the next grid may start before what is in front of it ends: in a recording, before a grid only,
+  // as a graph knows no such edges from copies. NATIVE_CUDA_OVERLAP=0 keeps all apart.
+  bool overlaps_grids() const { return overlaps_grids_ && (behind_grid_ || !recording_); }
+  // What queues something on the stream says whether it is a grid.
+  void note_queued(bool grid) { behind_grid_ = grid; }
   size_t shared_bytes_limit() const { return shared_bytes_limit_; }  // per block
+  size_t cache_bytes() const { return cache_bytes_; }                // of the second level
 
   // Raises the kernel's limit of shared memory where it needs more than 48 KB. Once per kernel.
   void prepare_kernel(const void* kernel, size_t shared_bytes);
@@ -58,10 +62,11 @@ class Context {
 
  private:
   friend class CudaBackend;
+  friend class CudaRecording;
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0, capability_ = 0;
-  size_t shared_bytes_limit_ = 0;
-  bool overlaps_grids_ = false;
+  size_t shared_bytes_limit_ = 0, cache_bytes_ = 0;
+  bool overlaps_grids_ = false, recording_ = false, behind_grid_ = false;
   Fault* fault_ = nullptr;
   int site_ = 0;
   std::mutex mutex_;

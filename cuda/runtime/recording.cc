@@ -5,6 +5,8 @@ namespace native::cuda {
 CudaRecording::CudaRecording(CudaBackend& backend, const CudaRecording* beside) : backend_(backend) {
   // Relaxed: taking memory from the driver is allowed, the recording's own pool has to grow.
   check_cuda(cudaStreamBeginCapture(backend_.context_.stream(), cudaStreamCaptureModeRelaxed), "recording");
+  backend_.context_.recording_ = true;
+  backend_.context_.note_queued(false);
   DeviceMemory& memory = backend_.memory_;
   pool_ = beside ? beside->pool_
                  : std::shared_ptr<const int>(new int(memory.new_pool()), [&memory](const int* pool) {
@@ -17,6 +19,7 @@ CudaRecording::CudaRecording(CudaBackend& backend, const CudaRecording* beside) 
 
 void CudaRecording::finish() {
   capturing_ = false;
+  backend_.context_.recording_ = false;
   backend_.memory_.end_pool();
   last_site_ = backend_.sites_.next();
   backend_.sites_.retain(first_site_, last_site_);

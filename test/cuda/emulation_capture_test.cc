@@ -226,6 +226,36 @@ TEST_CASE("emulation: a graph is not launched into a capture") {
   cudaGraphDestroy(graph);
 }
 
+TEST_CASE("emulation: in a graph a grid starts early behind a grid only") {
+  const Tensor counter = to_device({0}, {1}, DType::int32);
+  const Stream stream;
+  fence();
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(1);
+  config.blockDim = dim3(32);
+  config.stream = stream;
+  config.attrs = &early;
+  const auto launch = [&](bool overlap) {
+    config.numAttrs = overlap;
+    return cudaLaunchKernelEx(&config, add_one_kernel, counter.data<int>());
+  };
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  CHECK(launch(false) == cudaSuccess);
+  CHECK(launch(true) == cudaSuccess);
+  CHECK(!spoilt(stream));
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  CHECK(launch(true) == cudaErrorNotSupported);
+  CHECK(spoilt(stream));
+  REQUIRE(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  CHECK(launch(false) == cudaSuccess);
+  CHECK(cudaMemsetAsync(counter.data<int>(), 0, 4, stream) == cudaSuccess);
+  CHECK(launch(true) == cudaErrorNotSupported);
+  CHECK(spoilt(stream));
+}
+
 TEST_CASE("emulation: a graph copies page-locked memory only, which must still be there when it runs") {
   const Tensor x = to_device({1, 2}, {2}, DType::float32);
   const Stream stream;

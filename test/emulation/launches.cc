@@ -117,6 +117,12 @@ cudaError_t emulation::queue_kernel(const cudaLaunchConfig_t& config, const void
   const uint64_t blocks = uint64_t{config.gridDim.x} * config.gridDim.y * config.gridDim.z;
   if (attributes.cooperative && blocks > static_cast<uint64_t>(fit))
     return remember(cudaErrorCooperativeLaunchTooLarge);
-  stream_of(config.stream).push({nullptr, std::move(launch)});
+  EmulatedStream& stream = stream_of(config.stream);
+  // The documentation has edges of a graph by which a grid starts early between two grids only.
+  if (launch->overlap && stream.capture) {
+    const std::vector<Task>& tasks = stream.capture->tasks;
+    if (tasks.empty() || !tasks.back().kernel) return spoil(stream.capture, cudaErrorNotSupported);
+  }
+  stream.push({nullptr, std::move(launch)});
   return cudaSuccess;
 }
