@@ -45,18 +45,26 @@ __device__ __forceinline__ void query_gradients(const AttentionBackwardArgs& arg
   if (count <= 0) return;
   for (int unit = warp; unit < kUnits; unit += plan.warps) {
     const int row = unit % 2 * 16, column_step = unit / 2;
-    float dq[2][4] = {};
     // 16 keys further on is the same place of the permutation: found once, as four products are little work.
     const T* left_chunk = left_transposed_chunk(dlogits, row);
     const T* keys_chunk = right_chunk(keys, 0, column_step);
-#pragma unroll 2
-    for (int key = 0; key < count; key += 16) {
+    const auto add_keys = [&](float(&sums)[2][4], int key) {
       uint32_t left[4];
       load_matrix_x4_transposed(left, left_chunk + key * kBlock);
       const RightPair right = load_right_chunk(keys_chunk + key * kHeadColumns);
-      mma<T>(dq[0], left, right.first);
-      mma<T>(dq[1], left, right.second);
+      mma<T>(sums[0], left, right.first);
+      mma<T>(sums[1], left, right.second);
+    };
+    // A product waits for the one before it in the same sums: every other 16 keys have sums of their own.
+    float dq[2][4] = {}, odd[2][4] = {};
+    int key = 0;
+    for (; key + 16 < count; key += 32) {
+      add_keys(dq, key);
+      add_keys(odd, key + 16);
     }
+    if (key < count) add_keys(dq, key);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) dq[i / 4][i % 4] += odd[i / 4][i % 4];
     const bool whole = last && !plan.shared_queries;
     if (plan.passes > 1 || plan.shared_queries) {
       const int64_t place = plan.shared_queries ? step.item : static_cast<int>(blockIdx.x);

@@ -71,6 +71,15 @@ int64_t work_count(const GemmArgs& args, const Sm90Choice& choice) {  // per clu
   return row_tiles(args, choice) * column_tiles(args, choice) * result_count(args) * choice.slabs;
 }
 
+// A row of tiles reads all of B, from the cache if it fits half of it (A's rows and the results pass through
+// the rest). If not, in bands of eight tiles about as many rows of A as of B are read by the clusters of a
+// large device at a time. Float32 results are made from the same k of all operands at a time.
+int64_t band(const GemmArgs& args, int64_t column_tiles) {
+  const auto b_bytes = static_cast<size_t>(args.n * args.k * dtype_size(args.dtype));
+  const bool fits = b_bytes <= current_context().cache_bytes() / 2;
+  return float_result(args) || fits ? column_tiles : std::min<int64_t>(column_tiles, 8);
+}
+
 // Relative time: the steps of the busiest cluster.
 double cost(const GemmArgs& args, const Sm90Choice& choice, int multiprocessors) {
   const int kind = static_cast<int>(choice.tile);
@@ -186,6 +195,7 @@ void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
   p.n = static_cast<int>(args.n);
   p.row_tiles = static_cast<int>(row_tiles(args, choice));
   p.column_tiles = static_cast<int>(column_tiles(args, choice));
+  p.band = static_cast<int>(band(args, p.column_tiles));
   p.batch = static_cast<int>(result_count(args));
   p.steps = static_cast<int>(tiles_over(args.k, kStepK));
   p.summed = args.sum_batch ? static_cast<int>(args.batch) : 1;

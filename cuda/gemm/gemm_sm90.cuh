@@ -50,12 +50,16 @@ struct Sm90Work {
   int slab, batch, row, column;  // row and column: first element of the block's tile
   int begin, end;                // steps
   int tile;                      // index of the tile without its slab
+  bool sums_rows;                // the one of a row of tiles that makes row_sum
 };
 
 // Work is numbered with columns fastest, so that neighbours share rows of A, and slabs slowest, so that all
-// blocks read the same k range at a time. Cluster c of C does c, c + C, ...
-template <class Tile>
+// blocks read the same k range at a time. Where B is larger than the cache, a band of its columns is done for
+// all rows before the next. Cluster c of C does c, c + C, ... Row sums are made in another column of each row
+// of tiles, since c, c + C, ... may all lie in one.
+template <class C, class Tile>
 struct Sm90Schedule {
+  static constexpr bool kSlabs = std::is_same_v<C, float>;  // 16-bit results are summed at once
   const Sm90Params& params;
   int rank, index, stride, count;
 
@@ -67,26 +71,32 @@ struct Sm90Schedule {
         count(p.slabs * p.batch * p.row_tiles * p.column_tiles) {}
 
   __device__ __forceinline__ bool valid() const { return index < count; }
-  __device__ __forceinline__ int slab() const {
-    return index / (params.batch * params.row_tiles * params.column_tiles);
-  }
   __device__ __forceinline__ int first_step(int slab) const {
-    return slab * (params.steps * params.summed) / params.slabs;
+    const int all = params.steps * params.summed;
+    return kSlabs ? slab * all / params.slabs : slab * all;
   }
-  __device__ __forceinline__ int step_count() const { return first_step(slab() + 1) - first_step(slab()); }
+  __device__ __forceinline__ int step_count() const {
+    const int slab = kSlabs ? index / (params.batch * params.row_tiles * params.column_tiles) : 0;
+    return first_step(slab + 1) - first_step(slab);
+  }
   __device__ __forceinline__ Sm90Work work() const {
     Sm90Work work;
-    const int rows = index / params.column_tiles, matrices = rows / params.row_tiles;
-    const int row_tile = (rows - matrices * params.row_tiles) * params.cluster + rank;
-    const int column_tile = index - rows * params.column_tiles;
-    work.slab = matrices / params.batch;
-    work.batch = matrices - work.slab * params.batch;
+    const int tiles = params.row_tiles * params.column_tiles, matrix = index / tiles;
+    const int tile = index - matrix * tiles;
+    const int band = tile / (params.row_tiles * params.band), first = band * params.band;
+    const int in_band = tile - band * params.row_tiles * params.band;
+    const int left = params.column_tiles - first, width = left < params.band ? left : params.band;
+    const int rows = in_band / width, column_tile = first + in_band - rows * width;
+    const int row_tile = rows * params.cluster + rank;
+    work.slab = kSlabs ? matrix / params.batch : 0;
+    work.batch = matrix - work.slab * params.batch;
     work.row = row_tile * Tile::kM;
     work.column = column_tile * Tile::kN;
     work.begin = first_step(work.slab);
     work.end = first_step(work.slab + 1);
     work.tile =
         (work.batch * params.row_tiles * params.cluster + row_tile) * params.column_tiles + column_tile;
+    work.sums_rows = params.row_sum && column_tile == rows % params.column_tiles;
     return work;
   }
 };
@@ -123,12 +133,12 @@ __device__ __forceinline__ void load_operand_half(unsigned char* shared, const T
 }
 
 // By one thread: fills stages as they become empty.
-template <class Tile, Major kA, Major kB>
+template <class C, class Tile, Major kA, Major kB>
 __device__ __forceinline__ void load_operands(Sm90Shared<Tile>& shared, const TensorMap& a,
                                               const TensorMap& b, const Sm90Params& params) {
   constexpr int kStageBytes = (Tile::kM + Tile::kN) * kRowBytes;
   Ring<Tile::kStages> stage;
-  for (Sm90Schedule<Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
+  for (Sm90Schedule<C, Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
     const Sm90Work work = schedule.work();
     int matrix = work.begin / params.steps;
     int k = (work.begin - matrix * params.steps) * kStepK;

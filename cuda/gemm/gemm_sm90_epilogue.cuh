@@ -30,7 +30,7 @@ __device__ __forceinline__ void load_aux(Sm90Shared<Tile>& shared, const TensorM
                                          const Sm90Params& params) {
   Ring<Tile::kSlots> slot, other_slot;  // of the group whose tile this is; of the other (ping-pong)
   int owner = 0;
-  for (Sm90Schedule<Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
+  for (Sm90Schedule<C, Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
     const Sm90Work work = schedule.work();
     for (int block = 0; block < Tile::kBlocks; ++block) {
       for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance()) {
@@ -107,7 +107,7 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
   constexpr bool kFloat = std::is_same_v<C, float>;
   const bool leader = elect_one();
   Ring<Tile::kSlots> slot;
-  Sm90Schedule<Tile> schedule(params);
+  Sm90Schedule<C, Tile> schedule(params);
   if (Tile::kPingPong) schedule.index += group * schedule.stride;
   for (; schedule.valid(); schedule.index += (Tile::kPingPong ? 2 : 1) * schedule.stride) {
     const Sm90Work work = schedule.work();
@@ -124,7 +124,7 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
                     kFloat && (params.accumulate || work.slab > 0));
     }
     if constexpr (kFloat) {
-      if (params.row_sum && work.column == 0) {
+      if (work.sums_rows) {
         warp_barrier();  // the leader has seen the tile's last panel, and with it the sums
         store_row_sum<Tile>(shared.weight.row_sum[group], params, row,
                             params.accumulate_row_sum || work.slab > 0);

@@ -24,7 +24,7 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
   float sum[Tile::kBlocks][Tile::kN / 2], row_sum[Tile::kBlocks][4];
   Ring<Tile::kStages> stage;
   Ring<Tile::kSlots> slot;
-  Sm90Schedule<Tile> schedule(params);
+  Sm90Schedule<C, Tile> schedule(params);
   if (Tile::kPingPong && group == 1) {
     stage.skip(schedule.step_count());
     schedule.index += schedule.stride;
@@ -45,7 +45,7 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
       named_barrier(kTurnBarrier + group, 256);
     }
     bool with_row_sum = false;
-    if constexpr (kFloat) with_row_sum = params.row_sum && work.column == 0;
+    if constexpr (kFloat) with_row_sum = work.sums_rows;
     const int steps = work.end - work.begin;
     const int last = with_row_sum ? multiply<T, Tile, kA, kB, kFloat>(shared, stage, steps, first_block,
                                                                       params.cluster, sum, row_sum)
@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
   if (warp < 4) {
     register_decrease<kMoveRegisters>();
     if (warp == 0) {
-      if (elect_one()) load_operands<Tile, kA, kB>(shared, a, b, params);
+      if (elect_one()) load_operands<C, Tile, kA, kB>(shared, a, b, params);
     } else if (warp == 3) {
       if (reads_aux(params.aux) && elect_one()) load_aux<C>(shared, aux, params);
     } else {

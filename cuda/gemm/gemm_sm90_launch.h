@@ -15,6 +15,7 @@ enum class Sm90Aux : int { none, slope, multiplier, residual };
 struct Sm90Params {
   int m, n;
   int row_tiles, column_tiles;  // row tiles of each block of a cluster
+  int band;                     // columns of tiles that are done for all rows before the next ones
   int batch;                    // result matrices
   int steps, summed;            // steps of 64 k in one operand matrix; matrices whose products are summed
   int slabs;                    // parts into which all steps of a tile are cut

@@ -102,6 +102,15 @@ TEST_CASE("gemm_sm90: every epilogue") {
   }
 }
 
+TEST_CASE("gemm_sm90: bands of columns where B does not fit the cache") {
+  for (const int cluster : {1, 2}) {
+    expect_correct(product(3 * 128 + 8, 17 * 128 + 8, 64), run(Sm90TileKind::cooperative_128x128, cluster));
+    Problem p = product(2 * 128 + 8, 8 * 192 + 8, 72, Major::mn);
+    p.batch = 2;
+    expect_correct(p, run(Sm90TileKind::ping_pong_128x192, cluster));
+  }
+}
+
 TEST_CASE("gemm_sm90: slabs are added in order, row sums too") {
   for (const Sm90TileKind tile : kTiles) {
     for (const bool accumulate : {false, true}) {
