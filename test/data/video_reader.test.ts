@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Philox } from '../../lib/base/philox';
@@ -75,6 +76,37 @@ test('facts of a video', async () => {
   using rotated = await VideoReader.open(path('h264_rotated.mp4'));
   expect(rotated.info.rotation % 180).toBe(90);
 });
+
+// Cameras that lie on a side write 90, 180 or 270 degrees; those that face their owner may mirror the picture as well.
+test.each([
+  [[1, 0, 0, 1], 0],
+  [[0, 1, -1, 0], 90],
+  [[-1, 0, 0, -1], 180],
+  [[0, -1, 1, 0], 270],
+  [[-1, 0, 0, 1], 180],
+  [[1, 0, 0, -1], 0],
+  [[0, 1, 1, 0], 90],
+  [[0, -1, -1, 0], 270],
+  [[0, 0, 0, -1], 0], // no angle
+] as const)(
+  'pictures with the display matrix %j are turned and mirrored as by ffmpeg',
+  async (matrix, rotation) => {
+    const bytes = readFileSync(path('h264_b_frames.mp4'));
+    const place = bytes.indexOf('tkhd') + 44;
+    for (const [i, at] of [0, 4, 12, 16].entries()) bytes.writeInt32BE(matrix[i]! * 2 ** 16, place + at);
+    const turned = join(folder, 'turned.mp4');
+    writeFileSync(turned, bytes);
+    const output = ['-frames:v', '1', '-vf', 'format=rgb24', '-f', 'rawvideo', '-'];
+    const expected = execFileSync('ffmpeg', ['-v', 'error', '-i', turned, ...output]);
+    using video = await VideoReader.open(turned);
+    const sideways = rotation % 180 !== 0;
+    expect([video.rotation, video.width, video.height]).toEqual([
+      rotation,
+      ...(sideways ? [48, 68] : [68, 48]),
+    ]);
+    expect(Buffer.compare(await video.get(0), expected)).toBe(0);
+  },
+);
 
 test('times of a variable frame rate', async () => {
   using video = await VideoReader.open(path('h264_variable_rate.mp4'));
