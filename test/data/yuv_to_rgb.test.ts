@@ -31,20 +31,26 @@ const planar420 = spaces.flatMap((space, i) =>
 );
 
 const planar422 = ['tv', 'pc'].map((range) => ({ space: 'bt709', range, format: 'yuv422p', width: 98 }));
-const clips = [...planar420, ...planar422];
+// Only other codecs than H.264 have odd sizes. Pictures with an odd number of rows are left to libswscale.
+const odd = [
+  { space: 'bt709', range: 'tv', format: 'yuv420p', width: 67, height: 48, codec: 'mpeg4' },
+  { space: 'bt709', range: 'tv', format: 'yuv420p', width: 67, height: 47, codec: 'mpeg4' },
+];
+const clips = [...planar420, ...planar422].map((clip) => ({ ...clip, height: 48, codec: 'libx264' }));
 
 onReference('pixels are those of libswscale on x86-64, whatever the colour space, range and width', () => {
-  const paths = clips.map(({ space, range, format, width }) => {
-    const path = join(folder, `${space}-${range}-${format}.mp4`);
-    const noise = `nullsrc=s=${width}x48,geq=random(1)*255:random(2)*255:random(3)*255,format=${format}`;
+  const paths = [...clips, ...odd].map(({ space, range, format, width, height, codec }) => {
+    const path = join(folder, `${space}-${range}-${format}-${width}x${height}.mp4`);
+    const noise = `nullsrc=s=${width}x${height},geq=random(1)*255:random(2)*255:random(3)*255,format=${format}`;
+    const quality = codec === 'mpeg4' ? ['-q:v', '1'] : ['-crf', '1'];
     const picture = ['-f', 'lavfi', '-i', noise, '-frames:v', '3'];
-    ffmpeg(...picture, '-c:v', 'libx264', '-crf', '1', '-colorspace', space, '-color_range', range, path);
+    ffmpeg(...picture, '-c:v', codec, ...quality, '-colorspace', space, '-color_range', range, path);
     return path;
   });
   const expected = paths.map((path) =>
     sha256(ffmpeg('-i', path, '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-')),
   );
-  expect(new Set(expected).size).toBe(clips.length);
+  expect(new Set(expected).size).toBe(paths.length);
   const env = { ...process.env, NATIVE_YUV_TO_RGB: 'own' };
   buildCli();
   const words = ['-e', script, join(packageRoot(), 'dist/video.js'), ...paths];
