@@ -231,6 +231,7 @@ describe('plans that make no sense are refused', () => {
   const good: VideoPlan = { ...plain, crops: [[0, 0, 224, 224]] };
   const bad: [string, unknown][] = [
     ['crop outside', { ...good, crops: [[300, 0, 224, 224]] }],
+    ['crop that ends below', { ...good, crops: [[0, 17, 224, 224]] }],
     ['crop of nothing', { ...good, crops: [[0, 0, 0, 5]] }],
     ['no crops', { ...good, crops: [] }],
     ['no frames', { ...good, frames: [] }],
@@ -260,9 +261,10 @@ describe('plans that make no sense are refused', () => {
     const addon = videoAddon();
     const outside = addon.runPlanOnFrames(frame, width, height, { ...good, frames: [1] }, out);
     await expect(outside).rejects.toMatchObject({ code: 'ERR_FRAME_RANGE' });
-    await expect(addon.runPlanOnFrames(frame, width, height, good, out, 1)).rejects.toMatchObject({
-      code: 'ERR_ARGUMENT',
-    });
+    for (const offset of [1, out.length + 1]) {
+      const call = addon.runPlanOnFrames(frame, width, height, good, out, offset);
+      await expect(call).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+    }
     await expect(addon.runPlanOnFrames(frame, width, 239, good, out)).rejects.toMatchObject({
       code: 'ERR_ARGUMENT',
     });

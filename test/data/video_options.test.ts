@@ -25,6 +25,7 @@ describe('sizes', () => {
   test.each([
     [{ width: 34 }, [34, 24]],
     [{ height: 12 }, [17, 12]],
+    [{ height: 6 }, [9, 6]], // 8.5
     [{ shortSide: 24 }, [34, 24]],
     [{ shortSide: 32 }, [45, 32]], // 45.33
     [{ shortSide: 96 }, [136, 96]],
