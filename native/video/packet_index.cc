@@ -133,6 +133,27 @@ void PacketIndex::set_frames(const std::vector<int32_t>& packets) {
   by_rank_ = std::move(order);
 }
 
+std::vector<int64_t> PacketIndex::frame_times() const {
+  std::vector<int64_t> shown, decoded;
+  for (const int32_t number : by_rank_) shown.push_back(packet(number).pts);
+  const bool complete = std::find(shown.begin(), shown.end(), AV_NOPTS_VALUE) == shown.end();
+  if (complete && std::is_sorted(shown.begin(), shown.end())) return shown;
+  // AVI and MPEG program streams give some frames a time and others none. Pictures are shown at the pace at
+  // which they are decoded, and what they are kept back for is the same for all.
+  std::vector<int32_t> packets = by_rank_;
+  std::sort(packets.begin(), packets.end());
+  for (const int32_t number : packets) decoded.push_back(packet(number).dts);
+  const bool ascends =
+      std::adjacent_find(decoded.begin(), decoded.end(), std::greater_equal<>()) == decoded.end();
+  if (!ascends || decoded.front() == AV_NOPTS_VALUE) return {};
+  const auto timed =
+      std::find_if(shown.begin(), shown.end(), [](int64_t time) { return time != AV_NOPTS_VALUE; });
+  const int64_t delay =
+      timed == shown.end() ? 0 : *timed - decoded[static_cast<size_t>(timed - shown.begin())];
+  for (int64_t& time : decoded) time += delay;
+  return decoded;
+}
+
 int PacketIndex::reorder_depth() const {
   std::vector<int64_t> times;
   for (const PacketEntry& entry : packets_) {

@@ -40,6 +40,10 @@ class PacketIndex {
   bool times_tell_order() const { return times_tell_order_; }
   void set_frames(const std::vector<int32_t>& packets);
 
+  // When each frame is shown, in the stream's time base, never going back; empty where the container does not
+  // say.
+  std::vector<int64_t> frame_times() const;
+
   // How many pictures, at most, are decoded before one that is shown earlier: those that a decoder has to
   // keep back to give them in order. For use when times tell the order.
   int reorder_depth() const;

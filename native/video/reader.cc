@@ -98,11 +98,11 @@ void Reader::fill_info() {
   if (rate.num <= 0 || rate.den <= 0) rate = demuxer_.guessed_frame_rate();
   info_.fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
   const double unit = av_q2d(stream->time_base);
+  const std::vector<int64_t> times = index_.frame_times();
   for (int32_t frame = 0; frame < info_.frame_count; ++frame) {
-    const PacketEntry& packet = index_.packet(index_.packet_of(frame));
-    if (packet.key) info_.key_frames.push_back(frame);
-    const bool timed = packet.pts != AV_NOPTS_VALUE;
-    info_.timestamps.push_back(timed ? static_cast<double>(packet.pts) * unit : frame / info_.fps);
+    if (index_.packet(index_.packet_of(frame)).key) info_.key_frames.push_back(frame);
+    info_.timestamps.push_back(times.empty() ? frame / info_.fps
+                                             : static_cast<double>(times[static_cast<size_t>(frame)]) * unit);
   }
   info_.duration = info_.timestamps.back() - info_.timestamps.front() + 1 / info_.fps;
 }

@@ -119,6 +119,25 @@ test('times of a variable frame rate', async () => {
   expect(await video.frameAt(expected[5]! + 0.001)).toEqual(await video.get(5));
 });
 
+test('frames are evenly apart where the container gives times to some of them only, or to none', async () => {
+  const made = (name: string, ...words: string[]) => {
+    execFileSync('ffmpeg', ['-v', 'error', ...words, join(folder, name)]);
+    return join(folder, name);
+  };
+  const source = ['-i', path('h264_b_frames.mp4')];
+  for (const name of [
+    path('h264_raw.h264'),
+    path('mpeg4_b_frames.avi'),
+    made('without_times.avi', ...source, '-c', 'copy'),
+    made('program_stream.mpg', ...source, '-c:v', 'mpeg2video', '-bf', '2'),
+  ]) {
+    using video = await VideoReader.open(name);
+    const times = [...video.timestamps];
+    const expected = times.map((_, frame) => expect.closeTo(times[0]! + 0.04 * frame, 6));
+    expect({ name, times }).toEqual({ name, times: expected });
+  }
+});
+
 test('a stream can be chosen', async () => {
   using second = await VideoReader.open(path('two_streams.mp4'), { stream: 1 });
   expect(second.length).toBe(clips['h264_edit_list.mp4']!.frameCount);
