@@ -7,7 +7,7 @@ import { fixturePath } from '../support/fixture';
 
 // The clips of the tests, or one's own: CLIPS=folder npx jest --selectProjects=cpu -- test/data/installed_ffmpeg
 const folder = process.env.CLIPS ?? fixturePath('video');
-const clips = readdirSync(folder).filter((name) => /\.(mp4|mkv|mov|avi|webm|ts|m2t)$/.test(name));
+const clips = readdirSync(folder).filter((name) => /\.(mp4|mkv|mov|avi|webm|ts|m2t|mpg|ogg)$/.test(name));
 
 const words = { encoding: 'utf8' } as const;
 
