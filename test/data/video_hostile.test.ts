@@ -153,6 +153,19 @@ describe('limits', () => {
     expect([video.length, video.height]).toEqual([1, 64]);
   });
 
+  test('pixels of a stream that becomes larger', async () => {
+    const encoded = [64, 128].map((width) => {
+      const picture = ['-f', 'lavfi', '-i', `testsrc2=s=${width}x48:r=25:d=0.4`];
+      const codec = ['-c:v', 'libx264', '-pix_fmt', 'yuv420p', '-f', 'h264', '-'];
+      return execFileSync('ffmpeg', ['-v', 'error', ...picture, ...codec]);
+    });
+    const bytes = Buffer.concat(encoded);
+    using whole = await VideoReader.open(bytes);
+    expect([whole.length, whole.width]).toEqual([20, 64]);
+    using limited = await VideoReader.open(bytes, { maxPixels: 64 * 48 });
+    expect(limited.length).toBe(10);
+  });
+
   test('frames and streams', async () => {
     const few = VideoReader.open(clip('h264_b_frames.mp4'), { maxFrames: 39 });
     await expect(few).rejects.toMatchObject({
@@ -177,6 +190,15 @@ describe('limits', () => {
       head.writeUInt32BE(8 + contents.reduce((sum, { length }) => sum + length, 0));
       head.write(type, 4);
       return Buffer.concat([head, ...contents]);
+    };
+
+    /** The same with a size of 64 bits. */
+    const longBox = (type: string, ...contents: Uint8Array[]) => {
+      const whole = box(type, numbers(0, 0), ...contents);
+      const size = whole.readUInt32BE(0);
+      whole.writeUInt32BE(1);
+      whole.writeUInt32BE(size, 12);
+      return whole;
     };
 
     const numbers = (...values: number[]) => {
@@ -224,6 +246,7 @@ describe('limits', () => {
       ['metadata', (sizes) => ({ trak: box('meta', numbers(0), handler, sizes) })],
       ['metadata of QuickTime', (sizes) => ({ trak: box('meta', handler, sizes) })],
       ['a list of tags', (sizes) => ({ trak: box('ilst', sizes) })],
+      ['a box whose size has 64 bits', (sizes) => ({ trak: longBox('ilst', sizes) })],
     ])('in a table in %s', async (_, place) => {
       expect(await codeOf(VideoReader.open(counting(many, place(sizesOf(many)), false)))).toBe(
         'ERR_VIDEO_LIMIT',
@@ -234,12 +257,48 @@ describe('limits', () => {
       expect(execFileSync('ffprobe', [...words, path], { encoding: 'utf8' })).toContain('nb_read_packets=40');
     });
 
+    test.each([
+      ['sizes of less than a byte', { trak: box('stz2', numbers(0, 4, many)) }],
+      [
+        'chunks of plain sound far into a large file',
+        { trak: Buffer.concat([box('stsc', numbers(0, 1, 1, 1024, 1)), box('co64', numbers(0, many))]) },
+      ],
+    ])('in a table of %s', async (_, added) => {
+      expect(await codeOf(VideoReader.open(counting(40, added)))).toBe('ERR_VIDEO_LIMIT');
+    });
+
+    test('in a box that goes to the end of the file', async () => {
+      const bytes = counting(many, {});
+      const headers = bytes.indexOf('moov') - 4;
+      expect(headers + bytes.readUInt32BE(headers)).toBe(bytes.length);
+      bytes.writeUInt32BE(0, headers);
+      expect(await codeOf(VideoReader.open(bytes))).toBe('ERR_VIDEO_LIMIT');
+    });
+
+    test('in boxes in boxes, more than a stack has room for', async () => {
+      const levels = 2 ** 18;
+      const bytes = Buffer.alloc(8 * levels);
+      for (let level = 0; level < levels; level++) {
+        bytes.writeUInt32BE(bytes.length - 8 * level, 8 * level);
+        bytes.write('moov', 8 * level + 4);
+      }
+      expect(await codeOf(VideoReader.open(bytes))).toBe('ERR_VIDEO_FORMAT');
+    });
+
     test('in many edits', async () => {
       const edits = (count: number) =>
         box('edts', box('elst', numbers(0, count), ...Array(count).fill(numbers(2 ** 31 - 1, 0, 0x10000))));
       await expect(VideoReader.open(counting(1_000_000, { trak: edits(1000) }))).rejects.toMatchObject({
         code: 'ERR_VIDEO_LIMIT',
         message: expect.stringMatching(/: its headers count 1000000 samples in 1000 edits, but the file/),
+      });
+      // Nor may several tracks together, each of which may.
+      const bytes = counting(2000, { trak: edits(1500) });
+      const track = bytes.subarray(bytes.indexOf('trak') - 4);
+      const two = [bytes, track.subarray(0, track.readUInt32BE())];
+      await expect(VideoReader.open(Buffer.concat(two))).rejects.toMatchObject({
+        code: 'ERR_VIDEO_LIMIT',
+        message: expect.stringContaining(': its headers count 3002000 samples in 1500 edits'),
       });
       // A count of edits that are not there makes nothing.
       const claimed = readFileSync(clip('h264_b_frames.mp4'));
@@ -259,9 +318,20 @@ describe('limits', () => {
       using video = await VideoReader.open(path);
       expect(video.length).toBe(90);
 
+      await expect(VideoReader.open(bytes, { stream: 1 })).rejects.toMatchObject({
+        code: 'ERR_ARGUMENT',
+        message: expect.stringContaining('stream 1 is not a video stream; the file has 2 streams'),
+      });
+
       const at = bytes.lastIndexOf('stsc');
       for (let i = 0; i < bytes.readUInt32BE(at + 8); i++) bytes.writeUInt32BE(2 ** 31 - 1, at + 16 + 12 * i);
       expect(await codeOf(VideoReader.open(bytes))).toBe('ERR_VIDEO_LIMIT');
+    });
+
+    test('of chunks that are not there: none is looked for', async () => {
+      const bytes = readFileSync(clip('h264_b_frames.mp4'));
+      bytes.writeUInt32BE(2 ** 32 - 1, bytes.indexOf('stsc') + 8);
+      expect(await codeOf(VideoReader.open(bytes, { deadlineMs: 2000 }))).toBe('ERR_VIDEO_FORMAT');
     });
 
     test('of one size, in one chunk', async () => {

@@ -5,11 +5,14 @@ import { numbersIn } from '../support/video';
 
 const clip = fixturePath('video/h264_b_frames.mp4'); // 68 x 48
 
-test('a header that gives another size than the stream is not believed', async () => {
+test.each([
+  ['width', 28, 68],
+  ['height', 30, 48],
+])('a header that gives another %s than the stream is not believed', async (_, offset, side) => {
   const bytes = readFileSync(clip);
-  const width = bytes.indexOf('avc1', bytes.indexOf('stsd')) + 28; // of the sample entry
-  expect(bytes.readUInt16BE(width)).toBe(68);
-  bytes.writeUInt16BE(80, width);
+  const place = bytes.indexOf('avc1', bytes.indexOf('stsd')) + offset; // in the sample entry
+  expect(bytes.readUInt16BE(place)).toBe(side);
+  bytes.writeUInt16BE(80, place);
   using video = await VideoReader.open(Uint8Array.from(bytes));
   expect([video.width, video.height, video.length]).toEqual([68, 48, 40]);
   expect(numbersIn(await video.getBatch([39, 1]), 68, 48)).toEqual([39, 1]);
