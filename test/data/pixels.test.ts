@@ -89,6 +89,21 @@ describe('resize', () => {
   });
 });
 
+test('crops and frames of a plan know nothing of one another', async () => {
+  const rgb = Uint8Array.from({ length: 2 * 8 * 2 * 3 }, (_, i) => Math.imul(i, 2654435761) >>> 24);
+  const crops: VideoPlan['crops'] = [
+    [0, 0, 8, 2],
+    [0, 0, 4, 1],
+    [4, 0, 4, 2],
+  ];
+  const whole: VideoPlan = { ...plain, frames: [0, 1], crops, size: [5, 3] };
+  const alone: Uint8Array[] = [];
+  for (const crop of crops)
+    for (const frame of whole.frames)
+      alone.push(...(await run(rgb, 8, 2, { ...whole, frames: [frame], crops: [crop] })));
+  expect(await run(rgb, 8, 2, whole)).toEqual(alone);
+});
+
 describe('test views of a real frame', () => {
   test('short side 256', async () => {
     const [w, h] = clip.resize256.w_h;
@@ -206,6 +221,9 @@ describe('colour', () => {
       const plan: VideoPlan = { ...plain, crops: [[0, 0, 512, 512]], size: 512, jitter };
       const [result] = await run(colours, 512, 512, plan);
       expect(Buffer.compare(result!, turnHue(colours, shift))).toBe(0);
+      // Colours are turned in blocks, here one and a part of one.
+      const [part] = await run(colours, 512, 512, { ...plan, crops: [[0, 0, 300, 1]], size: [300, 1] });
+      expect(Buffer.compare(part!, turnHue(colours.subarray(0, 900), shift))).toBe(0);
     }
   });
 

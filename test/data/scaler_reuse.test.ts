@@ -1,10 +1,13 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { Philox } from '../../lib/base/philox';
 import type { VideoOptions } from '../../lib/data';
 import { VideoReader } from '../../lib/data/video_reader';
 import { videoAddon } from '../../lib/native/video';
 import { fixturePath, readFixture } from '../support/fixture';
-import { sha256 } from '../support/video';
+import { sha256, temporaryFolder } from '../support/video';
 
+const folder = temporaryFolder();
 const clips = readFixture<Record<string, { sha256: string }>>('video/clips.json');
 const names = Object.keys(clips).filter((name) => name !== 'two_streams.mp4');
 // Together they are more than a thread keeps contexts for.
@@ -37,5 +40,28 @@ test('converters that were used for other files give the same pictures', async (
       pictures.subarray(frame * bytes, (frame + 1) * bytes),
     );
     expect({ name, size, frame, same }).toEqual({ name, size, frame, same: 0 });
+  }
+});
+
+test('a converter is not used for a file whose levels mean something else', async () => {
+  videoAddon().setWorkerCount(1);
+  for (const range of ['tv', 'pc', 'tv']) {
+    const path = join(folder, `${range}.webm`);
+    const source = [
+      '-f',
+      'lavfi',
+      '-i',
+      'testsrc2=s=64x48:d=0.04',
+      '-pix_fmt',
+      'yuv420p',
+      '-color_range',
+      range,
+    ];
+    execFileSync('ffmpeg', ['-v', 'error', '-y', ...source, '-c:v', 'libvpx-vp9', path]);
+    const shown = ['-vf', 'format=rgb24', '-f', 'rawvideo', '-'];
+    using video = await VideoReader.open(path);
+    expect(
+      Buffer.compare(await video.get(0), execFileSync('ffmpeg', ['-v', 'error', '-i', path, ...shown])),
+    ).toBe(0);
   }
 });

@@ -5,13 +5,14 @@ import { join } from 'node:path';
 import { VideoReader } from '../../lib/data/video_reader';
 import { type VideoOptions, videoAddon } from '../../lib/native/video';
 import { fixturePath, readFixture } from '../support/fixture';
-import { numbersIn, sha256 } from '../support/video';
+import { numbersIn, sha256, temporaryFolder } from '../support/video';
 
 const path = (name: string) => fixturePath(`video/${name}`);
 const clip = path('h264_b_frames.mp4'); // 68 x 48, 40 frames
 const everything = (video: VideoReader) => Array.from({ length: video.length }, (_, i) => i);
 
 describe('sizes', () => {
+  const folder = temporaryFolder();
   const scaled =
     readFixture<{ name: string; width: number; height: number; sha256: string }[]>('video/scaled.json');
 
@@ -34,6 +35,13 @@ describe('sizes', () => {
     using video = await VideoReader.open(clip, options);
     expect([video.width, video.height]).toEqual(size);
     expect(await video.get(3)).toHaveLength(size[0] * size[1] * 3);
+  });
+
+  test('a side has a pixel at least', async () => {
+    const wide = join(folder, 'wide.mp4');
+    await videoAddon().encodeVideo(wide, { width: 64, height: 2, fps: 25 }, new Uint8Array(64 * 2 * 3));
+    using video = await VideoReader.open(wide, { width: 3 });
+    expect([video.width, video.height]).toEqual([3, 1]);
   });
 
   test('sides are those of the upright picture', async () => {
