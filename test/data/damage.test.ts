@@ -28,6 +28,17 @@ test('damage on the way to other frames is told, and what is decoded without it 
   await expect(video.get(16)).rejects.toMatchObject({ code: 'ERR_VIDEO_DECODE' });
 });
 
+test('parts that are made up count, and damage before the place where decoding began does not', async () => {
+  const passed = async (name: string, start: number, end: number, frame: number) => {
+    const bytes = readFileSync(fixturePath(`video/${name}`)).fill(0x55, start, end);
+    using video = await VideoReader.open(bytes);
+    await video.get(frame);
+    return video.damage.passed;
+  };
+  expect(await passed('mpeg4_b_frames.mp4', 370, 380, 8)).toEqual([6]);
+  expect(await passed('hevc_open_gop.mp4', 1805, 1809, 36)).toEqual([]); // it begins at frame 30, and damaged is 29
+});
+
 // A decoder that leaves pictures out makes up other ones in the place of damaged ones.
 test('pictures around damage are the same, whatever else is asked for', async () => {
   const bytes = Uint8Array.from(sound).fill(0x55, 2755, 2763); // inside frame 35
