@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -105,6 +106,7 @@ class Encoder::File {
     sws_scale(scaler_, picture_->data, picture_->linesize, 0, options_.height, frame_->data,
               frame_->linesize);
     frame_->pts = number;
+    frame_->quality = codec_->global_quality;  // what the MPEG-4 encoder goes by
     send(frame_);
   }
 
@@ -175,8 +177,10 @@ class Encoder::File {
     codec_->thread_count = 1;
     codec_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_BITEXACT;
     codec_->bit_rate = options_.bitrate;
-    if (encoder->id == AV_CODEC_ID_H264) {
-      av_opt_set_int(codec_->priv_data, "sc_threshold", 0, 0);  // key frames at equal distances only
+    // Key frames at equal distances only: for libx264 0 means that no change of the scene makes one.
+    const bool is_h264 = encoder->id == AV_CODEC_ID_H264;
+    av_opt_set_int(codec_->priv_data, "sc_threshold", is_h264 ? 0 : INT_MAX, 0);
+    if (is_h264) {
       // libx264's macroblock tree takes rows of macroblocks in eights on AVX-512 and, unless the width is a
       // multiple of 128, counts in what lies behind the row (mbtree_propagate_list): memory left by others.
       av_opt_set_int(codec_->priv_data, "mbtree", 0, 0);

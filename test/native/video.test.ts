@@ -1,6 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
+import { Philox } from '../../lib/base/philox';
 import { VideoReader } from '../../lib/data/video_reader';
 import { type CancelToken, type EncodeOptions, type VideoHandle, videoAddon } from '../../lib/native/video';
 import { fixturePath } from '../support/fixture';
@@ -53,6 +62,41 @@ describe('encoder', () => {
         expect(bytes.equals(first)).toBe(true);
       }
     }
+  });
+
+  test.each(['h264', 'mpeg4'])('%s: quality, rate and key frames are as asked for', async (codec) => {
+    const random = new Philox(1, 0);
+    const noise = new Uint8Array(12 * 64 * 48 * 3).map(() => random.integer(256)); // every picture a new scene
+    const path = join(folder, 'noise.mp4');
+    const bytes = async (settings: Partial<EncodeOptions>) => {
+      await videoAddon().encodeVideo(path, { ...options, codec, gop: 5, ...settings }, noise);
+      using video = await VideoReader.open(path);
+      expect(Array.from(video.keyFrames)).toEqual([0, 5, 10]);
+      return statSync(path).size;
+    };
+    const usual = await bytes({});
+    expect(await bytes({ quality: 4 })).toBe(usual);
+    expect(await bytes({ quality: 1 })).toBeGreaterThan(1.1 * usual);
+    expect(await bytes({ quality: 20 })).toBeLessThan(0.5 * usual);
+    expect(await bytes({ bitrate: 50_000 })).toBeLessThan(0.8 * (await bytes({ bitrate: 1_000_000 })));
+  });
+
+  // A limit on the size of files stands for a full disk; without a trap the system would end the process.
+  test.each([
+    ['the pictures', 30, 'writing'],
+    ['what comes behind them', 1, 'end of file'],
+  ])('a disk that has no room for %s is named, and nothing is left', (_, count, what) => {
+    const place = join(folder, `full_${count}`);
+    mkdirSync(place);
+    const script = `const [, addonPath, path, count] = process.argv;
+      const pictures = new Uint8Array(count * 64 * 48 * 3).map((_, i) => count === '1' ? 0 : Math.imul(i, 2654435761) >>> 13);
+      require(addonPath).encodeVideo(path, { width: 64, height: 48, fps: 25 }, pictures)
+        .catch((error) => console.log(error.code, error.message));`;
+    const limited = `trap '' XFSZ; ulimit -f 2; exec "$0" "$@"`;
+    const words = ['-e', script, addonPath, join(place, 'x.mp4'), `${count}`];
+    const { stdout } = spawnSync('sh', ['-c', limited, process.execPath, ...words], { encoding: 'utf8' });
+    expect(stdout).toMatch(new RegExp(`^ERR_FILE_WRITE .*x\\.mp4: ${what}: File too large`));
+    expect(readdirSync(place)).toEqual([]);
   });
 
   test.each([
