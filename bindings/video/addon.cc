@@ -230,10 +230,8 @@ Napi::Value encode_video(const Napi::CallbackInfo& info, Environment& environmen
   const int count = to_picture_count(frames, options.width, options.height);
   const uint8_t* const pixels = frames.Data();
   return environment.run(info.Env(), cancelled, {frames}, [=]() -> Result {
-    const Stop stop(kNoDeadline, cancelled);
-    stop.check(path);
     native::video::Encoder encoder(path, options);
-    encoder.write(pixels, count, stop);
+    encoder.write(pixels, count, Stop(kNoDeadline, cancelled));
     const std::string codec = encoder.finish();
     return [codec, count](Napi::Env env) { return encoded(env, codec, count); };
   });

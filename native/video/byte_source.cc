@@ -143,11 +143,8 @@ int ByteSource::read_at(int64_t offset, uint8_t* to, int count) {
 
 int64_t ByteSource::seek(void* opaque, int64_t offset, int whence) {
   auto* self = static_cast<ByteSource*>(opaque);
-  whence &= ~AVSEEK_FORCE;
   if (whence == AVSEEK_SIZE) return self->size_;
-  if (whence == SEEK_CUR) offset += self->position_;
-  if (whence == SEEK_END) offset += self->size_;
-  if (offset < 0) return AVERROR(EINVAL);
+  if (whence != SEEK_SET || offset < 0) return AVERROR(EINVAL);  // FFmpeg asks for nothing else
   self->position_ = offset;
   return offset;
 }

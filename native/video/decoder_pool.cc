@@ -116,7 +116,6 @@ void close_decoder(Decoder& decoder, bool shared, AVFrame* frame) {
   if (shared && bytes_of(*context) <= kMaxIdleBytes) {
     flush_decoder(context, frame);
     context->has_b_frames = decoder.reorder_depth;
-    context->skip_frame = AVDISCARD_DEFAULT;
     const std::lock_guard<std::mutex> lock(pool().mutex);
     std::vector<Decoder>& idle = pool().idle;
     idle.push_back(std::move(superfluous.front()));

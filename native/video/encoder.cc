@@ -113,8 +113,6 @@ class Encoder::File {
   std::string finish() {
     send(nullptr);
     check(av_write_trailer(format_), "end of file");
-    avio_flush(io_);
-    check(io_->error, "end of file");
     file_.commit();
     return avcodec_get_name(codec_->codec_id);
   }

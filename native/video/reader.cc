@@ -77,8 +77,7 @@ void Reader::open_codec() {
 // A decoder that has rested is not worth keeping: idle ones are closed in pauses, and this may be one.
 bool Reader::decoder_is_sound() const {
   const auto rested = std::chrono::steady_clock::now() - used_;
-  return given_ && given_->plain() && !failed_ && passed_damage_.empty() &&
-         rested < std::chrono::milliseconds(100);
+  return given_ && given_->plain() && !failed_ && rested < std::chrono::milliseconds(100);
 }
 
 void Reader::fill_info() {
@@ -227,7 +226,7 @@ void Reader::plan_drain(int32_t target, const std::vector<int32_t>& wanted) {
 }
 
 void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
-  if (target == last_frame_ && frame_->buf[0] != nullptr) return;
+  if (target == last_frame_) return;
   const int32_t start = index_.start_for(target);
   const bool drained_early = draining_ && next_packet_ < index_.packet_count();
   if (next_packet_ < 0 || ended_ || drained_early || target <= last_frame_ || start > next_packet_) {
