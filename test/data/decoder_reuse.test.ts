@@ -86,6 +86,20 @@ test('idle decoders are few, and none are left after a pause', async () => {
   addon.setWorkerCount(1);
 });
 
+test('idle decoders of large pictures are fewer', async () => {
+  const [width, height] = [1920, 1088];
+  const path = join(folder, 'large.mp4');
+  await addon.encodeVideo(path, { width, height, fps: 25 }, new Uint8Array(width * height * 3));
+  const videos = await Promise.all(
+    Array.from({ length: 6 }, () => VideoReader.open(path, { shortSide: 32 })),
+  );
+  await Promise.all(videos.map((video) => video.get(0)));
+  for (const video of videos) video.close();
+  const { decodersIdle } = addon.counters();
+  expect(decodersIdle).toBeGreaterThan(0);
+  expect(decodersIdle).toBeLessThan(6);
+});
+
 /** The boxes of an MP4 from `at` to `end`: type, first byte and end. */
 function* boxes(file: Buffer, at: number, end: number): Generator<{ type: string; at: number; end: number }> {
   while (at + 8 <= end) {

@@ -91,7 +91,7 @@ describe('resize', () => {
 
 test('crops and frames of a plan know nothing of one another', async () => {
   const rgb = Uint8Array.from({ length: 2 * 8 * 2 * 3 }, (_, i) => Math.imul(i, 2654435761) >>> 24);
-  const crops: VideoPlan['crops'] = [
+  const crops: [number, number, number, number][] = [
     [0, 0, 8, 2],
     [0, 0, 4, 1],
     [4, 0, 4, 2],

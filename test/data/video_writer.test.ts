@@ -53,6 +53,15 @@ describe('a file that is not finished is not there', () => {
     await stopped;
   });
 
+  test('closed in the middle of a call that has nothing left to stop', async () => {
+    const large = { ...options, width: 2048, height: 2048 };
+    const video = await VideoWriter.open(path, large);
+    const call = video.write(new Uint8Array(2048 * 2048 * 3)); // a single picture
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    video.close();
+    await call.catch((error) => expect(error).toMatchObject({ code: 'ERR_DISPOSED' }));
+  });
+
   test('aborted', async () => {
     using video = await VideoWriter.open(path, options);
     await video.write(frames);

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -40,6 +40,8 @@ describe('encoder', () => {
       expect(video.info).toMatchObject({ codec: result.codec, width: 64, height: 48, frameCount: 30 });
       expect(video.fps).toBeCloseTo(30000 / 1001, 6);
       expect(Array.from(video.info.keyFrames)).toEqual(keys);
+      const words = ['-v', 'error', '-show_entries', 'frame=pict_type', '-of', 'csv=p=0', path];
+      expect(/B/.test(execFileSync('ffprobe', words, { encoding: 'utf8' }))).toBe('bFrames' in settings);
       const decoded = await video.getBatch(numbers);
       expect(numbersIn(decoded, 64, 48)).toEqual(numbers);
       let error = 0;
@@ -64,22 +66,25 @@ describe('encoder', () => {
     }
   });
 
-  test.each(['h264', 'mpeg4'])('%s: quality, rate and key frames are as asked for', async (codec) => {
-    const random = new Philox(1, 0);
-    const noise = new Uint8Array(12 * 64 * 48 * 3).map(() => random.integer(256)); // every picture a new scene
-    const path = join(folder, 'noise.mp4');
-    const bytes = async (settings: Partial<EncodeOptions>) => {
-      await videoAddon().encodeVideo(path, { ...options, codec, gop: 5, ...settings }, noise);
-      using video = await VideoReader.open(path);
-      expect(Array.from(video.keyFrames)).toEqual([0, 5, 10]);
-      return statSync(path).size;
-    };
-    const usual = await bytes({});
-    expect(await bytes({ quality: 4 })).toBe(usual);
-    expect(await bytes({ quality: 1 })).toBeGreaterThan(1.1 * usual);
-    expect(await bytes({ quality: 20 })).toBeLessThan(0.5 * usual);
-    expect(await bytes({ bitrate: 50_000 })).toBeLessThan(0.8 * (await bytes({ bitrate: 1_000_000 })));
-  });
+  test.each(['h264', 'mpeg4'] as const)(
+    '%s: quality, rate and key frames are as asked for',
+    async (codec) => {
+      const random = new Philox(1, 0);
+      const noise = new Uint8Array(12 * 64 * 48 * 3).map(() => random.integer(256)); // every picture a new scene
+      const path = join(folder, 'noise.mp4');
+      const bytes = async (settings: Partial<EncodeOptions>) => {
+        await videoAddon().encodeVideo(path, { ...options, codec, gop: 5, ...settings }, noise);
+        using video = await VideoReader.open(path);
+        expect(Array.from(video.keyFrames)).toEqual([0, 5, 10]);
+        return statSync(path).size;
+      };
+      const usual = await bytes({});
+      expect(await bytes({ quality: 4 })).toBe(usual);
+      expect(await bytes({ quality: 1 })).toBeGreaterThan(1.1 * usual);
+      expect(await bytes({ quality: 20 })).toBeLessThan(0.5 * usual);
+      expect(await bytes({ bitrate: 50_000 })).toBeLessThan(0.8 * (await bytes({ bitrate: 1_000_000 })));
+    },
+  );
 
   // A limit on the size of files stands for a full disk; without a trap the system would end the process.
   test.each([
@@ -192,6 +197,67 @@ describe('loading', () => {
     expect([result.status, result.signal, result.stdout, result.stderr]).toEqual([0, null, '40\n', '']);
   });
 
+  test('arrays are kept while work uses them, and no longer', () => {
+    const result = node(
+      `${prelude} (async () => {
+      require('node:v8').setFlagsFromString('--expose-gc');
+      const collect = require('node:vm').runInNewContext('gc');
+      const turn = () => new Promise(setImmediate);
+      const encoder = { width: 16, height: 16, fps: 25 };
+      const plan = (count) => ({ frames: Array(count).fill(0), resize: null, crops: [[0, 0, 2, 2]], size: 24, flip: false,
+        jitter: null, gray: false, mean: [0, 0, 0], std: [1, 1, 1] });
+      addon.setWorkerCount(1); // all wait for the first
+      const video = await addon.openVideo({ path: clip });
+      const file = await addon.openEncoder(process.env.OUT + '/a.mp4', encoder);
+      const arrays = [];
+      const bytes = (length) => {
+        const array = new Uint8Array(length);
+        arrays.push(new WeakRef(array));
+        return array;
+      };
+      const calls = (() => [
+        addon.runPlan(video, plan(20000), bytes(20000 * 24 * 24 * 3)),
+        addon.readFrames(video, Int32Array.of(7), bytes(68 * 48 * 3)),
+        addon.runPlanOnFrames(bytes(12), 2, 2, plan(1), bytes(24 * 24 * 3)),
+        addon.writeFrames(file, bytes(16 * 16 * 3)),
+        addon.encodeVideo(process.env.OUT + '/b.mp4', encoder, bytes(16 * 16 * 3)),
+      ])();
+      await turn();
+      collect();
+      const { queued, running } = addon.counters();
+      console.log(queued, running, arrays.filter((array) => array.deref()).length);
+      await Promise.all(calls);
+      await turn();
+      collect();
+      console.log(arrays.filter((array) => array.deref()).length);
+    })();`,
+      { OUT: folder },
+    );
+    expect([result.stdout, result.stderr]).toEqual(['4 1 6\n0\n', '']);
+  });
+
+  test('requests beyond those that can wait are refused', () => {
+    const result = node(`${prelude} addon.openVideo({ path: clip }).then((video) => {
+      for (let i = 0; i < 2 ** 16 + 2; i++)
+        addon.readFrames(video, new Int32Array(0), new Uint8Array(0)).catch((error) => {
+          console.log(error.code, error.message);
+          process.exit();
+        });
+    });`);
+    expect(result.stdout).toMatch(/^ERR_ARGUMENT more than 65536 requests are waiting/);
+  });
+
+  test('memory that there is not is an error', () => {
+    const script = `${prelude} addon.openVideo({ path: clip }, { width: 30000, height: 30000, maxPixels: 2 ** 30 }).then((video) => {
+        const plan = { frames: [0], resize: null, crops: [[0, 0, 1, 1]], size: 1, flip: false, jitter: null, gray: false,
+          mean: [0, 0, 0], std: [1, 1, 1] };
+        return addon.runPlan(video, plan, new Uint8Array(3));
+      }).catch((error) => console.log(error.code));`;
+    const limited = 'ulimit -d 2000000; exec "$0" "$@"'; // the picture takes 2.7 GB
+    const words = ['-c', limited, process.execPath, '-e', script, addonPath, clip];
+    expect(spawnSync('sh', words, { encoding: 'utf8' }).stdout).toBe('ERR_OUT_OF_MEMORY\n');
+  });
+
   test('process.exit during work ends cleanly', () => {
     const result = node(`${prelude} ${busy} setTimeout(() => process.exit(7), 60);`);
     expect([result.status, result.signal, result.stderr]).toEqual([7, null, '']);
@@ -267,8 +333,11 @@ describe('loading', () => {
     addon.setWorkerCount(2, true);
     expect(await decode()).toEqual(frames);
     expect(yieldingThreads()).toBe(2);
+    addon.setWorkerCount(1, true);
+    while (yieldingThreads() !== 1) await new Promise((resume) => setTimeout(resume, 10)); // the other one ends
+    const waiting = decode();
     addon.setWorkerCount(3);
-    expect(await decode()).toEqual(frames);
+    expect(await waiting).toEqual(frames);
     while (yieldingThreads() !== 0) await new Promise((resume) => setTimeout(resume, 10)); // those that are left end, yielding
     expect(() => addon.setWorkerCount(3, 1 as unknown as boolean)).toThrow(
       /background must be true or false/,
