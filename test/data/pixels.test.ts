@@ -99,7 +99,7 @@ test('crops and frames of a plan know nothing of one another', async () => {
   const whole: VideoPlan = { ...plain, frames: [0, 1], crops, size: [5, 3] };
   const alone: Uint8Array[] = [];
   for (const crop of crops)
-    for (const frame of whole.frames)
+    for (const frame of [0, 1])
       alone.push(...(await run(rgb, 8, 2, { ...whole, frames: [frame], crops: [crop] })));
   expect(await run(rgb, 8, 2, whole)).toEqual(alone);
 });
