@@ -222,7 +222,7 @@ describe('loading', () => {
         addon.writeFrames(file, bytes(16 * 16 * 3)),
         addon.encodeVideo(process.env.OUT + '/b.mp4', encoder, bytes(16 * 16 * 3)),
       ])();
-      await turn();
+      while (addon.counters().running === 0) await turn();
       collect();
       const { queued, running } = addon.counters();
       console.log(queued, running, arrays.filter((array) => array.deref()).length);
