@@ -45,6 +45,18 @@ it.each<[string, ErrorCode, RegExp, Record<string, string>]>([
     { 'x/data.pkl': '(d.', 'x/byteorder': 'big' },
   ],
   [
+    'numbers in an order nobody knows',
+    'ERR_CHECKPOINT_FORMAT',
+    /order is "middle"/,
+    { 'x/data.pkl': '(d.', 'x/byteorder': 'middle' },
+  ],
+  [
+    'an order that is not said',
+    'ERR_CHECKPOINT_FORMAT',
+    /order is ""/,
+    { 'x/data.pkl': '(d.', 'x/byteorder': '' },
+  ],
+  [
     'a missing storage',
     'ERR_CHECKPOINT_FORMAT',
     /storage "1", which/,

@@ -1,4 +1,5 @@
 import { checkInstance, checkKnownOptions, checkText } from '../../base/check';
+import { CodedError } from '../../base/error';
 import { type RawTensor, readCheckpoint } from '../../io';
 import { archOf } from '../zoo';
 import { checkGeometry, type Geometry, inferGeometry, inferPretrainedGeometry } from './geometry';
@@ -78,7 +79,7 @@ async function openState(path: string): Promise<OpenState> {
     const state =
       checkpoint.format === 'huggingface'
         ? mapHuggingFace(checkpoint.stateDict, checkpoint.config, path)
-        : withoutWrapper(checkpoint.stateDict);
+        : withoutWrapper(checkpoint.stateDict, path);
     for (const name of FACTS) state.delete(name);
     return { state, close: () => checkpoint.close() };
   } catch (error) {
@@ -87,9 +88,20 @@ async function openState(path: string): Promise<OpenState> {
   }
 }
 
-/** Names without the `module.` that wrappers for parallel training put before every one. */
-function withoutWrapper(state: ReadonlyMap<string, RawTensor>): Map<string, RawTensor> {
-  const prefix = 'module.';
-  const wrapped = [...state.keys()].every((name) => name.startsWith(prefix));
-  return new Map([...state].map(([name, raw]) => [wrapped ? name.slice(prefix.length) : name, raw]));
+/**
+ * Names without the `module.` that wrappers for parallel training put before those of what they wrap, which need not be
+ * the whole model.
+ *
+ * @throws ERR_CHECKPOINT_MISMATCH when a weight is there under both names, as nothing says which one counts
+ */
+function withoutWrapper(state: ReadonlyMap<string, RawTensor>, path: string): Map<string, RawTensor> {
+  const plain = new Map<string, RawTensor>();
+  for (const [name, raw] of state) {
+    const own = name.replace(/^module\./, '');
+    if (plain.has(own)) {
+      throw new CodedError('ERR_CHECKPOINT_MISMATCH', `${path} has both ${own} and module.${own}`);
+    }
+    plain.set(own, raw);
+  }
+  return plain;
 }

@@ -96,6 +96,26 @@ test('a Hugging Face folder, safetensors and what we write ourselves give the sa
   }
 });
 
+test('names are the same with `module.` before all or some of them, but not twice', async () => {
+  await using checkpoint = await readCheckpoint(goldenPath('tiny.pth'));
+  const path = join(folder, 'partly_wrapped.pth');
+  const tensors = [...checkpoint.stateDict];
+  const save = (rename: (name: string) => string, more: typeof tensors = []) =>
+    writeTorch(path, {
+      model: new Map([...tensors.map(([name, raw]) => [rename(name), raw] as const), ...more]),
+    });
+  await save((name) => (name.startsWith('visual.') ? `module.${name}` : name));
+  using model = await XCLIP.load(path, { device: 'auto' });
+  expectClose('logits', await logitsOf(model), logits, 2e-5);
+
+  const [name, raw] = tensors[0]!;
+  await save((same) => same, [[`module.${name}`, raw]]);
+  await expect(XCLIP.load(path)).rejects.toMatchObject({
+    code: 'ERR_CHECKPOINT_MISMATCH',
+    message: `${path} has both ${name} and module.${name}`,
+  });
+});
+
 test('a loaded model records nothing unless it is to be trained', async () => {
   const model = await XCLIP.load(goldenPath('tiny.pth'), { device: 'auto' });
   const frames = tinyFrames();
