@@ -43,7 +43,6 @@ export async function trainEpoch(training: Training, epoch: number, startBatch =
     }
   };
   let updated = startBatch;
-  dropGradients(training);
   try {
     for await (const batch of loader.epoch(epoch, { startBatch })) {
       const begins = batch.index % accumulation === 0;

@@ -1,4 +1,7 @@
-import type { EngineEvent } from '../../lib/engine/events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Batch } from '../../lib/data/batch';
+import type { EngineEvent, TrainStep } from '../../lib/engine/events';
 import { datasetOf, trainLoader } from '../../lib/engine/setup';
 import { trainEpoch } from '../../lib/engine/train_epoch';
 import type { Training } from '../../lib/engine/train_step';
@@ -78,9 +81,70 @@ test('the schedule is told of updates only, with the number of the micro-batch t
   });
 });
 
-test('accumulated micro-batches have the gradient of one large batch', async () => {
+test('a step says what it took, and how long the rest of the epoch will take', async () => {
+  // Batches of different sizes, since some videos cannot be read.
+  const list = join(tiny.root, 'partly_missing.txt');
+  const lines = readFileSync(join(tiny.root, 'train.txt'), 'utf8').split('\n');
+  writeFileSync(
+    list,
+    lines.map((line, i) => (i % 3 ? line : line.replace(/^.+(?= )/, `gone${i}`))).join('\n'),
+  );
+  const opts = ['DATA.TRAIN_FILE', list, 'DATA.ON_ERROR', 'skip', 'PRINT_FREQ', '2'];
+  await withTraining(opts, async (training) => {
+    const { loader } = training;
+    const batches: Batch[] = [];
+    const load = loader.epoch.bind(loader);
+    loader.epoch = async function* (...given) {
+      for await (const batch of load(...given)) {
+        batches.push(batch);
+        yield batch;
+      }
+    };
+    const told: TrainStep[] = [];
+    const emit = (event: EngineEvent) => {
+      if (event.kind !== 'train') return;
+      told.push(event);
+      expect(event.memory).toBe(native().memory('cpu').peakBytes);
+    };
+    const { loss } = await trainEpoch({ ...training, emit }, 0, 1);
+    expect(loss).toBe(told.at(-1)!.averageLoss);
+    expect(told.map(({ step, steps, logged }) => [step, steps, logged])).toEqual([
+      [1, 4, false],
+      [2, 4, true],
+      [3, 4, false],
+    ]);
+    const counts = batches.map(({ labels }) => labels.length);
+    expect(new Set(counts).size).toBeGreaterThan(1);
+    const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+    for (const [i, { averageLoss, averageSeconds, eta, dataShare }] of told.entries()) {
+      const [until, samples] = [told.slice(0, i + 1), sum(counts.slice(0, i + 1))];
+      expect(averageLoss).toBeCloseTo(sum(until.map((step, k) => (step.loss * counts[k]!) / samples)), 6);
+      const seconds = sum(until.map((step) => step.seconds));
+      expect(averageSeconds).toBeCloseTo(seconds / until.length, 9);
+      expect(eta).toBeCloseTo(averageSeconds * (3 - i), 9);
+      const waited = sum(batches.slice(0, i + 1).map(({ waitSeconds }) => waitSeconds));
+      expect(dataShare).toBeCloseTo(waited / seconds, 9);
+    }
+  });
+});
+
+test('an abort ends it behind the last update, without the gradients since', async () => {
+  await withTraining(['TRAIN.ACCUMULATION_STEPS', '2'], async (training) => {
+    const controller = new AbortController();
+    const { config, dataset, task } = training;
+    const loader = trainLoader(config, dataset, 1, controller.signal);
+    const emit = (event: EngineEvent) => {
+      if (event.kind === 'train' && event.step === 2) controller.abort();
+    };
+    expect(await trainEpoch({ ...training, loader, emit }, 0)).toMatchObject({ aborted: true, batch: 2 });
+    expect(task.model.parameters().filter(({ grad }) => grad)).toEqual([]);
+  });
+});
+
+test('accumulated micro-batches have the gradient and the loss of one large batch', async () => {
   const opts = ['AUG.MIXUP', '0', 'AUG.CUTMIX', '0', 'MODEL.DROP_PATH_RATE', '0', 'AUG.LABEL_SMOOTH', '0'];
   const gradients: Float32Array[] = [];
+  const losses: number[] = [];
   for (const sizes of [
     ['TRAIN.BATCH_SIZE', '8'],
     ['TRAIN.BATCH_SIZE', '2', 'TRAIN.ACCUMULATION_STEPS', '4'],
@@ -91,7 +155,12 @@ test('accumulated micro-batches have the gradient of one large batch', async () 
       optimizer.step = () => {};
       const drop = optimizer.zeroGrad.bind(optimizer);
       optimizer.zeroGrad = () => {};
-      await trainEpoch(training, 0);
+      let loss = 0;
+      const emit = (event: EngineEvent) => {
+        if (event.kind === 'train') loss += event.loss;
+      };
+      await trainEpoch({ ...training, emit }, 0);
+      losses.push(loss);
       gradients.push((await parameter.grad!.data()) as Float32Array);
       drop();
     });
@@ -100,6 +169,7 @@ test('accumulated micro-batches have the gradient of one large batch', async () 
   const largest = Math.max(...whole.map(Math.abs));
   expect(largest).toBeGreaterThan(0);
   expect(Math.max(...whole.map((x, i) => Math.abs(x - parts[i]!)))).toBeLessThan(1e-5 * largest);
+  expect(losses[1]).toBeCloseTo(losses[0]!, 5);
 });
 
 test('a scaled loss learns the same, and an update that overflows is left out', async () => {
