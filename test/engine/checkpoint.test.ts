@@ -60,6 +60,27 @@ test('a checkpoint of the reference says where it stood', async () => {
   await checkpoint.close();
 });
 
+test('a position whose numbers are none is refused by their names', () => {
+  const read = (position: object, others: object = {}) => {
+    const values = { optimizer: new Map(), max_accuracy: 50, epoch: 1, ...others };
+    const own = Object.keys(position).length > 0 ? { position: new Map(Object.entries(position)) } : {};
+    const value = new Map(Object.entries({ ...values, ...own }));
+    return () =>
+      readPosition({ path: 'x.pth', value } as unknown as Checkpoint, { seed: 5, stepsPerEpoch: 10 });
+  };
+  const sound = { epoch: 1, batch: null, steps_per_epoch: 4, seed: 7 };
+  expect(read(sound)()).toEqual({ epoch: 1, batch: null, stepsPerEpoch: 4, seed: 7, maxAccuracy: 50 });
+  const refused = (key: string) =>
+    expect.objectContaining({
+      code: 'ERR_CHECKPOINT_MISMATCH',
+      message: `x.pth: ${key} should be a number, not string`,
+    });
+  for (const key of Object.keys(sound)) {
+    expect(read({ ...sound, [key]: 'one' })).toThrow(refused(`position.${key}`));
+  }
+  for (const key of ['max_accuracy', 'epoch']) expect(read({}, { [key]: 'one' })).toThrow(refused(key));
+});
+
 /** The training that the checkpoints of the reference are of, before its first step. */
 async function withTraining(use: (trained: Trained) => Promise<void>): Promise<void> {
   const config = loadConfig({ opts: ['TRAIN.LR', '1e-3'] });

@@ -57,6 +57,32 @@ test('accuracies are those of the ranks, and a rank counts the better classes', 
   expect(last).toMatchObject({ step: 4, steps: 5, top1: evaluation.top1 });
 });
 
+/** Runs `body` with another scale of the logits, as its logarithm. */
+async function withScale(value: number, body: () => Promise<void>): Promise<void> {
+  const [, scale] = [...task.model.namedParameters()].find(([name]) => name === 'logit_scale')!;
+  const [sound, other] = [await scale.item(), value].map((x) => tensor(new Float32Array([x]), []));
+  scale.assign(other!);
+  await body().finally(() => scale.assign(sound!));
+  sound!.dispose();
+  other!.dispose();
+}
+
+test('of equal scores the lower class comes first; probabilities are means over the views', async () => {
+  await withScale(-1000, async () => {
+    const { evaluation } = await evaluateWith([], { clips: 2, crops: 3 });
+    for (const { label, predicted, rank, probability, labelProbability } of evaluation.predictions) {
+      expect([predicted, rank]).toEqual([0, label]);
+      for (const mean of [probability, labelProbability]) expect(mean).toBeCloseTo(1 / 3, 6);
+    }
+  });
+});
+
+test('PRINT_FREQ says which steps are logged', async () => {
+  const { events } = await evaluateWith(['PRINT_FREQ', '2']);
+  const logged = events.flatMap((event) => (event.kind === 'test' ? [event.logged] : []));
+  expect(logged).toEqual([true, false, true, false, true]);
+});
+
 test('several views are averaged: three equal crops change nothing', async () => {
   // Square videos of the input's size: left, right and middle crop are the whole picture, out of the same short side.
   const { evaluation: three } = await evaluateWith([], { clips: 2, crops: 3 });
@@ -89,13 +115,8 @@ test('it stops at an abort, refuses scores that are no numbers, and leaves no me
   await expect(evaluateWith([], undefined, AbortSignal.abort())).rejects.toMatchObject({
     code: 'ERR_ABORTED',
   });
-  const [, scale] = [...task.model.namedParameters()].find(([name]) => name === 'logit_scale')!;
-  const sound = tensor((await scale.data()) as Float32Array, []);
-  const broken = tensor(new Float32Array([Number.NaN]), []);
-  scale.assign(broken);
-  await expect(evaluateWith([])).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' });
-  scale.assign(sound);
-  sound.dispose();
-  broken.dispose();
+  await withScale(Number.NaN, () =>
+    expect(evaluateWith([])).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' }),
+  );
   expect(native().memory('cpu').liveTensors).toBe(before);
 });

@@ -65,6 +65,25 @@ test('a confusion matrix has a cell per pair, counts and hints in the right ones
   expect(table).toContain('title="cat → cat: 3 of 4">3<');
 });
 
+test('counts are shown while they have room', () => {
+  const table = (classes: number) => {
+    const names = Array.from({ length: classes }, (_, k) => `class ${k}`);
+    return confusionMatrix(names, new Array(classes * classes).fill(3));
+  };
+  expect(table(24)).toContain('>3</td>');
+  expect(table(25)).not.toContain('>3</td>');
+  expect(
+    table(2)
+      .match(/class="(right|wrong)"/g)!
+      .map((kind) => kind.slice(7, -1)),
+  ).toEqual([...['right', 'wrong', 'wrong', 'right']]);
+});
+
+test('small numbers are written short', () => {
+  const rates = { name: 'rate', points: [[0, 1e-6] as const, [1, 8e-6] as const] };
+  expect(lineChart('Learning rate', 'epoch', [rates])).toContain('>4.0e-6</text>');
+});
+
 test('text cannot leave its place', () => {
   expect(escapeHtml(`<a href="x">'&'</a>`)).toBe('&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;');
 });

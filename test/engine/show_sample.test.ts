@@ -1,11 +1,13 @@
 import { getEventListeners } from 'node:events';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { VideoLoader } from '../../lib/data/loader';
 import { VideoReader } from '../../lib/data/video_reader';
+import { frameStrip } from '../../lib/engine/frame_strip';
 import { datasetOf, trainPlannerOf } from '../../lib/engine/setup';
 import { contactSheet, showSample } from '../../lib/engine/show_sample';
+import { videoAddon } from '../../lib/native/video';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
 let tiny: TinyRun;
@@ -57,7 +59,8 @@ test('the pictures are what training loads, and the plan makes them again', asyn
     }
   }
 
-  const { plan, location } = JSON.parse(readFileSync(join(output, 'plan.json'), 'utf8'));
+  const { plan, location, ...record } = JSON.parse(readFileSync(join(output, 'plan.json'), 'utf8'));
+  expect(record).toEqual({ label: 1, kind: 'train', index: 4, epoch: 3, seed: 7 });
   using video = await VideoReader.open(location as string);
   const replayed = new Uint8Array(4 * 32 * 32 * 3);
   await video.runPlan(plan, replayed);
@@ -98,6 +101,19 @@ test('its signal ends the listing, the decoding and the writing of pictures', as
   });
   expect(existsSync(join(output, 'view_05_frame_03.png'))).toBe(false);
   expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+});
+
+test('a strip has the frames of a video from left to right, and closes it', async () => {
+  const [path, strip] = [join(tiny.root, 'brighter.mp4'), join(tiny.root, 'strip.png')];
+  const frames = Uint8Array.from({ length: 16 * 64 * 64 * 3 }, (_, i) => 15 * Math.floor(i / (64 * 64 * 3)));
+  await videoAddon().encodeVideo(path, { width: 64, height: 64, fps: 10 }, frames);
+  const { openVideos } = videoAddon().counters();
+  writeFileSync(strip, await frameStrip({ path }));
+  expect(videoAddon().counters().openVideos).toBe(openVideos);
+  const { width, pixels } = pixelsOf(strip);
+  expect([width, pixels.length / width / 3]).toEqual([8 * 96, 96]);
+  const middles = Array.from({ length: 8 }, (_, k) => pixels[3 * (48 * width + 96 * k + 48)]!);
+  expect(middles).toEqual(Array.from({ length: 8 }, (_, k) => expect.closeTo(30 * k + 15, -1)));
 });
 
 test('a contact sheet breaks the frames of a view over rows', () => {

@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Batch } from '../../lib/data/batch';
+import type { GradientBuckets } from '../../lib/distributed/data_parallel';
+import type { ProcessGroup } from '../../lib/distributed/process_group';
 import type { EngineEvent, TrainStep } from '../../lib/engine/events';
 import { datasetOf, trainLoader } from '../../lib/engine/setup';
 import { trainEpoch } from '../../lib/engine/train_epoch';
@@ -138,6 +140,24 @@ test('an abort ends it behind the last update, without the gradients since', asy
     };
     expect(await trainEpoch({ ...training, loader, emit }, 0)).toMatchObject({ aborted: true, batch: 2 });
     expect(task.model.parameters().filter(({ grad }) => grad)).toEqual([]);
+  });
+});
+
+test('a process draws its own stochastic depth, and sends gradients with the last micro-batch of an update', async () => {
+  await withTraining(['TRAIN.ACCUMULATION_STEPS', '2'], async (training) => {
+    const { task } = training;
+    const draws: number[] = [];
+    const forward = task.forward.bind(task);
+    task.forward = (frames, mode) => {
+      draws.push(mode.step);
+      return forward(frames, mode);
+    };
+    const sent = new Set<number>();
+    const buckets = { finished: () => sent.add(draws.length), finish: async () => {} } as unknown;
+    const group = { rank: 1, worldSize: 3 } as ProcessGroup;
+    await trainEpoch({ ...training, group, buckets: buckets as GradientBuckets }, 1);
+    expect(draws).toEqual([4, 5, 6, 7].map((step) => 3 * step + 1));
+    expect([...sent]).toEqual([2, 4]);
   });
 });
 
