@@ -15,3 +15,7 @@ test.each([
 ])('nearestName(%s) is %s', (name, expected) => {
   expect(nearestName(name, ['TRAIN.EPOCHS', 'TRAIN.LR', 'TRAIN.BATCH_SIZE'])).toBe(expected);
 });
+
+test('a match of the last part alone comes behind one of the whole', () => {
+  expect(nearestName('TRAIN.EPOCH', ['TEST.EPOCHS', 'TRAIN.EPOCHS'])).toBe('TRAIN.EPOCHS');
+});

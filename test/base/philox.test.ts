@@ -14,6 +14,22 @@ test('streams and seeds differ, the same pair repeats', () => {
   expect(new Set([draw(1, 2), draw(2, 1), draw(1, 3), draw(0, 0)]).size).toBe(4);
 });
 
+test('a uniform number takes 53 bits of two words', () => {
+  const [high, low] = [0x6627e8d5 >>> 5, 0xe169c58d >>> 6];
+  expect(new Philox(0, 0).uniform()).toBe((high * 2 ** 26 + low) / 2 ** 53);
+});
+
+test('seeds and streams count with all of their 53 bits', () => {
+  const words = [
+    [0, 0],
+    [2 ** 32, 0],
+    [0, 2 ** 32],
+    [2 ** 52, 0],
+    [0, 2 ** 52],
+  ] as const;
+  expect(new Set(words.map(([seed, stream]) => new Philox(seed, stream).bits())).size).toBe(5);
+});
+
 test('uniform and normal have their moments', () => {
   const random = new Philox(7);
   const count = 20000;
@@ -27,10 +43,15 @@ test('uniform and normal have their moments', () => {
 
 test('beta has the mean a / (a + b)', () => {
   const random = new Philox(3);
-  const draws = Array.from({ length: 5000 }, () => random.beta(0.8, 0.8));
-  expect(draws.reduce((a, b) => a + b, 0) / draws.length).toBeCloseTo(0.5, 1);
-  expect(Math.min(...draws)).toBeGreaterThanOrEqual(0);
-  expect(Math.max(...draws)).toBeLessThanOrEqual(1);
+  for (const [a, b] of [
+    [0.8, 0.8],
+    [2, 6],
+  ] as const) {
+    const draws = Array.from({ length: 5000 }, () => random.beta(a, b));
+    expect(draws.reduce((x, y) => x + y, 0) / draws.length).toBeCloseTo(a / (a + b), 1);
+    expect(Math.min(...draws)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...draws)).toBeLessThanOrEqual(1);
+  }
 });
 
 test('a permutation holds every index once', () => {

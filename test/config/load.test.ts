@@ -177,6 +177,15 @@ describe('files', () => {
     expect(() => loadConfig({ cfg: write('bad.yaml', content) })).toThrow(failure(code, ...parts));
   });
 
+  test('may name a value and use it again, but not without end', () => {
+    const { TRAIN } = loadConfig({ cfg: write('alias.yaml', 'TRAIN:\n  EPOCHS: &n 3\n  BATCH_SIZE: *n\n') });
+    expect(TRAIN).toMatchObject({ EPOCHS: 3, BATCH_SIZE: 3 });
+    const nine = (name: string, of: string) => `    - &${name} [${Array(9).fill(of)}]\n`;
+    const bomb = ['a', 'b', 'c', 'd'].map((name, i) => nine(name, i === 0 ? 'x' : `*${'abc'[i - 1]}`));
+    const cfg = write('bad.yaml', `TRAIN:\n  BETAS:\n${bomb.join('')}`);
+    expect(() => loadConfig({ cfg })).toThrow(failure('ERR_CONFIG_SYNTAX', 'bad.yaml', 'alias'));
+  });
+
   test('that do not exist are named, with the file that asks for them', () => {
     expect(() => loadConfig({ cfg: 'no/such.yaml' })).toThrow(failure('ERR_FILE_NOT_FOUND', 'no/such.yaml'));
     const cfg = write('asks.yaml', 'BASE: [gone.yaml]\n');
@@ -198,6 +207,14 @@ describe('opts and flags', () => {
     expect(config.TRAIN).toMatchObject({ BATCH_SIZE: 4, EPOCHS: 2, ACCUMULATION_STEPS: 5 });
     expect(config.MODEL).toMatchObject({ PRETRAINED: null, RESUME: 'r.pth' });
     expect(config).toMatchObject({ OUTPUT: '2022', TEST: { ONLY_TEST: true }, DATA: { ROOT: 'None' } });
+    const { MODEL, OUTPUT, TEST } = loadConfig({
+      flags: { pretrained: 'p.pt', output: 'o', referenceSampling: true },
+    });
+    expect([MODEL.PRETRAINED, OUTPUT, TEST.REFERENCE_SAMPLING]).toEqual(['p.pt', 'o', true]);
+  });
+
+  test.each(['None', 'null', 'Null', 'NULL', '~'])('%s is no value', (word) => {
+    expect(loadConfig({ opts: ['MODEL.CUSTOM', word] }).MODEL.CUSTOM).toBeNull();
   });
 
   test('an empty text is no file', () => {
@@ -231,6 +248,12 @@ describe('opts and flags', () => {
     [['DATA.NUM_FRAMES', '0'], 'ERR_CONFIG_VALUE', 'at least 1'],
     [['AUG.FLIP', '1.5'], 'ERR_CONFIG_VALUE', 'at most 1'],
     [['MODEL.DEVICE', 'tpu'], 'ERR_CONFIG_VALUE', 'cuda:N'],
+    [['PRINT_FREQ', '0'], 'ERR_CONFIG_VALUE', 'at least 1'],
+    [['DATA.DEADLINE', '86401'], 'ERR_CONFIG_VALUE', 'at most 86400'],
+    [['DATA.MAX_BAD_SHARE', '1'], 'ERR_CONFIG_VALUE', 'below 1'],
+    [['TRAIN.BETAS', '[0.9, 1]'], 'ERR_CONFIG_VALUE', 'a list of 2, each a number, at least 0, below 1'],
+    [['DATA.NUM_FRAMES', 'x'.repeat(1000)], 'ERR_CONFIG_TYPE', `"${'x'.repeat(59)}…`],
+    [['NOTHING_LIKE_IT', '1'], 'ERR_CONFIG_KEY', 'sections are BASE, DATA, MODEL'],
   ])('%j is refused', (opts, code, part) => {
     expect(() => loadConfig({ opts })).toThrow(failure(code, part));
   });

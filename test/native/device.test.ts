@@ -100,6 +100,16 @@ test('operations are timed by name', async () => {
   for (const x of [a, b, sum]) x.dispose();
 });
 
+test('the operations that took longest come first', () => {
+  const rows: [string, number, number][] = [
+    ['add', 1, 0.1],
+    ['linear', 2, 0.3],
+    ['softmax', 3, 0.2],
+  ];
+  jest.spyOn(native(), 'takeProfile').mockReturnValue(rows);
+  expect(takeProfile().map(({ op }) => op)).toEqual(['linear', 'softmax', 'add']);
+});
+
 test('a copy on another device has the same values', async () => {
   const x = tensor([1.5, -2, 3], [3], { device: 'cpu' });
   const moved = await x.to('auto');

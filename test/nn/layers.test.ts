@@ -43,6 +43,18 @@ test.each<[string, Distribution, number[], { std: number; largest?: number }]>([
   parameter.dispose();
 });
 
+test('layers start as those of torch', async () => {
+  const [embedding, linear] = [new Embedding(200, 50, init()), new Linear(100, 400, init())];
+  const values = await data(embedding.weight);
+  expect(values.reduce((sum, x) => sum + x * x, 0) / values.length).toBeCloseTo(1, 1);
+  for (const parameter of [linear.weight, linear.bias!]) {
+    const largest = Math.max(...(await data(parameter)).map(Math.abs));
+    expect(largest).toBeLessThanOrEqual(1 / Math.sqrt(100));
+    expect(largest).toBeGreaterThan(0.95 / Math.sqrt(100));
+  }
+  for (const layer of [embedding, linear]) layer.dispose();
+});
+
 test('an initializer makes weights in its dtype and vectors in float32', async () => {
   const half = new Initializer({ device: 'auto', weightDtype: 'bfloat16' });
   const layer = new Linear(4, 2, half);

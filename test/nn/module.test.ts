@@ -100,6 +100,7 @@ test('loads values in place and counts it as a change', async () => {
   const module = toy();
   const weight = module.heads[0]!.weight;
   const before = weight.version;
+  const { liveTensors } = memory();
   expect(await module.loadStateDict(state(complete))).toEqual({ missing: [], unexpected: [] });
   expect(await weight.toArray()).toEqual([
     [1, 2, 3],
@@ -108,6 +109,7 @@ test('loads values in place and counts it as a change', async () => {
   expect(await module.scale.item()).toBe(7);
   expect(weight.version).toBe(before + 1);
   expect(module.heads[0]!.weight).toBe(weight);
+  expect(memory().liveTensors).toBe(liveTensors);
 });
 
 test('says everything that does not fit, and changes nothing then', async () => {
@@ -122,6 +124,10 @@ test('says everything that does not fit, and changes nothing then', async () => 
       'x.pth does not fit the model: wrong shape: norm.bias is [3], not [2]; missing: scale; unexpected: norm.mean',
   });
   expect(await module.heads[0]!.bias!.toArray()).toEqual(before);
+  const others = state(Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`other.${i}`, [0]])));
+  await expect(module.loadStateDict(new Map([...state(complete), ...others]))).rejects.toThrow(
+    /unexpected: other\.0, .*other\.7, and 2 more$/,
+  );
 });
 
 test('without strict, loads what there is and says what was left', async () => {
@@ -137,6 +143,19 @@ test('loading stops when the caller aborts', async () => {
   await expect(toy().loadStateDict(state(complete), { signal })).rejects.toMatchObject({
     code: 'ERR_ABORTED',
   });
+  const controller = new AbortController();
+  let read = 0;
+  const stopping = [...state(complete)].map(([name, { shape, float32 }]) => {
+    const second = () => {
+      if (++read === 2) controller.abort();
+      return float32();
+    };
+    return [name, { shape, float32: second }] as const;
+  });
+  await expect(toy().loadStateDict(new Map(stopping), { signal: controller.signal })).rejects.toMatchObject({
+    code: 'ERR_ABORTED',
+  });
+  expect(read).toBe(2);
 });
 
 test('freezes what is selected, which keeps no gradient', () => {

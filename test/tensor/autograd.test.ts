@@ -59,6 +59,25 @@ test('nothing is left behind by forward, backward and dispose', () => {
   expect(live()).toBe(before);
 });
 
+test('nothing is left behind by a backward pass that fails', () => {
+  const before = live();
+  const x = leaf([1, 2]);
+  const broken = (y: Tensor) =>
+    unaryOutput(
+      'broken',
+      [y],
+      () => native().retain(y.handle),
+      () => {
+        throw new Error('of the derivative');
+      },
+    );
+  const loss = scope(() => sum(broken(square(mul(x, 3)))));
+  expect(() => backward(loss)).toThrow('of the derivative');
+  loss.dispose();
+  x.dispose();
+  expect(live()).toBe(before);
+});
+
 test('noGrad records nothing, also when the body throws', () => {
   const x = leaf([1]);
   expect(noGrad(() => mul(x, x)).requiresGrad).toBe(false);
@@ -204,6 +223,14 @@ test('checkpoint gives the same gradients and holds fewer tensors meanwhile', as
   const saved = await run(true);
   expect(saved.gradients).toEqual(plain.gradients);
   expect(saved.held - middle).toBeLessThan(plain.held - start);
+});
+
+test('a checkpointed body may return what it was given', async () => {
+  const x = leaf([2, 3]);
+  const y = checkpoint((input) => input, x);
+  expect(x.disposed).toBe(false);
+  backward(scope(() => sum(y)));
+  expect(await x.grad!.toArray()).toEqual([1, 1]);
 });
 
 test('each leaf is told once, when nothing more will be added to its gradient', async () => {

@@ -1,7 +1,7 @@
 import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
-import { full } from '../../lib/ops';
-import { scope } from '../../lib/tensor/scope';
+import { full, mul } from '../../lib/ops';
+import { keep, scope } from '../../lib/tensor/scope';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 
 const live = () => memory().liveTensors;
@@ -84,6 +84,34 @@ test('bfloat16 rounds to nearest even and survives NaN and infinity', async () =
   expect(await x.toArray()).toEqual([1, 1, 1 + 2 ** -6, -2.5, Number.POSITIVE_INFINITY, Number.NaN]);
 });
 
+test('float16 rounds to nearest even, down to its smallest numbers, and keeps the sign of 0', async () => {
+  const steps = [1, 1.5, 2.5, 3.5].map((count) => count * 2 ** -24); // of the numbers below the normal ones
+  const values = [...steps, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65519, 65520, -65520, Number.NaN, -0];
+  using x = tensor(values, [values.length], { dtype: 'float16' });
+  expect(await x.toArray()).toEqual([
+    ...[1, 2, 2, 4].map((count) => count * 2 ** -24),
+    ...[1, 1 + 2 ** -9, 65504, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN, -0],
+  ]);
+});
+
+test('dimensions count from either end', () => {
+  using x = tensor([[1, 2, 3]]);
+  expect([0, 1, -1, -2].map((axis) => x.dim(axis))).toEqual([1, 3, 3, 1]);
+  for (const axis of [2, -3])
+    expect(() => x.dim(axis)).toThrow(expect.objectContaining({ code: 'ERR_SHAPE' }));
+});
+
+test('leaves of real numbers alone can require a gradient', () => {
+  using leaf = tensor([1], [1], { requiresGrad: true });
+  using computed = mul(leaf, 2);
+  expect(() => {
+    computed.requiresGrad = false;
+  }).toThrow(expect.objectContaining({ code: 'ERR_NO_GRADIENT' }));
+  expect(() => tensor(Int32Array.of(1), [1], { requiresGrad: true })).toThrow(
+    expect.objectContaining({ code: 'ERR_DTYPE' }),
+  );
+});
+
 test.each([
   ['wrong number of elements', () => tensor(new Float32Array(5), [2, 3]), 'ERR_SHAPE'],
   ['ragged nesting', () => tensor([[1, 2], [3]]), 'ERR_SHAPE'],
@@ -154,6 +182,19 @@ test('a scope may return what goes in a circle, or is as deep or long as can be'
   const [, inner] = kept.circle.self as [unknown, { value: Tensor }];
   for (const value of [kept.circle.value, inner.value, last.value!, kept.long.at(-1)]) value.dispose();
   expect(live()).toBe(before);
+});
+
+test('what is kept within several scopes outlives all of them', () => {
+  const before = live();
+  let kept: Tensor | undefined;
+  scope(() => {
+    const outer = tensor([1]);
+    scope(() => {
+      kept = keep(outer);
+    });
+  });
+  expect([kept!.disposed, live()]).toEqual([false, before + 1]);
+  kept!.dispose();
 });
 
 test('a scope with an async body is refused', () => {
