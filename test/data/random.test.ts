@@ -11,4 +11,9 @@ test('no two uses share their random numbers: samples, orders and mixes of all e
 test('what a seed draws stays what it is, so that runs of other versions are resumed and repeated', () => {
   expect([sampleRandom, mixRandom].map((random) => random(7, 2, 3).integer(1e6))).toEqual([789958, 550730]);
   expect(orderRandom(7, 2).permutation(6)).toEqual([5, 2, 3, 0, 4, 1]);
+  const beta = (a: number, b: number) => mixRandom(7, 2, 3).beta(a, b);
+  expect([beta(0.8, 0.8), beta(2, 5)]).toEqual([
+    expect.closeTo(0.2950033998897287, 12),
+    expect.closeTo(0.08593501764173209, 12),
+  ]);
 });

@@ -1,8 +1,12 @@
 import { spawnSync } from 'node:child_process';
+import { getEventListeners } from 'node:events';
 import { join } from 'node:path';
 import { usableCores } from '../../lib/base/cores';
 import { launch } from '../../lib/distributed/launch';
 import { buildCli } from '../support/built_cli';
+import { temporaryFolder } from '../support/video';
+
+const folder = temporaryFolder();
 
 test('where one process cannot be started the others end at once, and nothing keeps the caller', () => {
   const launcher = join(buildCli(), '../../distributed/launch.js');
@@ -49,6 +53,54 @@ test('processes share the cores, unless OMP_NUM_THREADS says otherwise', async (
   } finally {
     if (before === undefined) delete process.env.OMP_NUM_THREADS;
     else process.env.OMP_NUM_THREADS = before;
+  }
+});
+
+test('when one process fails the others are asked to end, then made to; the first to fail is told of', async () => {
+  const ready = join(folder, 'ready');
+  const program = `
+    const { existsSync, writeFileSync } = require('node:fs');
+    if (process.env.LOCAL_RANK === '0') {
+      setInterval(() => existsSync(${JSON.stringify(ready)}) && process.exit(3), 20);
+    } else {
+      process.on('SIGTERM', () => console.log('was asked'));
+      writeFileSync(${JSON.stringify(ready)}, '');
+      setTimeout(() => console.log('went on'), 30_000);
+    }`;
+  const lines: string[] = [];
+  const { signal } = new AbortController();
+  const failed = await launch({
+    command: [process.execPath, '-e', program],
+    processes: 2,
+    graceMs: 300,
+    signal,
+    onLine: (_, line) => lines.push(line),
+  });
+  expect(failed).toEqual({ rank: 0, status: 3, signal: null });
+  expect(lines).toEqual(['was asked']);
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+});
+
+test('processes know what is to be known: the token that was given, or one at random', async () => {
+  const program = 'if (process.env.LOCAL_RANK === "1") console.log(process.env.JOB_TOKEN)';
+  const tokens: string[] = [];
+  const onLine = (_: number, line: string) => tokens.push(line);
+  const command = [process.execPath, '-e', program] as const;
+  for (const token of ['agreed on', undefined, undefined]) {
+    expect(await launch({ command, processes: 2, token, onLine })).toBeNull();
+  }
+  expect(tokens[0]).toBe('agreed on');
+  for (const token of tokens.slice(1)) expect(token).toMatch(/^[0-9a-f]{32}$/);
+  expect(tokens[1]).not.toBe(tokens[2]);
+});
+
+test('a machine that is not among the others is refused', async () => {
+  const job = { command: [process.execPath] as const, processes: 1, host: '127.0.0.1', port: 1 };
+  for (const node of [2, -1, 0.5]) {
+    await expect(launch({ ...job, nodes: 2, node })).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT',
+      message: `node must be an integer in 0..1, got ${node}`,
+    });
   }
 });
 

@@ -20,19 +20,16 @@ test('sums have the same bits on all processes and in every run', async () => {
   expect(new Set(digests).size).toBe(1);
 });
 
-test('broadcast takes any rank and any dtype', async () => {
+test('broadcast takes any rank and any dtype; copies in 16 bits follow it, and sums', async () => {
   const { results } = await runJob('broadcast', 2);
-  expect(results).toEqual([
-    [10, 11, 12, 13, 14, 1, 1],
-    [10, 11, 12, 13, 14, 1, 1],
-  ]);
+  expect(results).toEqual(Array(2).fill([10, 11, 40, 44, 1, 1]));
 });
 
 test('gradients are averaged; a missing one counts as zero where another process has it', async () => {
   const { results } = await runJob('gradients', 2);
   expect(results).toEqual([
-    [1.5, 4, null],
-    [1.5, 4, null],
+    [1.5, 4, null, 2],
+    [1.5, 4, null, 2],
   ]);
 });
 

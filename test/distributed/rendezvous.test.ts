@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { connect } from 'node:net';
 import type { Control } from '../../lib/distributed/control';
 import type { JobEnvironment } from '../../lib/distributed/environment';
@@ -53,6 +53,10 @@ test('values of megabytes pass, and those that take many packets', async () => {
 
 test('who leaves with a reason is named to all, waiting or not', async () => {
   const controls = await meetAll(3);
+  const told = controls.map((control) => {
+    control.onLost = jest.fn();
+    return control.onLost;
+  });
   const waiting = [controls[0]!.exchange(0), controls[1]!.exchange(1)].map((promise) =>
     promise.catch((error) => error),
   );
@@ -65,6 +69,7 @@ test('who leaves with a reason is named to all, waiting or not', async () => {
   }
   await expect(controls[1]!.exchange(2)).rejects.toThrow('rank 2 has left the job: the disk is full');
   expect(controls[0]!.lost?.message).toMatch(/rank 2/);
+  for (const onLost of told.slice(0, 2)) expect(onLost).toHaveBeenCalledTimes(1);
 });
 
 test('so is rank 0, and a process that ends while others still wait for it', async () => {
@@ -74,8 +79,10 @@ test('so is rank 0, and a process that ends while others still wait for it', asy
   expect((await waiting).message).toBe('rank 0 has left the job: out of memory');
 
   const [other, ended] = await meetAll(2);
+  other!.onLost = jest.fn();
   ended!.leave(null);
   await expect(other!.exchange(1)).rejects.toThrow('rank 1 has left the job: its work has ended');
+  expect(other!.onLost).not.toHaveBeenCalled(); // what it had to send it has sent
 });
 
 test('a process that leaves after its last value takes nothing from the others', async () => {
@@ -107,6 +114,20 @@ test('rank 0 says who did not come, the others that it is not there; an abort en
   });
 });
 
+test('who has come listens to no signal any more, and holds nothing of strangers', async () => {
+  const of = await job(2);
+  const { signal } = new AbortController();
+  const hub = meet(of(0), { signal });
+  const stranger = connect(of(0).port, '127.0.0.1');
+  const closed = new Promise((resolve) => stranger.on('close', resolve));
+  stranger.on('error', () => {}); // it may be reset
+  await once(stranger, 'connect');
+  stranger.resume();
+  open = await Promise.all([hub, meet(of(1), { signal })]);
+  await closed;
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+});
+
 test('a wrong token, world size or rank is turned away with the reason, and the job comes about all the same', async () => {
   const of = await job(2);
   const hub = meet(of(0), { timeoutMs: 20_000 });
@@ -120,9 +141,25 @@ test('a wrong token, world size or rank is turned away with the reason, and the 
   open = await Promise.all([hub, meet(of(1), { timeoutMs: 20_000 })]);
 });
 
+test('a rank that is taken is turned away', async () => {
+  const of = await job(3);
+  const hub = meet(of(0), { timeoutMs: 20_000 });
+  const both = [of(1), of(1)].map((one) => meet(one, { timeoutMs: 20_000 }));
+  const late = await Promise.any(both.map((one) => one.then(() => Promise.reject(), String)));
+  expect(late).toMatch(/turned rank 1 away: another process is rank 1 already/);
+  const [first] = (await Promise.allSettled([...both, meet(of(2))])).flatMap((one) =>
+    one.status === 'fulfilled' ? [one.value] : [],
+  );
+  open = [await hub, first!];
+});
+
 test.each([
   ['no JSON', 'GET / HTTP/1.1\r\n\r\n'],
   ['a line without an end', 'x'.repeat(100_000)],
+  [
+    'a line that is too long',
+    `${JSON.stringify({ rank: 1, worldSize: 2, token: 'secret', more: 'x'.repeat(5000) })}\n`,
+  ],
   ['null', 'null\n'],
   ['a list', '[1]\n'],
   ['nested without end', `${'['.repeat(4000)}\n`],

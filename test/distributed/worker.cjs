@@ -55,17 +55,24 @@ const tasks = {
   async broadcast(group) {
     const floats = fill(5, (i) => group.rank * 10 + i);
     const whole = tensor(new Int32Array([group.rank, 1]));
+    // Copies of what was there before must not be taken for what is there now.
+    const read = async () => (await floats.castCached('bfloat16').toArray()).slice(0, 2);
+    await read();
     group.broadcast([floats, whole], 1);
-    return [...(await values(floats)), ...(await values(whole))];
+    const copies = await read();
+    group.allReduce([floats], 2);
+    return [...copies, ...(await read()), ...(await values(whole))];
   },
 
   async gradients(group) {
     const own = [1, 2, 3].map((value) => tensor([value], undefined, { requiresGrad: true }));
     // The first has a gradient everywhere, the second on rank 1 only, the third nowhere.
+    const before = memory(own[0].device).liveTensors;
     own[0].grad = tensor([group.rank + 1]);
     if (group.rank === 1) own[1].grad = tensor([8]);
     await distributed.averageGradients(own, group);
-    return Promise.all(own.map(({ grad }) => (grad ? grad.item() : null)));
+    const more = memory(own[0].device).liveTensors - before;
+    return Promise.all([...own.map(({ grad }) => (grad ? grad.item() : null)), more]);
   },
 
   // Three buckets, two of them large. Nobody has a use for the first parameter, rank 1 none for the third.

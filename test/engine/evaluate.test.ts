@@ -35,7 +35,8 @@ test('every video is judged once, whatever the batch size, with the same numbers
   expect(pairs.predictions.map(({ label }) => label)).toEqual([0, 0, 0, 1, 1, 1, 2, 2, 2]);
   // 9 = 2 * 4 + 1: the reference would drop the last video.
   for (const size of ['1', '4', '9']) {
-    const { evaluation } = await evaluateWith(['TEST.BATCH_SIZE', size]);
+    const { evaluation, events } = await evaluateWith(['TEST.BATCH_SIZE', size]);
+    expect(events.filter(({ kind }) => kind === 'test')).toHaveLength(Math.ceil(9 / Number(size)));
     for (const [i, prediction] of evaluation.predictions.entries()) {
       expect(prediction.predicted).toBe(pairs.predictions[i]!.predicted);
       expect(prediction.probability).toBeCloseTo(pairs.predictions[i]!.probability, 5);
@@ -111,7 +112,7 @@ test('a video that cannot be read is named and counted, the others are judged', 
 test('it stops at an abort, refuses scores that are no numbers, and leaves no memory behind', async () => {
   await evaluateWith([]);
   const before = native().memory('cpu').liveTensors;
-  await evaluateWith([]);
+  await evaluateWith([], { clips: 2, crops: 1 });
   await expect(evaluateWith([], undefined, AbortSignal.abort())).rejects.toMatchObject({
     code: 'ERR_ABORTED',
   });

@@ -11,14 +11,16 @@ afterAll(() => tiny.remove());
 test('a step of each kind is timed, with what its tensors hold', async () => {
   const before = memory('cpu').liveTensors;
   const stages: string[] = [];
-  const costs = async (clips: number) => {
+  const costs = async (clips: number, opts: string[] = []) => {
     const aside = ['MODEL.PRETRAINED', 'not_needed.pt'];
-    const config = tiny.config(['TRAIN.BATCH_SIZE', String(clips), 'MODEL.DEVICE', 'cpu', ...aside]);
+    const config = tiny.config(['TRAIN.BATCH_SIZE', String(clips), 'MODEL.DEVICE', 'cpu', ...aside, ...opts]);
     return measure(config, { onStage: (stage) => stages.push(stage) });
   };
   const small = await costs(2);
   const large = await costs(8);
   expect(stages).toHaveLength(6);
+  const recomputed = await costs(8, ['TRAIN.USE_CHECKPOINT', 'True']);
+  expect(recomputed.training.peakBytes).toBeLessThan(large.training.peakBytes);
   expect(small).toMatchObject({ device: 'cpu', computeDtype: 'float32' });
   expect([small.test.clips, small.training.clips, large.training.clips]).toEqual([1, 2, 8]);
   for (const { seconds } of [small.test, small.training]) expect(seconds).toBeGreaterThan(0);

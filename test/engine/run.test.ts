@@ -29,8 +29,12 @@ function folder(name: string): string {
 
 test('a run leaves checkpoints, log, metrics, configuration and report, and nothing else', async () => {
   const out = folder('whole');
+  const begun = performance.now();
   const { error, events, rates } = await outcomeOf(tiny.config(['OUTPUT', out]));
   expect(error).toBeUndefined();
+  const epochs = events.flatMap((event) => (event.kind === 'epoch' ? [event.seconds] : []));
+  expect(epochs).toHaveLength(2);
+  expect(epochs[0]! + epochs[1]!).toBeLessThan((performance.now() - begun) / 1000);
   const best = events.some((event) => event.kind === 'accuracy' && event.top1 > 0) ? ['best.pth'] : [];
   expect(readdirSync(out).sort()).toEqual(
     [
@@ -48,6 +52,7 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
   const saved = events.flatMap((event) => (event.kind === 'checkpoint' ? [event] : []));
   const bests = saved.flatMap(({ path }, i) => (path === join(out, 'best.pth') ? [i] : []));
   expect(bests.length > 0).toBe(best.length > 0);
+  expect(saved.filter(({ batch }) => batch !== null)).toEqual([]);
   for (const i of bests) expect(saved[i + 1]!.path).toBe(join(out, `ckpt_epoch_${saved[i]!.epoch}.pth`));
   // No warm-up: the schedule starts at LR; the rate shown is the one after the step.
   expect(rates).toHaveLength(8);
@@ -265,6 +270,8 @@ test('each epoch counts its own bad samples', async () => {
     [1, 1],
     [1, 1],
   ]);
+  const { error } = await outcomeOf(tiny.config([...opts, 'DATA.MAX_BAD_SHARE', '0.1']));
+  expect(error).toMatchObject({ code: 'ERR_BAD_VIDEOS' }); // one of nine
 });
 
 test('an abort during the test after an epoch keeps the epoch', async () => {

@@ -138,12 +138,13 @@ test('lists that are archives are told of as they are listed, which an abort end
 });
 
 test('a saved model tests as it did in training; no file stays open, and no tensor', async () => {
+  const before = memory('cpu').liveTensors;
   const { top1 } = await outcomeOf(tiny.config(['TRAIN.EPOCHS', '1']));
+  expect(memory('cpu').liveTensors).toBe(before);
   const list = folder('with_missing.txt');
   writeFileSync(list, `${readFileSync(folder('val.txt'), 'utf8')}gone.mp4 0\n`);
   const opts = ['TEST.ONLY_TEST', 'True', 'MODEL.RESUME', checkpoint, 'OUTPUT', folder('test_alone')];
   const bad = ['DATA.VAL_FILE', list, 'DATA.ON_ERROR', 'skip'];
-  const before = memory('cpu').liveTensors;
   const tested = await outcomeOf(tiny.config([...opts, ...bad]));
   expect(memory('cpu').liveTensors).toBe(before);
   if (process.platform === 'linux') expect(openFiles()).not.toContain(checkpoint);

@@ -3,11 +3,14 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { VideoLoader } from '../../lib/data/loader';
+import { packDataset } from '../../lib/data/pack';
+import { sampleRandom } from '../../lib/data/random';
+import { VideoDataset } from '../../lib/data/video_dataset';
 import { VideoReader } from '../../lib/data/video_reader';
 import { frameStrip } from '../../lib/engine/frame_strip';
 import { datasetOf, trainPlannerOf } from '../../lib/engine/setup';
 import { contactSheet, showSample } from '../../lib/engine/show_sample';
-import { videoAddon } from '../../lib/native/video';
+import { type VideoInfo, videoAddon } from '../../lib/native/video';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
 let tiny: TinyRun;
@@ -71,13 +74,48 @@ test('the pictures are what training loads, and the plan makes them again', asyn
 test('test views: a row each', async () => {
   const output = join(tiny.root, 'views');
   const config = tiny.config(['TEST.NUM_CLIP', '2', 'TEST.NUM_CROP', '3']);
+  const { openVideos } = videoAddon().counters();
   const shown = await showSample(config, { index: 0, epoch: 0, kind: 'test', output });
+  expect(videoAddon().counters().openVideos).toBe(openVideos);
   expect(shown).toMatchObject({ views: 6, frames: 4 });
   expect(readdirSync(output)).toHaveLength(24 + 2);
   expect(pixelsOf(shown.sheet).pixels).toHaveLength(6 * 32 * 4 * 32 * 3);
   await expect(showSample(config, { index: 99, epoch: 0, kind: 'test', output })).rejects.toMatchObject({
     code: 'ERR_INDEX_RANGE',
   });
+});
+
+test('AUG.SHIFT counts where AUG.MULTI_SCALE_CROP does not choose the crop', () => {
+  const info = { frameCount: 20, width: 64, height: 48 } as VideoInfo;
+  const plan = (...opts: string[]) => trainPlannerOf(tiny.config(opts)).plan(info, sampleRandom(1, 2, 3));
+  const shift = ['AUG.SHIFT', '4'];
+  expect(plan(...shift)).toEqual(plan());
+  expect(plan(...shift, 'AUG.MULTI_SCALE_CROP', 'False')).not.toEqual(plan());
+});
+
+test('TEST.FRAME_ORDER is that of the frames', async () => {
+  const framesIn = async (order: string) => {
+    const output = join(tiny.root, order);
+    const config = tiny.config(['TEST.FRAME_ORDER', order]);
+    await showSample(config, { index: 0, epoch: 0, kind: 'test', output });
+    return JSON.parse(readFileSync(join(output, 'plan.json'), 'utf8')).plan.frames;
+  };
+  const forward = await framesIn('forward');
+  expect(new Set(forward).size).toBe(4);
+  expect(await framesIn('reversed')).toEqual([...forward].reverse());
+});
+
+test('the listing of an archive is told of', async () => {
+  const archive = join(tiny.root, 'shown.tar');
+  const list = join(tiny.root, 'train.txt');
+  const dataset = await VideoDataset.fromList(list, { root: join(tiny.root, 'videos') });
+  await packDataset(dataset, { output: archive });
+  const told: string[] = [];
+  const onListing = (name: string) => told.push(name);
+  const config = tiny.config(['DATA.TRAIN_FILE', archive]);
+  const output = join(tiny.root, 'out_of_archive');
+  await showSample(config, { index: 0, epoch: 0, kind: 'train', output, onListing });
+  expect(told).toContain(archive);
 });
 
 test('its signal ends the listing, the decoding and the writing of pictures', async () => {

@@ -144,12 +144,14 @@ test('an abort ends it behind the last update, without the gradients since', asy
 });
 
 test('a process draws its own stochastic depth, and sends gradients with the last micro-batch of an update', async () => {
-  await withTraining(['TRAIN.ACCUMULATION_STEPS', '2'], async (training) => {
+  const opts = ['TRAIN.ACCUMULATION_STEPS', '2', 'TRAIN.USE_CHECKPOINT', 'True'];
+  await withTraining(opts, async (training) => {
     const { task } = training;
     const draws: number[] = [];
     const forward = task.forward.bind(task);
     task.forward = (frames, mode) => {
       draws.push(mode.step);
+      expect(mode).toMatchObject({ training: true, seed: 1, checkpoint: true });
       return forward(frames, mode);
     };
     const sent = new Set<number>();
@@ -212,6 +214,8 @@ test('a scaled loss learns the same, and an update that overflows is left out', 
   // A power of two changes no digit.
   expect(scaled).toEqual(plain);
   const overflowing = await losses(() => new LossScaler({ scale: 2 ** 127, device: 'cpu' }));
-  expect(overflowing.warnings[0]).toMatch(/overflowed float16: an update was left out/);
+  expect(overflowing.warnings[0]).toBe(
+    `gradients overflowed float16: an update was left out, the loss scale is now ${2 ** 126}`,
+  );
   expect(overflowing.values.at(-1)).not.toBe(plain.values.at(-1));
 });

@@ -116,5 +116,8 @@ test('a copy on another device has the same values', async () => {
   expect([moved.device, await moved.toArray()]).toEqual([defaultDevice(), [1.5, -2, 3]]);
   const back = await moved.to('cpu');
   expect(await back.toArray()).toEqual([1.5, -2, 3]);
-  for (const tensors of [x, moved, back]) tensors.dispose();
+  const half = tensor([1.5], [1], { dtype: 'float16' });
+  const copy = await half.to('cpu');
+  expect([copy.dtype, await copy.toArray()]).toEqual(['float16', [1.5]]);
+  for (const tensors of [x, moved, back, half, copy]) tensors.dispose();
 });

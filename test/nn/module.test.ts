@@ -179,6 +179,9 @@ test('parameters outlive the scope they are made in, until they are disposed', (
   module.embedding.dispose();
   module.embedding.dispose();
   expect(memory().liveTensors).toBe(before);
+  const layer = new Linear(3, 2, new Initializer({ device: 'auto' })); // outside of any
+  expect(memory().liveTensors).toBe(before + 2);
+  layer.dispose();
 });
 
 test('a seed decides all values, and every parameter has its own', async () => {

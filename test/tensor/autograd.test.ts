@@ -262,6 +262,51 @@ test('each leaf is told once, when nothing more will be added to its gradient', 
   ]);
 });
 
+test('a leaf outside of a segment within another is told once, too', async () => {
+  const [x, w, v] = [leaf([2]), leaf([3]), leaf([5])];
+  const told: [Tensor, number][] = [];
+  const reads: Promise<unknown>[] = [];
+  const loss = scope(() => {
+    const nested = checkpoint(
+      (input) =>
+        mul(
+          checkpoint((inner) => mul(inner, w), input),
+          v,
+        ),
+      x,
+    );
+    return sum(mul(nested, v));
+  });
+  backward(loss, undefined, (found) => {
+    reads.push(found.grad!.item().then((value) => told.push([found, value])));
+  });
+  await Promise.all(reads);
+  // loss = x w v^2
+  expect(new Map(told)).toEqual(
+    new Map([
+      [x, 75],
+      [w, 50],
+      [v, 60],
+    ]),
+  );
+  expect(told).toHaveLength(3);
+});
+
+test('a segment that depends on nothing to be learnt passes no gradient on', async () => {
+  const [frozen, w] = [tensor([2]), leaf([3])];
+  backward(
+    scope(() =>
+      sum(
+        add(
+          checkpoint((input) => mul(input, 2), frozen),
+          w,
+        ),
+      ),
+    ),
+  );
+  expect([frozen.grad, await w.grad!.toArray()]).toEqual([null, [1]]);
+});
+
 test('checkpoint reaches leaves inside its body though no input needs a gradient', async () => {
   const x = tensor([2, 3]);
   const w = leaf([5, 7]);
