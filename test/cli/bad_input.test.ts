@@ -224,6 +224,13 @@ test('wrong command lines', async () => {
   await expectError(['train', '-cfg', tiny.cfg, '--opts', 'TRAIN.EPOCHS'], 'ERR_USAGE', 'TRAIN.EPOCHS');
   await expectError(['test', '-cfg', tiny.cfg], 'ERR_CONFIG_VALUE', '--resume');
   await expectError(['info'], 'ERR_USAGE', '--checkpoint');
+  const many = ['--threads', '2000'];
+  await expectError(['train', '-cfg', tiny.cfg, '--output', path('out'), ...many], 'ERR_ARGUMENT', '1024');
+  const classify = ['classify', clip, '--checkpoint', checkpoint, '--labels', 'a,b'];
+  await expectError([...classify, ...many], 'ERR_ARGUMENT', '1024');
+  await expectError([...classify, '--device', 'tpu'], 'ERR_DEVICE', "'tpu'");
+  const pretrained = ['--pretrained', 'nowhere.pt'];
+  await expectError(['train', '-cfg', tiny.cfg, ...pretrained], 'ERR_FILE_NOT_FOUND', 'MODEL.PRETRAINED');
   await expectError(['convert', checkpoint, 'weights.txt'], 'ERR_USAGE', 'weights.txt');
 });
 

@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageVersion } from '../../lib/cli/version';
@@ -6,6 +7,7 @@ import { VideoReader } from '../../lib/data';
 import { readCheckpoint, writeTorch } from '../../lib/io';
 import { createTask, rawStateDict } from '../../lib/models';
 import { buildCli, runCli } from '../support/built_cli';
+import { fixturePath } from '../support/fixture';
 import { readGolden } from '../support/golden';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
@@ -41,7 +43,7 @@ test('version and help', async () => {
 });
 
 test('train, then test what it saved, with the official flags', async () => {
-  const opts = ['--opts', 'TRAIN.EPOCHS', '1', 'AUG.MIXUP', '0.0', 'TEST.NUM_CLIP', '1'];
+  const opts = ['--opts', 'TRAIN.EPOCHS', '1', 'AUG.MIXUP', '0.0', 'TEST.NUM_CLIP', '1', 'SEED', '5'];
   const flags = [
     '--output',
     'out',
@@ -67,6 +69,7 @@ test('train, then test what it saved, with the official flags', async () => {
       'results.json',
     ]),
   );
+  expect(readFileSync(join(tiny.root, 'out/config.yaml'), 'utf8')).toMatch(/^SEED: 3$/m);
   const resume = join('out', 'ckpt_epoch_0.pth');
   const once = await succeed([
     'train',
@@ -87,7 +90,8 @@ test('train, then test what it saved, with the official flags', async () => {
   expect(again).toContain('3 views inference');
   expect(existsSync(join(tiny.root, 'tested', 'report.html'))).toBe(true);
   // A configuration that a run left starts the same run.
-  await succeed(['test', '-cfg', join('out', 'config.yaml'), '--resume', resume]);
+  await succeed(['test', '-cfg', join('out', 'config.yaml'), '--resume', resume, '--opts', 'OUTPUT', '']);
+  expect(existsSync(join(tiny.root, 'exp'))).toBe(false); // a test writes where it is told to alone
 });
 
 test('Ctrl-C saves a checkpoint, exits with 130, and the run goes on from it', async () => {
@@ -107,8 +111,10 @@ test('Ctrl-C saves a checkpoint, exits with 130, and the run goes on from it', a
   const files = readdirSync(join(tiny.root, 'stopped'));
   expect(files.map((name) => join('stopped', name))).toContain(saved);
   expect(files.filter((name) => name.endsWith('.tmp'))).toEqual([]);
-  const resumed = await succeed(['train', '-cfg', tiny.cfg, '--output', 'resumed', '--resume', saved]);
+  expect(stderr).toContain('stopping; a checkpoint is being saved; once more to stop at once');
+  const resumed = await succeed(['train', '-cfg', tiny.cfg, '--resume', saved]);
   expect(resumed).toContain(`resuming from ${saved}`);
+  expect(existsSync(join(tiny.root, 'exp/report.html'))).toBe(true); // as the reference, which is told no folder
 });
 
 test('classify ranks the names, as text and as JSON', async () => {
@@ -136,6 +142,24 @@ test('classify ranks the names, as text and as JSON', async () => {
     ]),
   );
   expect(views[0].classes.map(({ label }: { label: string }) => label).sort()).toEqual(['one', 'other']);
+});
+
+test('how classify looks at a video changes what it finds', async () => {
+  const wide = fixturePath('video/h264_b_frames.mp4');
+  const words = ['classify', wide, '--checkpoint', checkpoint, '--labels', 'one,other', '--json'];
+  const found = async (...more: string[]) => JSON.stringify(JSON.parse(await succeed([...words, ...more])));
+  const all = [[], ['--crops', '3'], ['--clips', '2'], ['--dtype', 'bfloat16']];
+  expect(new Set(await Promise.all(all.map((more) => found(...more)))).size).toBe(4);
+});
+
+test('Ctrl-C ends classify while it waits for pictures', async () => {
+  const words = ['classify', '-', '--pictures', '32x32@4', '--window', '1', '--checkpoint', checkpoint];
+  const child = spawn(process.execPath, [buildCli(), ...words, '--labels', 'labels.csv', '--json'], {
+    cwd: tiny.root,
+  });
+  child.stdin.write(Buffer.alloc(32 * 32 * 3 * 5));
+  child.stdout.once('data', () => child.kill('SIGINT')); // the first window is over, and nothing more comes
+  expect(await once(child, 'close')).toEqual([130, null]);
 });
 
 test('classify looks at a long video window by window', async () => {
@@ -207,30 +231,46 @@ test('info counts as the reference does', async () => {
 });
 
 test('info measures what a configuration takes', async () => {
-  const words = ['info', '-cfg', tiny.cfg, '--measure', '--opts', 'MODEL.DEVICE', 'cpu'];
+  const opts = ['--opts', 'MODEL.DEVICE', 'cpu', 'DATA.NUM_FRAMES', '2'];
+  const words = ['info', '-cfg', tiny.cfg, '--measure', ...opts];
   const { status, stdout, stderr } = await runCli(words, { cwd: tiny.root });
   expect(status).toBe(0);
   expect(stderr).toMatch(/measuring: training steps of 2 clips/);
-  expect(stdout).toMatch(/^ {2}training step of 2 clips +[\d.]+ s +[\d.]+ GB +[\d.]+ clips\/s$/m);
+  expect(stdout).toMatch(/^custom, 2 frames of 32 x 32, 3 classes/);
+  const row = /^ {2}training step of 2 clips +([\d.]+) s +([\d.]+) GB +([\d.]+) clips\/s$/m.exec(stdout)!;
+  const [seconds, gigabytes, rate] = row.slice(1).map(Number) as [number, number, number];
+  expect(gigabytes).toBeLessThan(1);
+  expect(Math.abs((rate * seconds) / 2 - 1)).toBeLessThan(0.2); // each is rounded
+  const { costs } = JSON.parse((await runCli([...words, '--json'], { cwd: tiny.root })).stdout);
+  expect(costs).toMatchObject({ device: 'cpu', test: { clips: 1 }, training: { clips: 2 } });
   const refused = await runCli(['info', '--checkpoint', checkpoint, '--measure'], { cwd: tiny.root });
   expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining('ERR_USAGE') });
 });
 
 test('convert keeps every weight', async () => {
   await succeed(['convert', checkpoint, 'weights.safetensors']);
-  await succeed(['convert', 'weights.safetensors', 'half.pth', '--dtype', 'float16']);
-  const [before, same, half] = await Promise.all(
-    ['tiny.pth', 'weights.safetensors', 'half.pth'].map((name) => readCheckpoint(join(tiny.root, name))),
+  await succeed(['convert', 'weights.safetensors', 'half.PTH', '--dtype', 'float16']);
+  await succeed(['convert', 'weights.safetensors', 'short.safetensors', '--dtype', 'bfloat16']);
+  // Other tools ask for it, and a checkpoint of weights alone says nothing of classes.
+  expect(readFileSync(join(tiny.root, 'weights.safetensors'), 'latin1')).toContain('"format":"pt"');
+  expect(await succeed(['info', '--checkpoint', 'half.PTH'])).toMatch(/^custom, .*, 400 classes$/m);
+  const [before, same, half, short] = await Promise.all(
+    ['tiny.pth', 'weights.safetensors', 'half.PTH', 'short.safetensors'].map((name) =>
+      readCheckpoint(join(tiny.root, name)),
+    ),
   );
   expect([...same!.stateDict.keys()].sort()).toEqual([...before!.stateDict.keys()].sort());
   for (const [name, tensor] of before!.stateDict) {
     const values = await tensor.float32();
-    expect(await same!.stateDict.get(name)!.float32()).toEqual(values);
+    expect(Buffer.compare(await same!.stateDict.get(name)!.data(), await tensor.data())).toBe(0);
     const rounded = await half!.stateDict.get(name)!.float32();
     expect(half!.stateDict.get(name)!.dtype).toBe('float16');
     expect(Math.max(...rounded.slice(0, 50).map((x, i) => Math.abs(x - values[i]!)))).toBeLessThan(2e-3);
+    expect(short!.stateDict.get(name)!.dtype).toBe('bfloat16');
+    const shortened = await short!.stateDict.get(name)!.float32();
+    expect(Math.max(...shortened.slice(0, 50).map((x, i) => Math.abs(x - values[i]!)))).toBeLessThan(2e-2);
   }
-  for (const opened of [before, same, half]) await opened!.close();
+  for (const opened of [before, same, half, short]) await opened!.close();
 });
 
 test('doctor shows what there is, and what to install when an addon is missing', async () => {

@@ -1,5 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { formatList, readList } from '../../lib/data/list_file';
+import { fewShot } from '../../lib/data/prepare/few_shot';
+import { cachedName } from '../../lib/data/short_gop_cache';
+import { VideoReader } from '../../lib/data/video_reader';
 import { runCli } from '../support/built_cli';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
@@ -43,6 +47,9 @@ test('prepare and few-shot write lists and say what is in them', async () => {
 
   const few = await runCli(['data', 'few-shot', train, '--k', '2', '--seed', '4', '--output', at('few.txt')]);
   expect(few.stdout).toBe(`${at('few.txt')}: 6 videos, 2 of each of 3 classes\n`);
+  const drawn = async (seed: number) => formatList(fewShot(await readList(train), 2, seed));
+  expect(readFileSync(at('few.txt'), 'utf8')).toBe(await drawn(4));
+  expect(await drawn(4)).not.toBe(await drawn(0));
   const refused = await runCli(['data', 'few-shot', train, '--k', '16', '--output', at('no.txt')]);
   expect(refused).toMatchObject({ status: 1, stdout: '' });
   expect(refused.stderr).toMatch(/^error ERR_LIST_FORMAT: class 0 has 3 videos, fewer than k = 16\n$/);
@@ -81,7 +88,10 @@ test('verify: status 0 for sound videos, 1 for bad ones, which the report names'
   expect(bad.status).toBe(1);
   expect(bad.stderr).toMatch(/^ERR_VIDEO_FORMAT: \S*bad\.txt:1: \S*text\.mp4: not a video file/);
   const copies = ['--root', videos, '--output', at('none')];
-  expect((await runCli(['data', 'cache', at('bad.txt'), ...copies])).stderr).toBe(bad.stderr);
+  expect(await runCli(['data', 'cache', at('bad.txt'), ...copies])).toMatchObject({
+    status: 1,
+    stderr: bad.stderr,
+  });
   expect(JSON.parse(readFileSync(at('bad.json'), 'utf8')).bad).toMatchObject([
     { name: 'text.mp4', frame: null },
   ]);
@@ -100,7 +110,15 @@ test('pack, cache and show', async () => {
   expect(rootless.stderr).toMatch(
     /^error ERR_ARGUMENT: .*train\.txt: name the folder or archive of its videos as root/,
   );
-  const cached = await runCli(['data', 'cache', train, '--root', at('train.tar'), '--output', at('cached')]);
+  const itself = await runCli(['data', 'pack', at('train.tar'), '--output', at('train.tar')]);
+  expect(itself.stderr).toMatch(/^error ERR_ARGUMENT: .* is what is read/);
+  const settings = ['--short-side', '16', '--gop', '3'];
+  const cached = await runCli([
+    ...['data', 'cache', train, '--root', at('train.tar'), '--output', at('cached'), ...settings],
+  ]);
+  const copy = await VideoReader.open(at(`cached/${cachedName(`${tiny.names[0]} 0.mp4`)}`));
+  copy.close();
+  expect([copy.info.height, Array.from(copy.info.keyFrames)]).toEqual([16, [0, 3, 6, 9]]);
   expect(cached).toMatchObject({ status: 0, stderr: '' });
   expect(cached.stdout).toMatch(
     /train\.txt: 9 videos, 0 could not be copied\n8 frames of 9 videos on one thread: [\d.]+ clips\/s before, [\d.]+ after, [\d.]+ times as fast\n$/,
@@ -120,4 +138,9 @@ test('pack, cache and show', async () => {
   expect(shown).toMatchObject({ status: 0, stderr: '' });
   expect(shown.stdout).toContain(`train.tar: ${tiny.names[0]} 2.mp4, label 0: 1 x 4 frames`);
   expect(readdirSync(at('views'))).toContain('contact_sheet.png');
+  const plan = () => JSON.parse(readFileSync(at('views/plan.json'), 'utf8'));
+  expect(plan()).toMatchObject({ kind: 'train', index: 2, epoch: 1 });
+  const val = ['DATA.ROOT', videos];
+  await runCli(['data', 'show', '-cfg', tiny.cfg, '--test', ...words.slice(0, -2), ...val]);
+  expect(plan()).toMatchObject({ kind: 'test', index: 2, location: expect.stringContaining(tiny.names[2]!) });
 });

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { getEventListeners, once } from 'node:events';
 import { join } from 'node:path';
 import { CodedError } from '../../lib/base/error';
 import { interruptible } from '../../lib/cli/interrupt';
@@ -63,6 +64,33 @@ test('a signal that came in time is an echo, however late it is looked at', () =
     }))`;
   const { status, stderr } = spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
   expect([status, stderr]).toEqual([130, '\nstopping; once more to stop at once\nsaved\n']);
+});
+
+/** Work that ends as soon as it is asked to. */
+async function willing(signal: AbortSignal): Promise<never> {
+  if (!signal.aborted) await once(signal, 'abort');
+  throw new CodedError('ERR_ABORTED', 'saved');
+}
+
+test.each(['before', 'meanwhile'])('a launcher that has gone %s counts as SIGTERM', async (when) => {
+  const launcher = new AbortController();
+  if (when === 'before') launcher.abort();
+  const done = interruptible('stopping', willing, launcher.signal);
+  launcher.abort();
+  expect(await done).toBeUndefined();
+  expect(process.exitCode).toBe(143);
+  expect(getEventListeners(launcher.signal, 'abort')).toEqual([]);
+});
+
+test('a launcher that goes after a signal is no second one', async () => {
+  const exit = jest.spyOn(process, 'exit').mockImplementation();
+  const launcher = new AbortController();
+  const done = interruptible('stopping', working(700), launcher.signal);
+  process.emit('SIGINT', 'SIGINT');
+  setTimeout(() => launcher.abort(), 600);
+  await done;
+  expect(exit).not.toHaveBeenCalled();
+  expect(process.exitCode).toBe(130);
 });
 
 test('results and other errors pass through', async () => {

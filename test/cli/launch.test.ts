@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { freePort } from '../../lib/distributed/launch';
 import { RawTensor, readCheckpoint, writeTorch } from '../../lib/io';
@@ -258,12 +258,41 @@ test.each([
     ['launch', '--rdzv-endpoint', 'nowhere', 'train'],
     /ERR_USAGE: --rdzv-endpoint is "nowhere", not host:port/,
   ],
+  [['launch', '--rdzv-endpoint', 'host:0', 'train'], /ERR_USAGE: --rdzv-endpoint is "host:0", not host:port/],
   [['launch', '--nnodes', '2', 'train'], /ERR_ARGUMENT: several machines need host and port/],
   [['launch', '--nproc-per-node', '0', 'train'], /ERR_USAGE/],
 ])('%j is refused', async (words, message) => {
   const { status, stderr } = await cli(words);
   expect(status).toBe(1);
   expect(stderr).toMatch(message);
+});
+
+test('processes are told what launch was told, and what they print is passed on', async () => {
+  const names = ['RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'JOB_TOKEN'];
+  writeFileSync(
+    join(tiny.root, 'say.cjs'),
+    `if (process.env.RANK !== undefined) {
+       console.log(${JSON.stringify(names)}.map((name) => process.env[name]).join(' '));
+       for (const say of [console.log, console.error]) say('error that all have');
+       process.exit();
+     }`,
+  );
+  const machine = ['--nnodes', '2', '--node-rank', '1', '--rdzv-endpoint', '[::1]:29500'];
+  const { status, stdout, stderr } = await cli(
+    ['launch', ...machine, '--nproc-per-node', '3', 'train', '-cfg', tiny.cfg],
+    { env: { NODE_OPTIONS: '--require ./say.cjs', JOB_TOKEN: 'secret' } },
+  );
+  const lines = (text: string) => text.trimEnd().split('\n').sort();
+  expect(status).toBe(0);
+  expect(lines(stdout)).toEqual([
+    '3 0 6 ::1 29500 secret',
+    '[rank 4] 4 1 6 ::1 29500 secret',
+    '[rank 4] error that all have',
+    '[rank 5] 5 2 6 ::1 29500 secret',
+    '[rank 5] error that all have',
+    'error that all have',
+  ]);
+  expect(lines(stderr)).toEqual([expect.stringMatching(/^\[rank [45]\] error/), 'error that all have']);
 });
 
 test('a job that is described by halves is refused', async () => {

@@ -1,5 +1,6 @@
 import { PassThrough } from 'node:stream';
-import { ProgressBar } from '../../lib/cli/progress';
+import { listingReports, openProgressBar, ProgressBar, progressListener } from '../../lib/cli/progress';
+import type { EngineEvent, TrainStep } from '../../lib/engine/events';
 
 /** The lines that a terminal of this many columns is sent. */
 function drawn(columns: number, what: string, steps: number, figure: string): string[] {
@@ -28,4 +29,80 @@ test.each([
     if (columns >= 40) expect(line.length).toBeLessThanOrEqual(columns);
     expect(line.replace(/[^█░]/g, '')).toHaveLength(size);
   }
+});
+
+describe('what the engine tells', () => {
+  const { isTTY } = process.stderr;
+  const { TERM } = process.env;
+  let out = '';
+  let err = '';
+  beforeEach(() => {
+    [out, err] = ['', ''];
+    process.stderr.isTTY = true;
+    process.env.TERM = 'xterm';
+    jest.spyOn(process.stdout, 'write').mockImplementation((text) => {
+      out += text;
+      return true;
+    });
+    jest.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      err += text;
+      return true;
+    });
+  });
+  afterEach(() => {
+    jest.restoreAllMocks();
+    process.stderr.isTTY = isTTY;
+    if (TERM === undefined) delete process.env.TERM;
+    else process.env.TERM = TERM;
+  });
+
+  const step = { kind: 'train', epoch: 1, epochs: 3, steps: 4, loss: 2.5, logged: false } as TrainStep;
+  const [clear, showCursor] = ['\r\x1b[K', '\x1b[?25h'];
+
+  test('is a bar on a terminal, which makes room for lines and goes when it is full or nothing more comes', () => {
+    const listener = progressListener();
+    listener({ ...step, step: 1 });
+    expect(err).toContain('epoch 2/3');
+    err = '';
+    listener({ kind: 'message', text: 'a line' });
+    expect([out, err]).toEqual(['a line\n', clear]);
+    err = '';
+    listener({ kind: 'message', text: 'a line', warning: true });
+    expect([out, err]).toEqual(['a line\n', `${clear}warning: a line\n`]);
+    listener({ ...step, step: 3 });
+    expect(err).toContain(showCursor);
+    err = '';
+    listener({ kind: 'test', step: 0, steps: 2, top1: 50, logged: false });
+    expect(err).toMatch(/test .* Acc@1 50\.0/);
+    expect(err).not.toContain(showCursor);
+    listener.stop();
+    expect(err).toContain(showCursor);
+  });
+
+  test.each([
+    ['no terminal', false, 'xterm'],
+    ['a terminal that cannot show one', true, 'dumb'],
+  ])('is no bar on %s', (_, terminal, term) => {
+    process.stderr.isTTY = terminal;
+    process.env.TERM = term;
+    expect(openProgressBar()).toBeUndefined();
+    const listener = progressListener();
+    const events: EngineEvent[] = [
+      { ...step, step: 1 },
+      { kind: 'message', text: 'a line' },
+    ];
+    events.forEach(listener);
+    listener.stop();
+    expect([out, err]).toEqual(['a line\n', '']);
+  });
+
+  test('of a listing is how many megabytes are gone through, and a line where it takes long', () => {
+    const show = jest.spyOn(ProgressBar.prototype, 'show').mockImplementation();
+    const report = listingReports(new ProgressBar());
+    for (const done of [0, 5e10, 1e11]) report('/data/k400.tar', done, 1e11);
+    expect(show.mock.calls).toEqual(
+      [0, 49_999, 99_999].map((at) => ['list k400.tar', { step: at, steps: 100_000 }, 'MB']),
+    );
+    expect([out, err]).toEqual(['', 'listing the 100 GB of /data/k400.tar, once\n']);
+  });
 });

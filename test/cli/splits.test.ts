@@ -1,4 +1,5 @@
 import { flagsOfSplit, summarize, testSplits } from '../../lib/cli/splits';
+import type { RunResult } from '../../lib/engine/run';
 
 test('every argument may name the split, and each split has a folder', () => {
   const flags = {
@@ -34,4 +35,15 @@ test('splits without a place for their number are refused before any work', asyn
   const never = jest.fn();
   await expect(testSplits({ cfg: 'a.yaml' }, 3, never)).rejects.toMatchObject({ code: 'ERR_USAGE' });
   expect(never).not.toHaveBeenCalled();
+});
+
+test('an interrupted split ends the test without a mean', async () => {
+  const print = jest.spyOn(process.stdout, 'write').mockImplementation(() => true);
+  const evaluation = { top1: 40, top5: 70 } as RunResult['evaluation'];
+  const result: RunResult = { evaluation, maxAccuracy: null, classNames: [] };
+  const test = jest.fn().mockResolvedValueOnce(result).mockResolvedValueOnce(undefined);
+  expect(await testSplits({ cfg: 'a_{split}.yaml' }, 3, test)).toBeUndefined();
+  expect(test).toHaveBeenCalledTimes(2);
+  expect(print.mock.calls.flat()).toEqual(['Split 1 of 3\n', 'Split 2 of 3\n']);
+  print.mockRestore();
 });
