@@ -66,8 +66,9 @@ test('a run that goes on appends whole lines, begins at the newest checkpoint an
   const other = ['MODEL.RESUME', tiny.cfg]; // which is none
   const { error } = await outcomeOf(tiny.config([...opts, ...other, 'TRAIN.AUTO_RESUME', 'True']));
   expect(error).toBeUndefined();
-  for (const line of linesOf(out, 'log_rank0.txt'))
-    expect(line).toMatch(/^\[[-\d]{10} [:\d]{8}\] [^[]*(\[\d|$)/);
+  for (const line of linesOf(out, 'log_rank0.txt')) {
+    expect(line.match(/\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] /g)).toHaveLength(1);
+  }
   const records = linesOf(out, 'metrics.jsonl').map((line) => JSON.parse(line));
   expect(records.flatMap(({ kind }, i) => (kind === 'begin' ? [i] : []))).toEqual([0]);
   expect(records.filter(({ kind }) => kind === 'train').map(({ epoch, step }) => [epoch, step])).toEqual([
