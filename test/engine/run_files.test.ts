@@ -135,7 +135,6 @@ test('lists that are archives are told of as they are listed, which an abort end
     const own = listings.filter((listing) => listing.archive === archive);
     expect([own[0]!.done, own.at(-1)!.done]).toEqual([0, own[0]!.total]);
   }
-  expect(readFileSync(join(out, 'metrics.jsonl'), 'utf8')).not.toContain('listing');
 });
 
 test('a saved model tests as it did in training; no file stays open, and no tensor', async () => {
