@@ -16,18 +16,19 @@ function uniforms(seed: number, stream: number, count: number): number[] {
 }
 
 test('uniform numbers are the words of the stream, whatever the thread count', async () => {
-  const expected = uniforms(7, 2 ** 40 + 3, 9001);
+  const key = { seed: 2 ** 41 + 7, stream: 2 ** 40 + 3 };
+  const expected = uniforms(key.seed, key.stream, 9001);
   for (const threads of [1, 2, 3]) {
     native().setThreads(threads);
-    expect(await numbers(randomUniform([9001], { seed: 7, stream: 2 ** 40 + 3 }))).toEqual(expected);
+    expect(await numbers(randomUniform([9001], key))).toEqual(expected);
   }
   native().setThreads(2);
 });
 
 test('uniform numbers stay inside the range', async () => {
-  const x = await numbers(randomUniform([100, 100], { seed: 1, low: 5, high: 5.000001 }));
-  expect(Math.min(...x)).toBeGreaterThanOrEqual(5);
-  expect(Math.max(...x)).toBeLessThan(5.000001);
+  // Of float32 numbers there is one in the range; half of the draws are nearer to its upper bound.
+  const x = await numbers(randomUniform([100, 100], { seed: 1, low: 5, high: 5 + 2 ** -21 }));
+  expect(new Set(x)).toEqual(new Set([5]));
 });
 
 test('normal numbers are the Box-Muller pairs of the words', async () => {
@@ -70,6 +71,18 @@ test('the tails of the truncated normal are those of the quantile function', asy
   expect(Math.abs(beyond - 135)).toBeLessThan(60);
 });
 
+// The probability of more than t, as a share of the density there, is 1 / (t + 1 / (t + 2 / (t + 3 / ...))).
+test.each([-4, -7])('the truncated normal is exact below %d deviations', async (high) => {
+  const logTail = (t: number) => {
+    let fraction = t;
+    for (let k = 200; k > 0; k--) fraction = t + k / fraction;
+    return (-t * t) / 2 - Math.log(fraction);
+  };
+  const x = await numbers(randomTruncatedNormal([400], { seed: 5, stream: 6, low: -30, high }));
+  const shares = x.map((value) => Math.exp(logTail(-value) - logTail(-high)));
+  expectClose('share below', shares, uniforms(5, 6, 400), 1e-5);
+});
+
 test('dropPath drops whole samples by the words of the stream and scales the others', async () => {
   const rate = 0.4;
   const u = uniforms(5, 9, 7);
@@ -86,6 +99,19 @@ test('dropPath drops whole samples by the words of the stream and scales the oth
     expectClose('gradient', toNumbers(dtype, await ones.grad!.data()), expected, tolerance);
   }
   expect(new Set(expected).size).toBe(2);
+});
+
+test('dropPath drops and scales all of a large sample', async () => {
+  const samples = 5;
+  const size = 9000;
+  const x = tensor(
+    Float32Array.from({ length: samples * size }, (_, i) => i + 1),
+    [samples, size],
+  );
+  const y = await numbers(dropPath(x, { rate: 0.5, seed: 5, stream: 9, samples }));
+  const kept = uniforms(5, 9, samples).map((value) => value >= 0.5);
+  expect(new Set(kept).size).toBe(2);
+  expect(y).toEqual(y.map((_, i) => (kept[Math.floor(i / size)] ? 2 * (i + 1) : 0)));
 });
 
 test('dropPath adds the offset on the device to the stream, forward and backward', async () => {
