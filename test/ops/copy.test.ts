@@ -1,6 +1,7 @@
+import { native } from '../../lib/native/load';
 import { arange, cast, full, ones, zeros } from '../../lib/ops/copy';
 import { backward } from '../../lib/tensor/autograd';
-import { tensor } from '../../lib/tensor/tensor';
+import { bfloat16Bits, float16Bits, tensor, toNumbers } from '../../lib/tensor/tensor';
 import { checkOp } from '../support/check_op';
 import type { Dense } from '../support/dense';
 
@@ -14,15 +15,55 @@ describe('cast to float32 and back', () =>
     ],
   }));
 
-test('bfloat16 and float16 round to nearest even', async () => {
-  const x = tensor([1 + 2 ** -8, 1 + 3 * 2 ** -8, 65520, 2 ** -25]);
-  expect(await cast(x, 'bfloat16').toArray()).toEqual([1, 1 + 2 ** -6, 65536, 2 ** -25]);
-  expect(await cast(x, 'float16').toArray()).toEqual([
-    1 + 2 ** -8,
-    1 + 3 * 2 ** -8,
-    Number.POSITIVE_INFINITY,
-    0,
-  ]);
+test.each(['bfloat16', 'float16'] as const)(
+  '%s rounds to nearest even, at every size and sign',
+  async (dtype) => {
+    // Halfway between two numbers and beside it, the ends of the range, numbers below the normal ones.
+    const sizes = [
+      ...[1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 1 + 2 ** -11 + 2 ** -20],
+      ...[65504, 65519, 65520, 65521, 1e6, 3.3895313892515355e38, 3.4028234663852886e38],
+      ...[2 ** -14, 2 ** -15, 3 * 2 ** -24, 1.5 * 2 ** -24, 2 ** -25, 2 ** -26, 0, Number.POSITIVE_INFINITY],
+    ];
+    const numbers = Float32Array.from([...sizes, ...sizes.map((x) => -x)]);
+    // The bit that tells this NaN from infinity is cut off.
+    const bytes = new Uint32Array([...new Uint32Array(numbers.buffer), 0x7f800001]);
+    const x = tensor(new Float32Array(bytes.buffer));
+    const bits = dtype === 'bfloat16' ? bfloat16Bits : float16Bits;
+    const data = Array.from((await cast(x, dtype).data()) as Uint16Array);
+    expect(data.slice(0, -1)).toEqual(Array.from(numbers, bits));
+    expect(toNumbers(dtype, Uint16Array.of(data.at(-1)!))).toEqual([Number.NaN]);
+    const wide = (await cast(cast(x, dtype), 'float32').data()) as Float32Array;
+    expect(Array.from(wide)).toEqual(toNumbers(dtype, Uint16Array.from(data)));
+  },
+);
+
+test('every dtype is cast to every other, in all of a large tensor', async () => {
+  const dtypes = ['float32', 'bfloat16', 'float16', 'int64', 'int32', 'uint8'] as const;
+  const values = Array.from({ length: 33_001 }, (_, i) => i % 251);
+  const all = dtypes.map((dtype) => tensor(values, undefined, { dtype }));
+  for (const x of all) {
+    for (const wanted of all) {
+      const y = cast(x, wanted.dtype);
+      const [actual, expected] = [await y.data(), await wanted.data()].map(({ buffer }) =>
+        Buffer.from(buffer),
+      );
+      expect([x.dtype, y.dtype, actual!.equals(expected!)]).toEqual([x.dtype, wanted.dtype, true]);
+      y.dispose();
+    }
+  }
+  for (const x of all) x.dispose();
+});
+
+test('accumulate and fill reach all of a large tensor', async () => {
+  for (const dtype of ['float32', 'bfloat16'] as const) {
+    for (const from of ['float32', 'bfloat16'] as const) {
+      const [y, x] = [full([33_001], 2, { dtype }), full([33_001], 1, { dtype: from })];
+      native().accumulate(y.handle, x.handle);
+      expect(new Set(toNumbers(dtype, await y.data()))).toEqual(new Set([3]));
+      y.dispose();
+      x.dispose();
+    }
+  }
 });
 
 test('integers truncate toward zero and end the gradient', async () => {
