@@ -77,6 +77,14 @@ test('whoever reads, writes or views a weight finds it in order', async () => {
   }
 });
 
+test('a part of a weight is never packed, and is that part', async () => {
+  const [x, whole] = [make([32, 64], 1), make([96, 64], 2)];
+  const part = op.rows(whole, 32, 32);
+  const wanted = await bytes(layer(x, op.cast(part, 'float32')));
+  for (let i = 0; i < 4; i++) expect((await bytes(layer(x, part))).equals(wanted)).toBe(true);
+  expect(moves()).toEqual({ packed: 0, unpacked: 0 });
+});
+
 test('a weight in training stays in order', async () => {
   const [x, weight, dy] = [make([32, 64], 1), make([96, 64], 2), make([32, 96], 3)];
   for (let step = 0; step < 4; step++) {

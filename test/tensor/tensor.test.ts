@@ -2,7 +2,7 @@ import { memory } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
 import { full, mul } from '../../lib/ops';
 import { keep, scope } from '../../lib/tensor/scope';
-import { type Tensor, tensor } from '../../lib/tensor/tensor';
+import { Tensor, tensor } from '../../lib/tensor/tensor';
 
 const live = () => memory().liveTensors;
 
@@ -130,6 +130,19 @@ test('the addon refuses what is not a tensor', () => {
   for (const wrong of [undefined, null, 1, {}, [], new Float32Array(1)]) {
     expect(() => native().retain(wrong as never)).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
   }
+});
+
+test('rows of rows, in another shape, are where they belong', async () => {
+  const op = native();
+  using x = tensor(
+    Float32Array.from({ length: 24 }, (_, i) => i),
+    [6, 4],
+  );
+  using y = new Tensor(op.rows(op.reshape(op.rows(op.rows(x.handle, 1, 4), 1, 3), [6, 2]), 5, 1));
+  expect(await y.toArray()).toEqual([[18, 19]]);
+  using none = tensor(new Float32Array(0), [0, 4]);
+  using empty = new Tensor(op.rows(none.handle, 0, 0));
+  expect(empty.shape).toEqual([0, 4]);
 });
 
 test('use after dispose is an error, dispose twice is not', async () => {
