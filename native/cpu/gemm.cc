@@ -252,7 +252,7 @@ void execute_widened(const GemmArgs& g) {
   wide.b.data = b.of(g.b.data, extent(g.b, g.batch, g.k, g.n));
   if (g.result_dtype == DType::float32) return gemm(wide);
   const int64_t count = g.batch * g.m * g.n;
-  float* const sums = g.accumulate ? c.of(g.c, count) : c.of_size(count);
+  float* const sums = c.of_size(count);
   wide.c = sums;
   if (g.factor) wide.factor = factor.of(g.factor, count);
   if (g.residual) wide.residual = residual.of(g.residual, count);

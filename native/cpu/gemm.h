@@ -30,8 +30,8 @@ struct GemmArgs {
   const void* residual = nullptr;  // as c; not together with accumulate
   bool quick_gelu = false;         // u sigmoid(1.702 u)
   void* slope = nullptr;           // as c: takes the derivative of QuickGELU; with quick_gelu only
-  bool accumulate = false;
-  float* a_sum = nullptr;  // [m]: takes the sum of a over k; with batch 1 and a.row 1 only
+  bool accumulate = false;         // c is float32 then
+  float* a_sum = nullptr;          // [m]: takes the sum of a over k; with batch 1 and a.row 1 only
   bool accumulate_a_sum = false;
   // b is in panels of `width` columns, element (p, j) at data[(j / width * k + p) * width + j % width],
   // aligned to 64 bytes; where blocked_gemm_applies only, and as wide as blocked_gemm_panel says.

@@ -1,5 +1,7 @@
 #include "ops/random.h"
 
+#include <algorithm>
+
 #include "ops/check.h"
 
 namespace native {
@@ -8,6 +10,8 @@ DEFINE_KERNEL(random, RandomArgs);
 DEFINE_KERNEL(drop_path, DropPathArgs);
 
 namespace {
+
+constexpr double kFarthest = 37;  // deviations beyond which a probability is no normal float64
 
 void check_key(const char* op, int64_t seed, int64_t stream) {
   CHECK(seed >= 0 && stream >= 0, "ERR_ARGUMENT", op, ": seed and stream must not be negative, got ", seed,
@@ -43,8 +47,13 @@ Tensor random_truncated_normal(const Shape& shape, double mean, double deviation
                                int64_t seed, int64_t stream, DeviceType device) {
   CHECK(deviation > 0 && low < high, "ERR_ARGUMENT", "random_truncated_normal: standard deviation ",
         deviation, " between ", low, " and ", high, " is not a distribution");
-  return generate("random_truncated_normal", shape, Distribution::truncated_normal, mean, deviation, low,
-                  high, seed, stream, device);
+  CHECK(std::max(low - mean, mean - high) <= kFarthest * deviation, "ERR_ARGUMENT",
+        "random_truncated_normal: ", low, " to ", high, " is more than ", kFarthest,
+        " standard deviations from the mean");
+  // What lies above the mean is mirrored: of a probability near 1 few digits tell how near.
+  const double scale = low > mean ? -deviation : deviation;
+  return generate("random_truncated_normal", shape, Distribution::truncated_normal, mean, scale, low, high,
+                  seed, stream, device);
 }
 
 Tensor drop_path(const Tensor& x, double rate, int64_t samples, int64_t seed, int64_t stream,

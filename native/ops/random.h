@@ -14,7 +14,7 @@ struct RandomArgs {
   float* y;  // [numel]
   int64_t numel;
   uint64_t seed, stream;
-  double first, second;  // low and high, or mean and standard deviation
+  double first, second;  // low and high, or mean and standard deviation, negated to mirror the numbers
   double low, high;      // bounds of the truncated normal distribution
   Distribution distribution;
 };

@@ -72,15 +72,23 @@ test('the tails of the truncated normal are those of the quantile function', asy
 });
 
 // The probability of more than t, as a share of the density there, is 1 / (t + 1 / (t + 2 / (t + 3 / ...))).
-test.each([-4, -7])('the truncated normal is exact below %d deviations', async (high) => {
+test.each([
+  [-30, -4],
+  [-30, -7],
+  [4, 30],
+  [9, 30],
+  [36, 60],
+])('the truncated normal is exact from %d to %d deviations', async (low, high) => {
   const logTail = (t: number) => {
     let fraction = t;
     for (let k = 200; k > 0; k--) fraction = t + k / fraction;
     return (-t * t) / 2 - Math.log(fraction);
   };
-  const x = await numbers(randomTruncatedNormal([400], { seed: 5, stream: 6, low: -30, high }));
-  const shares = x.map((value) => Math.exp(logTail(-value) - logTail(-high)));
-  expectClose('share below', shares, uniforms(5, 6, 400), 1e-5);
+  const x = await numbers(randomTruncatedNormal([400], { seed: 5, stream: 6, low, high }));
+  const nearest = Math.min(Math.abs(low), Math.abs(high));
+  const shares = x.map((value) => Math.exp(logTail(Math.abs(value)) - logTail(nearest)));
+  const expected = uniforms(5, 6, 400).map((u) => (high < 0 ? u : 1 - u));
+  expectClose('share beyond', shares, expected, 1e-4);
 });
 
 test('dropPath drops whole samples by the words of the stream and scales the others', async () => {
@@ -147,4 +155,8 @@ test('rejects rates, samples and keys out of range', () => {
   expect(() => randomUniform([2], { seed: -1 })).toThrow(code('ERR_ARGUMENT'));
   expect(() => randomUniform([2], { seed: 1, low: 1, high: 0 })).toThrow(code('ERR_ARGUMENT'));
   expect(() => randomTruncatedNormal([2], { seed: 1, low: 1, high: 1 })).toThrow(code('ERR_ARGUMENT'));
+  for (const low of [-40, 38])
+    expect(() => randomTruncatedNormal([2], { seed: 1, low, high: low + 1 })).toThrow(
+      /37 standard deviations/,
+    );
 });
