@@ -52,10 +52,16 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     result[dtype + ' bias gradient'] = await numbers(dbias);
     const [tallX, tallDy] = [large([320, 416], 14), large([320, 37], 15)];
     const sum = spread([37, 416], 16);
-    native.linearBackwardWeight(tallDy, tallX, sum, false, null);
+    const biasSum = spread([37], 20);
+    native.linearBackwardWeight(tallDy, tallX, sum, true, biasSum);
     result[dtype + ' blocked weight gradient'] = await numbers(sum);
+    result[dtype + ' accumulated bias gradient'] = await numbers(biasSum);
     const product = native.matmulForward(make([3, 20, 9], 6), make([3, 20, 33], 7), true, false, 0.5, true);
     result[dtype + ' matmul'] = await numbers(product);
+    const batched = native.matmulForward(make([3, 20, 9], 6), make([3, 33, 9], 7), false, true, 1, false);
+    result[dtype + ' batched matmul'] = await numbers(batched);
+    const shared = native.matmulForward(make([3, 9, 20], 6), make([9, 33], 7), true, false, 1, false);
+    result[dtype + ' shared matmul'] = await numbers(shared);
     const qkv = make([2, 29, 3 * 52], 8);
     const [out, logSum] = native.selfAttentionForward(qkv, 2, 28, false);
     result[dtype + ' attention'] = await numbers(out);
@@ -83,7 +89,7 @@ const best = resultsWith('ALL');
 
 test.each(['AVX512_CORE', 'AVX2', 'SSE41'])('kernels for %s agree with those of this machine', (isa) => {
   const results = resultsWith(isa);
-  expect(Object.keys(results)).toHaveLength(30);
+  expect(Object.keys(results)).toHaveLength(36);
   for (const [name, values] of Object.entries(results)) {
     const largest = Math.max(...best[name]!.map(Math.abs));
     // One rounding of the result apart in bfloat16; another order of summation in float32.

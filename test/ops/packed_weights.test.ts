@@ -85,6 +85,12 @@ test('a part of a weight is never packed, and is that part', async () => {
   expect(moves()).toEqual({ packed: 0, unpacked: 0 });
 });
 
+test('a weight of more inputs than panels are moved through memory for stays in order', async () => {
+  const [x, weight] = [make([16, 8224], 1), make([32, 8224], 2)];
+  for (let i = 0; i < 4; i++) layer(x, weight);
+  expect(moves()).toEqual({ packed: 0, unpacked: 0 });
+});
+
 test('a weight in training stays in order', async () => {
   const [x, weight, dy] = [make([32, 64], 1), make([96, 64], 2), make([32, 96], 3)];
   for (let step = 0; step < 4; step++) {
