@@ -31,6 +31,7 @@ const cases: OpCase[] = [
     ],
   },
   { name: 'column right, float32 with any', inputs: [[3, 33], { shape: [3, 1], dtype: 'float32' }] },
+  { name: 'left float32 with any', inputs: [{ shape: [3, 33], dtype: 'float32' }, [3, 33]] },
   {
     name: 'empty',
     inputs: [

@@ -58,6 +58,10 @@ test('an index out of range rejects at the next await', async () => {
     code: 'ERR_INDEX_RANGE',
     message: expect.stringMatching(/index 1 is 4.*4 rows|index 4 is outside 0 \.\. 3/),
   });
+  // The last of so many that several threads look for them.
+  const many = new Int32Array(40_000);
+  many[many.length - 1] = 4;
+  await expect(embedding(tensor(many), table).data()).rejects.toMatchObject({ code: 'ERR_INDEX_RANGE' });
   const x = tensor(new Float32Array(8), [2, 2, 2]);
   await expect(gatherRows(x, tensor(new BigInt64Array([0n, -1n]))).data()).rejects.toMatchObject({
     code: 'ERR_INDEX_RANGE',

@@ -1,5 +1,6 @@
 import { concat, expand, permute, reshape, slice, stack, transpose } from '../../lib/ops/layout';
-import { type Tensor, tensor } from '../../lib/tensor/tensor';
+import { backward } from '../../lib/tensor/autograd';
+import { type Tensor, type TensorData, tensor } from '../../lib/tensor/tensor';
 import { checkOp } from '../support/check_op';
 import { broadcast, type Dense, dense, indexOf, sizeOf } from '../support/dense';
 
@@ -188,4 +189,28 @@ test('what does not fit is an ERR_SHAPE', () => {
   expect(() => reshape(x, [-1, -1])).toThrow(shapeError);
   expect(() => expand(x, [2, 4])).toThrow(shapeError);
   expect(() => transpose(tensor(new Float32Array(2)))).toThrow(shapeError);
+  const most = tensor(new Float32Array(2 ** 9), new Array(9).fill(2));
+  expect(() => permute(most, [8, 7, 6, 5, 4, 3, 2, 1, 0])).toThrow(/more than 8 dimensions/);
+});
+
+test('one long row is copied whole, whatever its steps', async () => {
+  const length = 100_001;
+  const x = tensor(
+    Float32Array.from({ length: 2 * length }, (_, i) => i),
+    [length, 2],
+    { requiresGrad: true },
+  );
+  const y = slice(x, 1, 1, 2);
+  const same = (data: TensorData, value: (i: number) => number) =>
+    (data as Float32Array).every((v, i) => v === value(i));
+  expect(same(await y.data(), (i) => 2 * i + 1)).toBe(true);
+  backward(
+    y,
+    tensor(
+      Float32Array.from({ length }, (_, i) => i),
+      [length, 1],
+    ),
+  );
+  expect(same(await x.grad!.data(), (i) => (i % 2) * ((i - 1) / 2))).toBe(true);
+  expect(same(await expand(tensor([3]), [length]).data(), () => 3)).toBe(true);
 });

@@ -92,6 +92,28 @@ test.each(['float32', 'bfloat16'] as const)(
   },
 );
 
+test('layers of one shape with and without bias, residual and activation, in turn', async () => {
+  const [x, weight, bias, residual] = [
+    tensor([[1, 2, 3]]),
+    tensor([[1, 1, 1]]),
+    tensor([10]),
+    tensor([[100]]),
+  ];
+  for (const [b, r, activation] of [
+    [null, null, 'none'],
+    [bias, null, 'none'],
+    [null, residual, 'none'],
+    [bias, residual, 'quick_gelu'],
+    [null, null, 'quick_gelu'],
+    [bias, residual, 'none'],
+    [null, null, 'none'],
+  ] as const) {
+    const u = b ? 16 : 6;
+    const wanted = (activation === 'none' ? u : u / (1 + Math.exp(-1.702 * u))) + (r ? 100 : 0);
+    expect(await linear(x, weight, b, { residual: r, activation }).item()).toBeCloseTo(wanted, 4);
+  }
+});
+
 // Small, in whole blocks, and in more than one block of each kind.
 const sizes = [
   [3, 5, 7],
@@ -150,6 +172,12 @@ test.each(sizes)(
         const wanted = before[i]!.map((value, k) => value + sums[i]![k]!);
         close('accumulated', await numbers(handle), wanted, 2 ** -20);
       }
+      // One of the two accumulated, the other new.
+      const [noWeight, newBias] = op.linearBackwardWeight(du.handle, x.handle, total!.handle, true, null);
+      const [newWeight, noBias] = op.linearBackwardWeight(du.handle, x.handle, null, true, biasTotal!.handle);
+      expect([noWeight, noBias]).toEqual([null, null]);
+      close('new bias gradient', await numbers(newBias!), sums[1]!, 2 ** -20);
+      close('new weight gradient', await numbers(newWeight!), sums[0]!, 2 ** -20);
     }
   },
 );

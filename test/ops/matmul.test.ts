@@ -104,6 +104,13 @@ const cases: Case[] = [
     ],
   },
   {
+    name: 'a batch of one in b alone',
+    inputs: [
+      [4, 5],
+      [1, 5, 6],
+    ],
+  },
+  {
     name: 'empty batch',
     inputs: [
       [0, 4, 5],
@@ -157,6 +164,11 @@ checkOp({
   },
   reference,
   cases,
+});
+
+test('products of one shape by different factors', async () => {
+  const [a, b] = [tensor([[1, 2, 3]]), tensor([[1], [1], [1]])];
+  for (const alpha of [1, 0.5, 1, 2, 0.5]) expect(await matmul(a, b, { alpha }).item()).toBe(6 * alpha);
 });
 
 const zeros = (...shape: number[]) => tensor(new Float32Array(sizeOf(shape)), shape);

@@ -1,4 +1,5 @@
 import { native } from '../../lib/native/load';
+import { cast } from '../../lib/ops/copy';
 import { type Axes, argmax, max, mean, min, sum } from '../../lib/ops/reduce';
 import { backward } from '../../lib/tensor/autograd';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
@@ -73,8 +74,14 @@ test('equal largest elements share the gradient; argmax takes the first, NaN bef
     { requiresGrad: true },
   );
   expect(await argmax(x, 1).toArray()).toEqual([0, 2]);
+  expect(await argmax(tensor([0, Number.NaN, 1, Number.NaN])).item()).toBe(1);
   const y = max(x, 1);
   expect(await y.toArray()).toEqual([2, Number.NaN]);
+  expect(await min(x, 1).toArray()).toEqual([1, Number.NaN]);
+  expect([await max(x, 0).toArray(), await min(x, 0).toArray()]).toEqual([
+    [2, 5, Number.NaN],
+    [0, 2, Number.NaN],
+  ]);
   backward(y, tensor([1, 0]));
   expect(((await x.grad!.toArray()) as number[][])[0]).toEqual([0.5, 0.5, 0]);
 });
@@ -85,6 +92,16 @@ test('argmax has no derivative', () => {
   expect(() => backward(index, tensor(new Int32Array([1]), []))).toThrow(
     expect.objectContaining({ code: 'ERR_NO_GRADIENT' }),
   );
+});
+
+test('a sum of nothing is 0', async () => {
+  expect(await sum(tensor(new Float32Array(0), [3, 0]), 1).toArray()).toEqual([0, 0, 0]);
+});
+
+test('a bfloat16 sum over dimensions apart is rounded once', async () => {
+  // 257 is no bfloat16 number, nor is 771, which is nearest to 772.
+  const x = tensor(new Float32Array(3 * 2 * 257).fill(1), [3, 2, 257]);
+  expect(await sum(cast(x, 'bfloat16'), [0, 2]).toArray()).toEqual([772, 772]);
 });
 
 test('a long float32 sum stays exact to rounding', async () => {

@@ -42,6 +42,7 @@ test('huge and masked logits', async () => {
   const x = tensor([1000, Number.NEGATIVE_INFINITY, 1000]);
   expect(await softmax(x).toArray()).toEqual([0.5, 0, 0.5]);
   expect(await logSoftmax(tensor([0, 1000])).toArray()).toEqual([-1000, 0]);
+  expect(await softmax(tensor([-3e38, -3e38])).toArray()).toEqual([0.5, 0.5]);
 });
 
 test('an axis that does not exist is an ERR_SHAPE', () => {

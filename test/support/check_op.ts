@@ -136,12 +136,11 @@ function noiseOf(
 
 const maxDifferences = 24;
 
-// d(sum(cotangent * f))/d(input i) at up to `maxDifferences` elements, spread over the input.
+// d(sum(cotangent * f))/d(input i) at up to `maxDifferences` elements, the first and the last among them.
 function finiteDifferences(op: OpCheck, values: Dense[], index: number, i: number, cotangent: Dense) {
-  const size = values[i]!.data.length;
-  const stride = Math.max(1, Math.floor(size / maxDifferences));
-  const indices: number[] = [];
-  for (let k = 0; k < size && indices.length < maxDifferences; k += stride) indices.push(k);
+  const last = values[i]!.data.length - 1;
+  const count = Math.min(last + 1, maxDifferences);
+  const indices = Array.from({ length: count }, (_, k) => Math.round((k * last) / Math.max(1, count - 1)));
   const loss = (x: Dense[]) =>
     op.reference(x, index).data.reduce((sum, v, k) => sum + v * cotangent.data[k]!, 0);
   const slopes = indices.map((k) => {
