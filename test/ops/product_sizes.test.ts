@@ -123,16 +123,18 @@ test.each([
     const [x, w] = [new Float32Array(rows * inputs), new Float32Array(out * inputs)];
     x.fill(0.5);
     w.fill(2);
-    // One row of x each. The second is rounded to infinity by fewer bits than float32 has.
+    // One row of x each, in a block of 32 rows of its own, in either half of the block or of 32 columns. The second is
+    // rounded to infinity by fewer bits than float32 has.
     x[1 * inputs + 3] = Number.POSITIVE_INFINITY;
-    x[2 * inputs + 140] = 3.4028234663852886e38;
-    x[20 * inputs + 149] = Number.NEGATIVE_INFINITY;
-    x[40 * inputs] = Number.NaN;
+    x[40 * inputs + 140] = 3.4028234663852886e38;
+    x[70 * inputs + 149] = Number.NEGATIVE_INFINITY;
+    x[120 * inputs] = Number.NaN;
     x.fill(2 ** -120, 60 * inputs, 61 * inputs);
     x.fill(2 ** 120, 61 * inputs, 62 * inputs);
     // A column of zeros, against which infinity is NaN, and one of very small numbers.
     w.fill(0, 7 * inputs, 8 * inputs);
     w.fill(2 ** -60, 8 * inputs, 9 * inputs);
+    w[50 * inputs + 20] = Number.POSITIVE_INFINITY;
     const [xs, ws] = [fromHost(x, [rows, inputs]), fromHost(w, [out, inputs])].map((handle) =>
       native().cast(handle, dtype),
     );
