@@ -58,9 +58,9 @@ const numbers = async (x) => Array.from(new Float32Array(await native.read(nativ
     result[dtype + ' accumulated bias gradient'] = await numbers(biasSum);
     const product = native.matmulForward(make([3, 20, 9], 6), make([3, 20, 33], 7), true, false, 0.5, true);
     result[dtype + ' matmul'] = await numbers(product);
-    const batched = native.matmulForward(make([3, 20, 9], 6), make([3, 33, 9], 7), false, true, 1, false);
+    const batched = native.matmulForward(make([3, 20, 9], 21), make([3, 33, 9], 22), false, true, 1, false);
     result[dtype + ' batched matmul'] = await numbers(batched);
-    const shared = native.matmulForward(make([3, 9, 20], 6), make([9, 33], 7), true, false, 1, false);
+    const shared = native.matmulForward(make([3, 9, 20], 23), make([9, 33], 24), true, false, 1, false);
     result[dtype + ' shared matmul'] = await numbers(shared);
     const qkv = make([2, 29, 3 * 52], 8);
     const [out, logSum] = native.selfAttentionForward(qkv, 2, 28, false);
