@@ -1,3 +1,7 @@
+import { synchronize } from '../../lib/native/device';
+import { native } from '../../lib/native/load';
+import { cast } from '../../lib/ops/copy';
+import { tensor } from '../../lib/tensor/tensor';
 import { buildCli } from '../support/built_cli';
 import { runJob } from '../support/run_job';
 
@@ -60,6 +64,55 @@ test('values are agreed on', async () => {
 test('what a collective holds is free when its group is left', async () => {
   const { results } = await runJob('leaveBeside', 2);
   expect(results).toEqual(Array(2).fill([0, -1]));
+});
+
+test('the addon joins one job at a time and refuses what does not belong to it', async () => {
+  const op = native();
+  const x = tensor([1, 2], undefined, { device: 'cpu' });
+  const join = (rank: number, processes: number, seconds: number) =>
+    op.commOpen('cpu', rank, processes, '127.0.0.1', seconds);
+  const refused = (code: string, ...calls: (() => unknown)[]) => {
+    for (const call of calls) expect(call).toThrow(expect.objectContaining({ code }));
+  };
+  refused(
+    'ERR_ARGUMENT',
+    () => join(0, 1, 0),
+    () => join(1, 1, 10),
+    () => join(-1, 1, 10),
+  );
+  refused(
+    'ERR_DISTRIBUTED',
+    () => op.commConnect('cpu', ['']),
+    () => op.allReduce([x.handle], 1),
+  );
+  join(0, 1, 10);
+  refused('ERR_DISTRIBUTED', () => join(0, 1, 10));
+  refused('ERR_DTYPE', () => op.allReduce([cast(x, 'int32').handle], 1));
+  refused(
+    'ERR_ARGUMENT',
+    () => op.commConnect('cpu', []),
+    () => op.broadcast([x.handle], -1),
+    () => op.broadcast([x.handle], 1),
+  );
+  op.commConnect('cpu', ['']);
+  op.allReduce([x.handle], 3);
+  op.commWait('cpu');
+  expect(await x.toArray()).toEqual([3, 6]);
+  for (let i = 0; i < 2; i++) op.commClose('cpu');
+
+  join(0, 2, 10);
+  for (const [address, reason] of [
+    ['0g', /'0g' is no address/],
+    ['0', /has 1 digits/],
+    ['00'.repeat(1000), /has 2000 digits/],
+  ] as const) {
+    op.commConnect('cpu', ['', address]);
+    await expect(synchronize('cpu')).rejects.toMatchObject({
+      code: 'ERR_DISTRIBUTED',
+      message: expect.stringMatching(reason),
+    });
+  }
+  op.commClose('cpu');
 });
 
 test('wrong arguments are refused before anything is sent', async () => {
