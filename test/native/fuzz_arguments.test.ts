@@ -47,6 +47,7 @@ const calls = {
     'L2 norm, norms': () => addon.l2NormalizeBackward(f(2, 4), f(2, 4), f(3), 0),
     'softmax, gradient': () => addon.softmaxBackward(f(2, 4), half(2, 4), false),
     'unary, gradient': () => addon.unaryBackward('square', f(2), half(2)),
+    'more bytes than elements': () => addon.tensorFromHost(new Uint8Array(8), [1], 'float32', 'cpu'),
     'argmax of nothing': () => addon.argmax(f(2, 0), 1),
     'slice, start': () => addon.sliceBackward(f(2, 1), [2, 4], 1, -1),
     'concat, dtype': () => addon.concatenate([f(2), half(2)], 0),
