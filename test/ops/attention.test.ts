@@ -1,10 +1,12 @@
+import { native } from '../../lib/native/load';
 import {
   type AttentionOptions,
   attention,
   type SelfAttentionOptions,
   selfAttention,
 } from '../../lib/ops/attention';
-import { tensor } from '../../lib/tensor/tensor';
+import { full } from '../../lib/ops/copy';
+import { Tensor, tensor } from '../../lib/tensor/tensor';
 import { checkOp, expectClose } from '../support/check_op';
 import { type Dense, dense, randomDense, sizeOf } from '../support/dense';
 
@@ -259,4 +261,17 @@ test.each([
   ],
 ])('rejects wrong operands: %s %s', (code, message, body) => {
   expect(body).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }));
+});
+
+test('what one call leaves in memory does not reach the next', async () => {
+  const op = native();
+  const hasNaN = async (rows: number, value: number) => {
+    const [qkv, dout] = [full([1, rows, 48], value), full([1, rows, 16], value)];
+    const [out, logSum] = op.selfAttentionForward(qkv.handle, 1, rows, false);
+    const dqkv = op.selfAttentionBackward(dout.handle, qkv.handle, out, logSum, 1, rows, false);
+    return ((await new Tensor(dqkv).data()) as Float32Array).some(Number.isNaN);
+  };
+  expect(await hasNaN(16, Number.NaN)).toBe(true);
+  // Fewer than the numbers of a vector.
+  for (const rows of [1, 5, 9]) expect([rows, await hasNaN(rows, 0.5)]).toEqual([rows, false]);
 });
