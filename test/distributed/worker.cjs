@@ -55,13 +55,14 @@ const tasks = {
   async broadcast(group) {
     const floats = fill(5, (i) => group.rank * 10 + i);
     const whole = tensor(new Int32Array([group.rank, 1]));
+    const wide = tensor(BigInt64Array.of(1n, BigInt(group.rank)));
     // Copies of what was there before must not be taken for what is there now.
     const read = async () => (await floats.castCached('bfloat16').toArray()).slice(0, 2);
     await read();
-    group.broadcast([floats, whole], 1);
+    group.broadcast([floats, whole, wide], 1);
     const copies = await read();
     group.allReduce([floats], 2);
-    return [...copies, ...(await read()), ...(await values(whole))];
+    return [...copies, ...(await read()), ...(await values(whole)), ...(await values(wide)).map(Number)];
   },
 
   async gradients(group) {
