@@ -72,7 +72,7 @@ test('when one process fails the others are asked to end, then made to; the firs
   const failed = await launch({
     command: [process.execPath, '-e', program],
     processes: 2,
-    graceMs: 300,
+    graceMs: 1500,
     signal,
     onLine: (_, line) => lines.push(line),
   });
