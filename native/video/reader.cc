@@ -98,6 +98,13 @@ void Reader::fill_info() {
   info_.fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
   const double unit = av_q2d(stream->time_base);
   const std::vector<int64_t> times = index_.frame_times();
+  // Where packets are not frames, a rate that counts packets is not that of frames: AVI gives H.264 twice
+  // its.
+  if (!index_.times_tell_order() && times.size() > 1 && times.back() > times.front()) {
+    const auto steps = static_cast<double>(times.size() - 1);
+    info_.fps = steps * stream->time_base.den /
+                (static_cast<double>(times.back() - times.front()) * stream->time_base.num);
+  }
   for (int32_t frame = 0; frame < info_.frame_count; ++frame) {
     if (index_.packet(index_.packet_of(frame)).key) info_.key_frames.push_back(frame);
     info_.timestamps.push_back(times.empty() ? frame / info_.fps
