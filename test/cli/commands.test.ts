@@ -2,10 +2,11 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createProgram } from '../../lib/cli/main';
 import { packageVersion } from '../../lib/cli/version';
 import { VideoReader } from '../../lib/data';
 import { readCheckpoint, writeTorch } from '../../lib/io';
-import { createTask, rawStateDict } from '../../lib/models';
+import { createTask, rawStateDict, XCLIP } from '../../lib/models';
 import { buildCli, runCli } from '../support/built_cli';
 import { fixturePath } from '../support/fixture';
 import { readGolden } from '../support/golden';
@@ -40,6 +41,7 @@ test('version and help', async () => {
   }
   const bare = await runCli([]);
   expect(bare.status).toBe(1);
+  expect(bare.stderr).toMatch(/\nerror ERR_USAGE: no command was given; --help says what there is\n$/);
 });
 
 test('train, then test what it saved, with the official flags', async () => {
@@ -152,6 +154,20 @@ test('how classify looks at a video changes what it finds', async () => {
   expect(new Set(await Promise.all(all.map((more) => found(...more)))).size).toBe(4);
 });
 
+test('classify passes on the time that a video may take, window by window too', async () => {
+  const nothing = jest.fn(async function* () {});
+  const model = { classifyEach: nothing, timeline: nothing, dispose: () => {} };
+  jest.spyOn(XCLIP, 'load').mockResolvedValue(model as unknown as XCLIP);
+  jest.spyOn(process.stdout, 'write').mockImplementation(() => true);
+  const words = ['classify', 'x.mp4', '--checkpoint', 'x', '--labels', 'a', '--zero-shot', '--deadline', '7'];
+  for (const more of [[], ['--window', '1']]) {
+    await createProgram().parseAsync([...words, ...more], { from: 'user' });
+    expect(nothing.mock.lastCall?.at(2 as never)).toMatchObject({ deadlineMs: 7000 });
+  }
+  expect(nothing).toHaveBeenCalledTimes(2);
+  jest.restoreAllMocks();
+});
+
 test('Ctrl-C ends classify while it waits for pictures', async () => {
   const words = ['classify', '-', '--pictures', '32x32@4', '--window', '1', '--checkpoint', checkpoint];
   const child = spawn(process.execPath, [buildCli(), ...words, '--labels', 'labels.csv', '--json'], {
@@ -222,6 +238,7 @@ test('classify looks at pictures that come on standard input as at those of a fi
 test('info counts as the reference does', async () => {
   const golden = readGolden<{ configs: Record<string, number>[] }>('flops.json').configs[0]!;
   const shown = JSON.parse(await succeed(['info', '-cfg', 'configs/k400/32_8.yaml', '--json']));
+  expect(shown).toMatchObject({ classes: 400, geometry: { arch: 'ViT-B/32', frames: 8 } });
   expect(shown.parameters.total).toBe(golden.parameters_total);
   expect(shown.operations.video / 1e9).toBeCloseTo(golden.counted_GFLOPs_all_but_text_encoder!, 4);
   expect(await succeed(['info', '-cfg', 'configs/k400/32_8.yaml'])).toContain('38.16');
@@ -231,31 +248,36 @@ test('info counts as the reference does', async () => {
 });
 
 test('info measures what a configuration takes', async () => {
-  const opts = ['--opts', 'MODEL.DEVICE', 'cpu', 'DATA.NUM_FRAMES', '2'];
+  const opts = ['--opts', 'MODEL.DEVICE', 'cpu', 'DATA.NUM_FRAMES', '2', 'TRAIN.BATCH_SIZE', '3'];
   const words = ['info', '-cfg', tiny.cfg, '--measure', ...opts];
   const { status, stdout, stderr } = await runCli(words, { cwd: tiny.root });
   expect(status).toBe(0);
-  expect(stderr).toMatch(/measuring: training steps of 2 clips/);
+  expect(stderr).toMatch(/measuring: training steps of 3 clips/);
   expect(stdout).toMatch(/^custom, 2 frames of 32 x 32, 3 classes/);
-  const row = /^ {2}training step of 2 clips +([\d.]+) s +([\d.]+) GB +([\d.]+) clips\/s$/m.exec(stdout)!;
+  const row = /^ {2}training step of 3 clips +([\d.]+) s +([\d.]+) GB +([\d.]+) clips\/s$/m.exec(stdout)!;
   const [seconds, gigabytes, rate] = row.slice(1).map(Number) as [number, number, number];
   expect(gigabytes).toBeLessThan(1);
-  expect(Math.abs((rate * seconds) / 2 - 1)).toBeLessThan(0.2); // each is rounded
+  expect(Math.abs((rate * seconds) / 3 - 1)).toBeLessThan(0.2); // each is rounded
   const { costs } = JSON.parse((await runCli([...words, '--json'], { cwd: tiny.root })).stdout);
-  expect(costs).toMatchObject({ device: 'cpu', test: { clips: 1 }, training: { clips: 2 } });
+  expect(costs).toMatchObject({ device: 'cpu', test: { clips: 1 }, training: { clips: 3 } });
   const refused = await runCli(['info', '--checkpoint', checkpoint, '--measure'], { cwd: tiny.root });
   expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining('ERR_USAGE') });
 });
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
 
 test('convert keeps every weight', async () => {
   await succeed(['convert', checkpoint, 'weights.safetensors']);
   await succeed(['convert', 'weights.safetensors', 'half.PTH', '--dtype', 'float16']);
   await succeed(['convert', 'weights.safetensors', 'short.safetensors', '--dtype', 'bfloat16']);
+  await succeed(['convert', 'half.PTH', 'full.safetensors', '--dtype', 'float32']);
   // Other tools ask for it, and a checkpoint of weights alone says nothing of classes.
   expect(readFileSync(join(tiny.root, 'weights.safetensors'), 'latin1')).toContain('"format":"pt"');
   expect(await succeed(['info', '--checkpoint', 'half.PTH'])).toMatch(/^custom, .*, 400 classes$/m);
-  const [before, same, half, short] = await Promise.all(
-    ['tiny.pth', 'weights.safetensors', 'half.PTH', 'short.safetensors'].map((name) =>
+  const [before, same, half, short, full] = await Promise.all(
+    ['tiny.pth', 'weights.safetensors', 'half.PTH', 'short.safetensors', 'full.safetensors'].map((name) =>
       readCheckpoint(join(tiny.root, name)),
     ),
   );
@@ -265,12 +287,14 @@ test('convert keeps every weight', async () => {
     expect(Buffer.compare(await same!.stateDict.get(name)!.data(), await tensor.data())).toBe(0);
     const rounded = await half!.stateDict.get(name)!.float32();
     expect(half!.stateDict.get(name)!.dtype).toBe('float16');
+    expect(full!.stateDict.get(name)!.dtype).toBe('float32');
+    expect(Buffer.compare(await full!.stateDict.get(name)!.data(), bytesOf(rounded))).toBe(0);
     expect(Math.max(...rounded.slice(0, 50).map((x, i) => Math.abs(x - values[i]!)))).toBeLessThan(2e-3);
     expect(short!.stateDict.get(name)!.dtype).toBe('bfloat16');
     const shortened = await short!.stateDict.get(name)!.float32();
     expect(Math.max(...shortened.slice(0, 50).map((x, i) => Math.abs(x - values[i]!)))).toBeLessThan(2e-2);
   }
-  for (const opened of [before, same, half, short]) await opened!.close();
+  for (const opened of [before, same, half, short, full]) await opened!.close();
 });
 
 test('doctor shows what there is, and what to install when an addon is missing', async () => {
@@ -280,10 +304,14 @@ test('doctor shows what there is, and what to install when an addon is missing',
   expect(healthy).toMatch(/^cuda +\S/m);
   expect(healthy).toMatch(/^processes +several can train together over Gloo, see launch$/m);
   expect(healthy).toMatch(/^libavcodec +\//m);
+  expect(healthy).toMatch(/\n\nEverything is in place\.\n$/);
   const { status, stdout } = await runCli(['doctor'], { env: { VIDEO_ADDON_PATH: '/nowhere.node' } });
   expect(status).toBe(1);
   expect(stdout).toMatch(/decode addon +MISSING/);
   expect(stdout).toContain('apt-get install');
+  const other = await runCli(['doctor'], { env: { NATIVE_COMPUTE_PATH: '/nowhere.node' } });
+  expect(other.status).toBe(1);
+  expect(other.stdout).toMatch(/compute addon +MISSING/);
 });
 
 test('build of an installation that is up to date names the addons', async () => {

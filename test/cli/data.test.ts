@@ -1,8 +1,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
+import { createProgram } from '../../lib/cli/main';
 import { formatList, readList } from '../../lib/data/list_file';
 import { fewShot } from '../../lib/data/prepare/few_shot';
+import * as caching from '../../lib/data/short_gop_cache';
 import { cachedName } from '../../lib/data/short_gop_cache';
+import * as verifying from '../../lib/data/verify';
 import { VideoReader } from '../../lib/data/video_reader';
 import { runCli } from '../support/built_cli';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
@@ -82,6 +85,9 @@ test('verify: status 0 for sound videos, 1 for bad ones, which the report names'
     status: 0,
     stdout: `${at('sound.json')}: 9 videos, 90 frames decoded, 0 bad\n`,
   });
+  expect(JSON.parse(readFileSync(at('sound.json'), 'utf8'))).toEqual({
+    ...{ list: train, root: videos, videos: 9, frames: 90, bad: [] },
+  });
   writeFileSync(join(videos, 'text.mp4'), 'no video');
   writeFileSync(at('bad.txt'), `text.mp4 0\n`);
   const bad = await runCli(['data', 'verify', at('bad.txt'), '--root', videos, '--report', at('bad.json')]);
@@ -96,6 +102,34 @@ test('verify: status 0 for sound videos, 1 for bad ones, which the report names'
     { name: 'text.mp4', frame: null },
   ]);
   expect(existsSync(at('bad.json.partial'))).toBe(false);
+});
+
+test('what verify and cache are told is passed on, and a journal is of one list under one root', async () => {
+  const verify = jest.spyOn(verifying, 'verifyDataset').mockResolvedValue({ videos: 0, frames: 0, bad: [] });
+  const cache = jest
+    .spyOn(caching, 'cacheDataset')
+    .mockResolvedValue({ list: 'list.txt', entries: [], failed: [] } as never);
+  jest.spyOn(process.stdout, 'write').mockImplementation(() => true);
+  const run = (...words: string[]) => createProgram().parseAsync(['data', ...words], { from: 'user' });
+  const subject = async (root: string) => {
+    await run('verify', train, '--root', root, '--report', at('told.json'), '--deadline', '7');
+    const [, options] = verify.mock.lastCall!;
+    expect(options).toMatchObject({ deadlineMs: 7000, journal: at('told.json.partial') });
+    return options.subject;
+  };
+  expect(await subject(videos)).toBe(await subject(relative('', videos)));
+  expect(await subject(videos)).not.toBe(await subject(tiny.root));
+  await run('cache', train, '--root', videos, '--output', at('told'), '--quality', '9');
+  expect(cache.mock.lastCall![1].settings).toEqual({ shortSide: 256, gop: 12, quality: 9 });
+  jest.restoreAllMocks();
+});
+
+test('pack begins a new archive where one is as large as it is told', async () => {
+  for (const name of ['a.mp4', 'b.mp4']) writeFileSync(join(videos, name), Buffer.alloc(1.1e6));
+  writeFileSync(at('large.txt'), 'a.mp4 0\nb.mp4 1\n');
+  const words = ['--root', videos, '--output', at('large.tar'), '--shard-megabytes', '1'];
+  const { stdout } = await runCli(['data', 'pack', at('large.txt'), ...words]);
+  expect(stdout).toBe([0, 1].map((n) => `${at(`large-00000${n}.tar`)}: 1 videos, 1.1 MB\n`).join(''));
 });
 
 test('pack, cache and show', async () => {

@@ -259,6 +259,7 @@ test.each([
     /ERR_USAGE: --rdzv-endpoint is "nowhere", not host:port/,
   ],
   [['launch', '--rdzv-endpoint', 'host:0', 'train'], /ERR_USAGE: --rdzv-endpoint is "host:0", not host:port/],
+  [['launch', '--rdzv-endpoint', 'host:65536', 'train'], /ERR_USAGE: .* is "host:65536", not host:port/],
   [['launch', '--nnodes', '2', 'train'], /ERR_ARGUMENT: several machines need host and port/],
   [['launch', '--nproc-per-node', '0', 'train'], /ERR_USAGE/],
 ])('%j is refused', async (words, message) => {

@@ -1,5 +1,11 @@
 import { PassThrough } from 'node:stream';
-import { listingReports, openProgressBar, ProgressBar, progressListener } from '../../lib/cli/progress';
+import {
+  badVideoListener,
+  listingReports,
+  openProgressBar,
+  ProgressBar,
+  progressListener,
+} from '../../lib/cli/progress';
 import type { EngineEvent, TrainStep } from '../../lib/engine/events';
 
 /** The lines that a terminal of this many columns is sent. */
@@ -77,6 +83,29 @@ describe('what the engine tells', () => {
     expect(err).not.toContain(showCursor);
     listener.stop();
     expect(err).toContain(showCursor);
+  });
+
+  test.each(['failure', 'damage'] as const)('of a bad video (%s) is a warning, of every process', (kind) => {
+    process.stderr.isTTY = false;
+    const bad = {
+      kind,
+      epoch: 0,
+      index: 2,
+      where: 'list.txt:3',
+      path: 'a.mp4',
+      code: 'X',
+      reason: 'it is bad',
+    };
+    for (const listener of [progressListener(), badVideoListener()]) {
+      [out, err] = ['', ''];
+      listener(bad as EngineEvent);
+      expect([out, err]).toEqual([
+        '',
+        expect.stringMatching(/^warning X: list\.txt:3: a\.mp4: it is bad\n$/),
+      ]);
+      listener({ kind: 'message', text: 'a line' });
+    }
+    expect(out).toBe(''); // other lines are those of rank 0
   });
 
   test.each([

@@ -32,6 +32,8 @@ test('a reader that goes away leaves the status as it was', () => {
     process.exitCode = status;
     expect(() => listener(closed)).toThrow('the end');
   }
+  const full = Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+  expect(() => listener(full)).toThrow(full);
   expect(exit.mock.calls).toEqual([[0], [1]]);
   for (const stream of [process.stdout, process.stderr]) {
     stream.off('error', stream.listeners('error').at(-1) as () => void);

@@ -81,6 +81,16 @@ test('when one process fails the others are asked to end, then made to; the firs
   expect(getEventListeners(signal, 'abort')).toEqual([]);
 });
 
+test('after a process has failed nothing keeps the caller', () => {
+  const launcher = join(buildCli(), '../../distributed/launch.js');
+  const program = `
+    const { launch } = require(${JSON.stringify(launcher)});
+    launch({ command: [process.execPath, '-e', 'process.exit(3)'], processes: 1, port: 1 }).then(console.log);`;
+  // Less than the others would have had for ending.
+  const { status } = spawnSync(process.execPath, ['-e', program], { timeout: 8_000, killSignal: 'SIGKILL' });
+  expect(status).toBe(0);
+});
+
 test('processes know what is to be known: the token that was given, or one at random', async () => {
   const program = 'if (process.env.LOCAL_RANK === "1") console.log(process.env.JOB_TOKEN)';
   const tokens: string[] = [];

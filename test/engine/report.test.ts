@@ -54,6 +54,7 @@ test('names cannot leave their places, and a video whose frames cannot be shown 
   expect(page).not.toMatch(/<b>"bold"|<i>bad|<video>|<y>|<script|https?:/);
   expect(page).toContain('top-2');
   expect(page).not.toContain('top-5'); // of two classes
+  expect(page).toContain('title="plain → &lt;b&gt;&quot;bold&quot; &amp; co&lt;/b&gt;: 1 of 1"');
   expect(page.match(/<img /g)).toHaveLength(1);
   expect(page).toMatch(/<div class="none">[^<]*frame \d+ of 12 [^<]*cannot be decoded/);
   expect(page).toContain('&lt;i&gt;bad&lt;/i&gt;.mp4</td><td>&quot;no&quot; &lt;video&gt;</td>');
@@ -145,4 +146,5 @@ test('records are those of the last run that began anew; of a step that was done
   );
   writeFileSync(path, `${records.join('\n')}\n{"kind":"accu`);
   expect(await readMetrics(path)).toEqual([begin, accuracy, step(3)]);
+  await expect(readMetrics(folder.root)).rejects.toMatchObject({ code: 'ERR_FILE_READ' });
 });
