@@ -54,7 +54,7 @@ struct Sm90Work {
 };
 
 // Work is numbered with columns fastest, so that neighbours share rows of A, and slabs slowest, so that all
-// blocks read the same k range at a time. Where B is larger than the cache, a band of its columns is done for
+// blocks read the same k range at a time. Where B does not fit the cache, a band of its columns is done for
 // all rows before the next. Cluster c of C does c, c + C, ... Row sums are made in another column of each row
 // of tiles, since c, c + C, ... may all lie in one.
 template <class C, class Tile>
