@@ -45,6 +45,8 @@ export function scope<T>(body: () => T): T {
   }
   scopes.pop();
   if (types.isPromise(result)) {
+    for (const resource of owned) resource.dispose();
+    result.catch(() => {}); // its tensors are gone: whatever comes of that, the error below says why
     throw new CodedError('ERR_ARGUMENT', 'scope: the body returned a promise; a scope must be synchronous');
   }
   for (const resource of resourcesIn(result)) {

@@ -225,6 +225,24 @@ test('checkpoint gives the same gradients and holds fewer tensors meanwhile', as
   expect(saved.held - middle).toBeLessThan(plain.held - start);
 });
 
+test('a scope whose body is asynchronous is refused, and leaves nothing', async () => {
+  const before = live();
+  const unhandled = jest.fn();
+  process.on('unhandledRejection', unhandled);
+  const body = async () => {
+    const x = add(tensor([1]), 2);
+    await null;
+    return x.data();
+  };
+  expect(() => scope(body)).toThrow(
+    expect.objectContaining({ code: 'ERR_ARGUMENT', message: expect.stringContaining('a scope must be') }),
+  );
+  expect(live()).toBe(before);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  process.off('unhandledRejection', unhandled);
+  expect(unhandled).not.toHaveBeenCalled();
+});
+
 test('a checkpointed body may return what it was given', async () => {
   const x = leaf([2, 3]);
   const y = checkpoint((input) => input, x);
