@@ -9,7 +9,7 @@ import {
   takeProfile,
 } from '../../lib/native/device';
 import { native } from '../../lib/native/load';
-import { add, zeros } from '../../lib/ops';
+import { add, matmul, zeros } from '../../lib/ops';
 import { tensor } from '../../lib/tensor/tensor';
 
 const usable = () => native().deviceAvailable('cuda');
@@ -86,6 +86,21 @@ test('memory is counted where tensors live, and given back', async () => {
   await synchronize();
   emptyCache();
   expect(memory().reservedBytes).toBeLessThanOrEqual(before.reservedBytes);
+});
+
+test('an emptied cache keeps what queued work still reads', async () => {
+  setDefaultDevice('cpu');
+  const big = zeros([700, 700]);
+  const parts = Array.from({ length: 20 }, (_, i) => tensor(new Float32Array(1000).fill(i + 1)));
+  await synchronize();
+  const products = Array.from({ length: 20 }, () => matmul(big, big)); // long enough for what follows
+  const sums = parts.map((part) => add(part, part));
+  for (const part of parts) part.dispose();
+  emptyCache();
+  for (const [i, total] of sums.entries()) {
+    expect(new Set((await total.toArray()) as number[])).toEqual(new Set([2 * (i + 1)]));
+  }
+  for (const x of [big, ...products, ...sums]) x.dispose();
 });
 
 test('operations are timed by name', async () => {

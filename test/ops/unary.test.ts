@@ -1,4 +1,5 @@
 import * as ops from '../../lib/ops/unary';
+import { backward } from '../../lib/tensor/autograd';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 import { checkOp, type OpCase } from '../support/check_op';
 import type { Dense } from '../support/dense';
@@ -58,6 +59,14 @@ test('edges: infinities, NaN and zero', async () => {
   const ends = (await ops.quickGelu(tensor([Number.NaN, -1e30, -60, 60, 1e30])).toArray()) as number[];
   expect(ends.map((y) => y + 0)).toEqual([Number.NaN, 0, 0, 60, Math.fround(1e30)]);
   expect(await ops.log(tensor([0, -1])).toArray()).toEqual([Number.NEGATIVE_INFINITY, Number.NaN]);
+});
+
+test('where a function has a corner its gradient is 0', async () => {
+  for (const op of [ops.abs, ops.relu]) {
+    const x = tensor([-0, 0], undefined, { requiresGrad: true });
+    backward(op(x), tensor([1, 1]));
+    expect(((await x.grad!.toArray()) as number[]).map(Math.abs)).toEqual([0, 0]);
+  }
 });
 
 test('integers are refused', () => {
