@@ -5,7 +5,7 @@ import { VideoLoader } from '../../lib/data/loader';
 import { smoothTargets } from '../../lib/data/mixup';
 import { VideoDataset } from '../../lib/data/video_dataset';
 import { evaluateViews } from '../../lib/engine/context';
-import { datasetOf, trainPlannerOf } from '../../lib/engine/setup';
+import { datasetOf, trainLoader, trainPlannerOf } from '../../lib/engine/setup';
 import { createTask } from '../../lib/models';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
@@ -92,6 +92,18 @@ test('training gets soft targets for them, also without mixing; without the numb
       );
     }
   }
+});
+
+test('they are smoothed as the configuration says, also without mixing', async () => {
+  const list = put('smoothed.txt', tiny.names.map((name) => `${name} 0.mp4 0,2\n`).join(''));
+  const config = tiny.config(['DATA.TRAIN_FILE', list, 'AUG.MIXUP', '0', 'AUG.LABEL_SMOOTH', '0.3']);
+  const loader = trainLoader(config, await datasetOf(config, 'TRAIN_FILE'), 1);
+  let rows = 0;
+  for await (const { targets } of loader.epoch(0)) {
+    rows += targets!.length / 3;
+    for (const [i, target] of targets!.entries()) expect(target).toBeCloseTo(i % 3 === 1 ? 0.1 : 0.45, 6);
+  }
+  expect(rows).toBeGreaterThan(0);
 });
 
 test('in a test any of them is right', async () => {
