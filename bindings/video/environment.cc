@@ -269,6 +269,7 @@ void Environment::settle(Napi::Env env, Napi::Function, Environment* self, Task*
   const Napi::HandleScope scope(env);
   if (task == nullptr) {
     self->give_up_overdue(env);
+    self->pool_.start_missing();
     return self->reject_waiting(env);
   }
   const std::unique_ptr<Task> owned = self->take(env, task);

@@ -87,6 +87,11 @@ void WorkerPool::abandon(std::thread::id thread) {
   if (!stopped_ && alive_ < wanted_ && !queue_.empty()) add_thread();
 }
 
+void WorkerPool::start_missing() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (!stopped_ && alive_ == 0 && !queue_.empty()) add_thread();
+}
+
 void WorkerPool::set_workers(int workers, bool background) {
   const std::lock_guard<std::mutex> lock(mutex_);
   wanted_ = workers;

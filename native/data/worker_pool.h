@@ -37,6 +37,9 @@ class WorkerPool {
   // Gives up a thread whose work will not return for long, if ever: another one takes its place, and nobody
   // waits for it. When its work returns after all, the thread ends.
   void abandon(std::thread::id thread);
+  // Starts a thread where work waits and none is left: the system may have refused the one that was to take
+  // an abandoned one's place.
+  void start_missing();
 
   struct Counts {
     size_t queued;
