@@ -1,7 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
 
-/** How many threads of this process yield to all others (nice 19), as /proc knows; null where there is no /proc. */
+/**
+ * How many threads of this process yield to all others (nice 19), as /proc knows; null where there is no /proc, or where
+ * the process was started so that all do.
+ */
 export function yieldingThreads(): number | null {
+  if (getPriority() === 19) return null;
   try {
     return readdirSync('/proc/self/task').filter((thread) => niceness(thread) === 19).length;
   } catch {
