@@ -31,21 +31,14 @@ function cli(words: string[], options: Hook = {}): Promise<CliResult> {
   return runCli(words, { cwd: tiny.root, ...options, env: { NATIVE_DEVICE: 'cpu', ...options?.env } });
 }
 
+const trainWords = (output: string, opts: string[]) => [
+  ...['train', '-cfg', tiny.cfg, '--output', output, '--threads', '1'],
+  ...['--opts', ...alike, ...opts],
+];
+
 function train(output: string, opts: string[], processes: number, options?: Hook): Promise<CliResult> {
   const launch = processes > 1 ? ['launch', '--nproc-per-node', String(processes)] : [];
-  const words = [
-    'train',
-    '-cfg',
-    tiny.cfg,
-    '--output',
-    output,
-    '--threads',
-    '1',
-    '--opts',
-    ...alike,
-    ...opts,
-  ];
-  return cli([...launch, ...words], options);
+  return cli([...launch, ...trainWords(output, opts)], options);
 }
 
 async function succeed(running: Promise<CliResult>): Promise<string> {
@@ -112,21 +105,11 @@ test('all begin with the weights of rank 0, whatever the files of the others hol
   other.dispose();
   const learnt = async (output: string, folders: string[]) => {
     const port = String(await freePort());
-    const words = [
-      'train',
-      '-cfg',
-      tiny.cfg,
-      '--output',
-      output,
-      '--resume',
-      'weights.pth',
-      '--threads',
-      '1',
-    ];
+    const opts = ['MODEL.RESUME', 'weights.pth', 'TRAIN.BATCH_SIZE', '2', 'TRAIN.EPOCHS', '1'];
     const job = { WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: port, OMP_NUM_THREADS: '1' };
     const ends = await Promise.all(
       folders.map((folder, rank) =>
-        cli([...words, '--opts', ...alike, 'TRAIN.BATCH_SIZE', '2', 'TRAIN.EPOCHS', '1'], {
+        cli(trainWords(output, opts), {
           cwd: join(tiny.root, folder),
           env: { ...job, RANK: String(rank) },
         }),
