@@ -17,13 +17,14 @@ function modelTables() {
     .map((file) => modelTable(read(file.replace('.json', ''))));
 }
 
-function modelTable({ machine, date, isa, rows }) {
+function modelTable({ machine, date, isa, keepsMemory, rows }) {
   const names = { b32: 'B/32', b16: 'B/16', l14: 'L/14' };
   const pairs = rows.flatMap(({ speedups }) => speedups?.length ?? []);
   const how =
     pairs.length > 0
       ? `; medians of ${Math.min(...pairs)} to ${Math.max(...pairs)} pairs of runs in turn (least to most)`
       : '';
+  const kept = keepsMemory ? '; both keep the memory that they free' : ''; // older results say nothing of it
   const body = rows.map(({ ours, torch, speedup, speedups, memory }) => {
     const range = speedups
       ? ` (${Math.min(...speedups).toFixed(2)} to ${Math.max(...speedups).toFixed(2)})`
@@ -38,7 +39,7 @@ function modelTable({ machine, date, isa, rows }) {
     ].join(' | ');
   });
   return [
-    `${machine.cores} cores of ${machine.cpu} (${isa ? `both held to ${isa}` : machine.vectors}), ${date}; 400 classes, cached text features${how}:`,
+    `${machine.cores} cores of ${machine.cpu} (${isa ? `both held to ${isa}` : machine.vectors}), ${date}; 400 classes, cached text features${how}${kept}:`,
     '',
     '| work | xclip-native | PyTorch | speed | peak memory |',
     '|---|---|---|---|---|',

@@ -92,7 +92,7 @@ function cpuModel() {
     console.log(JSON.stringify(rows.at(-1)));
   }
   const name = [`model-cpu-${processorSlug()}`, ...(values.isa ? [values.isa] : [])].join('-');
-  console.log(saveResult(name, { isa: values.isa, rows }));
+  console.log(saveResult(name, { isa: values.isa, keepsMemory: true, rows }));
 }
 
 function parity() {
