@@ -6,11 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <mutex>
-#include <typeindex>
-#include <unordered_map>
-#include <vector>
+#include <typeinfo>
 
 #include "core/error.h"
 
@@ -31,6 +27,11 @@ enum class FaultCode : int { none = 0, index_range = 1 };
 
 class Context {
  public:
+  Context();
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
   cudaStream_t stream() const { return stream_; }
   int multiprocessors() const { return multiprocessors_; }
   // What kernels are chosen by: chosen_capability() of the device.
@@ -49,10 +50,8 @@ class Context {
   // What a part of the backend remembers about the device (a Memo): made when first asked for, gone with it.
   template <class T>
   T& remembered() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::shared_ptr<void>& object = remembered_[std::type_index(typeid(T))];
-    if (!object) object = std::make_shared<T>();
-    return *static_cast<T*>(object.get());
+    return *static_cast<T*>(remembered(
+        typeid(T), []() -> void* { return new T; }, [](void* object) { delete static_cast<T*>(object); }));
   }
 
   // Where a kernel reports a fault: a device address of a Fault, and the number of the operation being
@@ -69,9 +68,11 @@ class Context {
   bool overlaps_grids_ = false, recording_ = false, behind_grid_ = false;
   Fault* fault_ = nullptr;
   int site_ = 0;
-  std::mutex mutex_;
-  std::unordered_map<const void*, size_t> prepared_;  // shared memory allowed so far
-  std::unordered_map<std::type_index, std::shared_ptr<void>> remembered_;
+  // In context.cc: every kernel's file includes this one, and headers take most of the time to compile it.
+  struct Memory;
+  Memory* const memory_;
+
+  void* remembered(const std::type_info& type, void* (*make)(), void (*destroy)(void*));
 };
 
 // The device's context; opens the device on first use. Throws ERR_DEVICE when there is none to use.
@@ -100,8 +101,8 @@ class Scratch {
 class Upload : public Scratch {
  public:
   Upload(const void* host, size_t bytes);
-  template <class T>
-  explicit Upload(const std::vector<T>& table) : Upload(table.data(), table.size() * sizeof(T)) {}
+  template <class Table>  // a std::vector or the like
+  explicit Upload(const Table& table) : Upload(table.data(), table.size() * sizeof(*table.data())) {}
 };
 
 }  // namespace native::cuda

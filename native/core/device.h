@@ -12,15 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "core/device_type.h"
 #include "core/dtype.h"
 #include "core/error.h"
 
 namespace native {
-
-enum class DeviceType : uint8_t { cpu, cuda };
-inline constexpr int kDeviceTypeCount = 2;
-
-inline const char* device_name(DeviceType device) { return device == DeviceType::cpu ? "cpu" : "cuda"; }
 
 // What a queued operation says about itself when it fails.
 struct OpSite {

@@ -1,14 +1,17 @@
 // The slot between an op and its backends: the op's header declares a Kernel of its argument struct, each
-// backend registers its function from its own file, and the dispatcher launches whatever the tensor's device
-// has.
+// backend registers its function from its own file, and the dispatcher launches (core/launch.h) whatever the
+// tensor's device has.
 #pragma once
 
-#include <initializer_list>
+#include <string>
+#include <vector>
 
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/device_type.h"
+#include "core/dtype.h"
 
 namespace native {
+
+class Tensor;  // of the dispatchers that ops' headers declare; kernels see addresses
 
 template <class Args>
 struct Kernel {
@@ -32,28 +35,6 @@ struct RegisterKernel {
     kernel_records().push_back({kernel.name, device});
   }
 };
-
-// All operands must be on one device; returns it.
-inline DeviceType common_device(const char* op, std::initializer_list<const Tensor*> operands) {
-  const DeviceType device = (*operands.begin())->device();
-  for (const Tensor* operand : operands) {
-    CHECK(operand->device() == device, "ERR_DEVICE", op, ": operands are on ", device_name(device), " and ",
-          device_name(operand->device()));
-  }
-  return device;
-}
-
-// Queues kernel(args) on the device of the operands. `args` holds raw pointers: queue order keeps the memory
-// valid.
-template <class Args>
-void launch(const Kernel<Args>& kernel, const Args& args, std::initializer_list<const Tensor*> operands) {
-  const DeviceType device = common_device(kernel.name, operands);
-  const auto function = kernel.functions[static_cast<int>(device)];
-  CHECK(function, "ERR_DEVICE", kernel.name, " has no ", device_name(device), " kernel in this build");
-  OpSite site{kernel.name, {}};
-  for (const Tensor* operand : operands) site.operands.push_back(operand->describe());
-  backend(device).submit(std::move(site), [function, args] { function(args); });
-}
 
 }  // namespace native
 

@@ -9,13 +9,9 @@
 
 #include "core/device.h"
 #include "core/dtype.h"
+#include "core/shape.h"
 
 namespace native {
-
-using Shape = std::vector<int64_t>;
-
-std::string shape_string(const Shape& shape);  // "[8, 77]"
-int64_t shape_numel(const Shape& shape);  // throws ERR_SHAPE when a size is negative or the product overflows
 
 struct WeightPacking;  // core/weight_packing.h
 

@@ -1,5 +1,6 @@
 #include "ops/attention.h"
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

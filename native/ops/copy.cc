@@ -1,5 +1,6 @@
 #include "ops/copy.h"
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

@@ -1,5 +1,6 @@
 #include "ops/cross_entropy.h"
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

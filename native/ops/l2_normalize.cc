@@ -1,5 +1,6 @@
 #include "ops/l2_normalize.h"
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

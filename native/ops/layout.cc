@@ -1,5 +1,7 @@
 #include "ops/layout.h"
 
+#include "core/launch.h"
+
 namespace native {
 
 DEFINE_KERNEL(strided_copy, StridedCopyArgs);

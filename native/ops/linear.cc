@@ -1,5 +1,6 @@
 #include "ops/linear.h"
 
+#include "core/launch.h"
 #include "core/weight_packing.h"
 #include "ops/check.h"
 

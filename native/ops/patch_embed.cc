@@ -1,5 +1,7 @@
 #include "ops/patch_embed.h"
 
+#include "core/launch.h"
+
 namespace native {
 
 DEFINE_KERNEL(patch_embed_rows, PatchEmbedArgs);

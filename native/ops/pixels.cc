@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

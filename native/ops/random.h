@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/kernel.h"
+#include "core/shape.h"
 
 namespace native {
 

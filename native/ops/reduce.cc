@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "core/launch.h"
 #include "ops/check.h"
 #include "ops/strides.h"
 

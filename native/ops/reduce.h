@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/kernel.h"
+#include "core/shape.h"
 
 namespace native {
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/tensor.h"
+
 namespace native {
 
 Shape contiguous_strides(const Shape& shape) {

@@ -1,11 +1,13 @@
 // Loops over operands that are read with strides: broadcasting and changes of layout.
 #pragma once
 
-#include <vector>
+#include <cstdint>
 
-#include "core/tensor.h"
+#include "core/shape.h"
 
 namespace native {
+
+class Tensor;
 
 inline constexpr int kMaxDims = 8;
 

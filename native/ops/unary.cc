@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "core/launch.h"
 #include "ops/check.h"
 
 namespace native {

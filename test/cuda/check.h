@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/kernel.h"
+#include "core/launch.h"
 #include "core/tensor.h"
 
 // From here on CHECK is the test's, not the library's.
