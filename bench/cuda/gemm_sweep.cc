@@ -75,7 +75,9 @@ std::vector<GemmChoice> choices(const GemmArgs& args) {
   for (const int slabs : {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 16, 22}) {
     for (int tile = 0; tile < native::cuda::kSm90TileKinds; ++tile) {
       const native::cuda::Sm90TileShape shape = native::cuda::kSm90TileShapes[tile];
-      for (const int cluster : {1, 2}) add({90, tile, cluster, slabs}, shape.m, shape.n, 64);
+      for (const int cluster : {1, 2}) {
+        for (const bool apart : {false, true}) add({90, tile, cluster, slabs, apart}, shape.m, shape.n, 64);
+      }
     }
     const auto& tiles = native::cuda::gemm_sm80_tiles();
     for (int tile = 0; tile < static_cast<int>(tiles.size()); ++tile) {
@@ -85,11 +87,7 @@ std::vector<GemmChoice> choices(const GemmArgs& args) {
   }
   // The estimates may choose what is left out here.
   const std::optional<GemmChoice> rule = native::cuda::estimated_gemm(args);
-  const auto is_rule = [&](const GemmChoice& choice) {
-    return choice.kernels == rule->kernels && choice.tile == rule->tile && choice.cluster == rule->cluster &&
-           choice.slabs == rule->slabs;
-  };
-  if (rule && std::none_of(found.begin(), found.end(), is_rule)) found.push_back(*rule);
+  if (rule && std::find(found.begin(), found.end(), *rule) == found.end()) found.push_back(*rule);
   return found;
 }
 
@@ -122,18 +120,19 @@ void sweep(const std::string& suite, Kind kind, int64_t rows, int64_t in, int64_
   const std::optional<GemmChoice> rule = native::cuda::estimated_gemm(shape);
   const double flops = 2.0 * shape.m * shape.n * shape.k;
   for (const GemmChoice& choice : choices(shape)) {
-    const bool chosen = rule && choice.kernels == rule->kernels && choice.tile == rule->tile &&
-                        choice.cluster == rule->cluster && choice.slabs == rule->slabs;
+    const bool chosen = rule == choice;
     report({suite,
             native::concat(kKindNames[static_cast<int>(kind)], " ", tile_name(choice), " cluster ",
-                           choice.cluster, " slabs ", choice.slabs, chosen ? " (rule)" : ""),
+                           choice.cluster, " slabs ", choice.slabs, choice.apart ? " apart" : "",
+                           chosen ? " (rule)" : ""),
             {{"m", shape.m},
              {"n", shape.n},
              {"k", shape.k},
              {"kernels", choice.kernels},
              {"tile", choice.tile},
              {"cluster", choice.cluster},
-             {"slabs", choice.slabs}},
+             {"slabs", choice.slabs},
+             {"apart", choice.apart}},
             kDType,
             flops,
             bytes,

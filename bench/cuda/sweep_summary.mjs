@@ -4,17 +4,17 @@
 //   node bench/cuda/sweep_summary.mjs SWEEP.jsonl
 import { readFileSync } from 'node:fs';
 
-const described = /^(forward|input|weight) (.+) cluster (\d) slabs (\d+)( \(rule\))?$/;
+const described = /^(forward|input|weight) (.+) cluster (\d) slabs (\d+)( apart)?( \(rule\))?$/;
 
 /** Products of a sweep: `{product, tried: [{choice, microseconds, tflops, rule}]}`, the fastest first. */
 export function products(text) {
   const found = new Map();
   for (const line of text.split('\n').filter((line) => line.startsWith('{'))) {
     const { suite, name, sizes, microseconds, tflops } = JSON.parse(line);
-    const [, kind, tile, cluster, slabs, rule] = described.exec(name ?? '') ?? [];
+    const [, kind, tile, cluster, slabs, apart = '', rule] = described.exec(name ?? '') ?? [];
     if (!kind) continue; // the device, and its copy bandwidth
     const product = `${suite.replace('sweep ', '')} ${kind} ${sizes.m} x ${sizes.n} x ${sizes.k}`;
-    const choice = `${tile}, cluster ${cluster}, ${slabs} slabs`;
+    const choice = `${tile}, cluster ${cluster}, ${slabs} slabs${apart}`;
     found.set(product, [
       ...(found.get(product) ?? []),
       { choice, microseconds, tflops, rule: Boolean(rule) },

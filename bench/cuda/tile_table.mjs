@@ -24,12 +24,12 @@ export function tileTable(sweeps) {
       if (!row.suite?.startsWith('sweep ')) continue;
       if (card?.scale !== 'full')
         throw new Error('a sweep without its device, or not of scale full, is no measurement');
-      const { m, n, k, kernels, tile, cluster, slabs } = row.sizes;
+      const { m, n, k, kernels, tile, cluster, slabs, apart } = row.sizes;
       const kind = row.name.split(' ')[0];
       const key = [card.kernels, card.multiprocessors, kinds.indexOf(kind), m, n, k];
       if (key.some((part) => !Number.isInteger(part) || part < 0))
         throw new Error(`not a row of a sweep: ${line}`);
-      const tried = { key, choice: [kernels, tile, cluster, slabs], microseconds: row.microseconds };
+      const tried = { key, choice: [kernels, tile, cluster, slabs, apart === 1], microseconds: row.microseconds };
       tried.rule = row.name.endsWith(' (rule)');
       products.set(key.join(), [...(products.get(key.join()) ?? []), tried]);
     }
@@ -47,7 +47,7 @@ export function tileTable(sweeps) {
   const source = cards.size > 0 ? `: ${[...cards].sort().join(', ')}` : '';
   return [
     '// Written by bench/cuda/tile_table.mjs from the sweeps of cuda_bench: do not edit.',
-    `// capability, multiprocessors, kind, m, n, k, {kernels, tile, cluster, slabs}${source}`,
+    `// capability, multiprocessors, kind, m, n, k, {kernels, tile, cluster, slabs, apart}${source}`,
     ...lines,
     '',
   ].join('\n');

@@ -9,7 +9,7 @@ namespace native::cuda {
 namespace {
 
 Sm90Choice sm90_of(const GemmChoice& choice) {
-  return {static_cast<Sm90TileKind>(choice.tile), choice.cluster, choice.slabs};
+  return {static_cast<Sm90TileKind>(choice.tile), choice.cluster, choice.slabs, choice.apart};
 }
 
 }  // namespace
@@ -19,7 +19,7 @@ bool gemm_supports(const GemmArgs& args, const GemmChoice& choice) {
   if (choice.kernels == 90) return gemm_sm90_supports(args, sm90_of(choice));
   return choice.kernels == 80 && choice.tile >= 0 &&
          choice.tile < static_cast<int>(gemm_sm80_tiles(args.dtype).size()) && choice.cluster == 1 &&
-         choice.slabs >= 1 && gemm_sm80_supports(args);
+         choice.slabs >= 1 && !choice.apart && gemm_sm80_supports(args);
 }
 
 void run_gemm(const GemmArgs& args, const GemmChoice& choice) {
@@ -44,15 +44,16 @@ std::optional<GemmChoice> estimated_gemm(const GemmArgs& args) {
   const auto of_mma = [&](const Tiling& tiling) { return GemmChoice{80, tiling.kind, 1, tiling.slabs}; };
   if (!wgmma) return of_mma(gemm_sm80_tiling(args));
   const Sm90Choice choice = choose_sm90(args);
-  const GemmChoice large{90, static_cast<int>(choice.tile), choice.cluster, choice.slabs};
+  const GemmChoice large{90, static_cast<int>(choice.tile), choice.cluster, choice.slabs, choice.apart};
   if (!mma) return large;
   const Tiling tiling = gemm_sm80_tiling(args);
   const TileKind& small = gemm_sm80_tiles(args.dtype)[static_cast<size_t>(tiling.kind)];
   const Sm90TileShape tile = kSm90TileShapes[large.tile];
   const ProductShape shape = product_shape(args);
   const int multiprocessors = context.multiprocessors();
-  const double large_cost =
-      tiles_cost({tile.m, tile.n, 64, kWgmmaGain}, choice.slabs, shape, multiprocessors);
+  const TileKind as_small{tile.m, tile.n, 64, kWgmmaGain};
+  const double large_cost = choice.apart ? tiling_cost(as_small, choice.slabs, shape, multiprocessors)
+                                         : tiles_cost(as_small, choice.slabs, shape, multiprocessors);
   return tiling_cost(small, tiling.slabs, shape, multiprocessors) < large_cost ? of_mma(tiling) : large;
 }
 

@@ -12,6 +12,12 @@ struct GemmChoice {
   int tile;     // an Sm90TileKind, or an index into gemm_sm80_tiles(dtype)
   int cluster;  // 1 for gemm_sm80
   int slabs;
+  bool apart = false;  // as an Sm90Choice's
+
+  friend bool operator==(const GemmChoice& x, const GemmChoice& y) {
+    return x.kernels == y.kernels && x.tile == y.tile && x.cluster == y.cluster && x.slabs == y.slabs &&
+           x.apart == y.apart;
+  }
 };
 
 // Whether these arguments can be run like that on the current device.

@@ -5,6 +5,7 @@
 #include "common/clear.h"
 #include "gemm/gemm_sm90.h"
 #include "gemm/gemm_sm90_launch.h"
+#include "gemm/split_k.h"
 #include "gemm/tile_table.h"
 #include "runtime/context.h"
 #include "runtime/tensor_map.h"
@@ -80,43 +81,37 @@ int64_t band(const GemmArgs& args, int64_t column_tiles) {
   return float_result(args) || fits ? column_tiles : std::min<int64_t>(column_tiles, 8);
 }
 
-// Relative time: the steps of the busiest cluster.
+// Time in multiply-adds of one multiprocessor: the steps of the busiest cluster, and the sums of slabs.
 double cost(const GemmArgs& args, const Sm90Choice& choice, int multiprocessors) {
+  // From the moment that a slab of a tile has its turn to that of the next: its bytes leave the
+  // multiprocessor, are in the cache, a flag says so, another one sees it. About 5000 clocks.
+  constexpr double kTurn = 1e7;
+  constexpr double kLaunch = 5e6;  // of one more kernel
+  constexpr double kPerByte = 60;  // of the whole device while a byte comes from the cache
   const int kind = static_cast<int>(choice.tile);
   const Sm90TileShape shape = kSm90TileShapes[kind];
   const double depth = static_cast<double>(tiles_over(step_count(args), choice.slabs)) * kStepK;
-  const int64_t rounds = tiles_over(work_count(args, choice), multiprocessors / choice.cluster);
-  return rounds * shape.m * shape.n * (depth + kTileFacts[kind].overhead) / kTileFacts[kind].rate;
+  const int64_t clusters = multiprocessors / choice.cluster, works = work_count(args, choice);
+  const double tile = shape.m * shape.n * (depth + kTileFacts[kind].overhead) / kTileFacts[kind].rate;
+  const double tiles = static_cast<double>(tiles_over(works, clusters)) * tile;
+  if (choice.slabs == 1) return tiles;
+  if (choice.apart) {
+    const double bytes = 4.0 * args.m * args.n * result_count(args) * (2 * choice.slabs + 1);
+    return tiles + kLaunch + kPerByte * bytes / multiprocessors;
+  }
+  // Slabs of one tile that are computed at the same time end together, and all but one wait.
+  const int64_t together = std::clamp<int64_t>(clusters * choice.slabs / works, 1, choice.slabs);
+  return std::max(tiles + kTurn * (together - 1), tile + kTurn * choice.slabs);
 }
 
-// Whether there is such a kernel for products of this shape.
+// Whether there is such a kernel for products of this shape, and blocks of it may wait for each other if they
+// have to.
 bool possible(const GemmArgs& args, const Sm90Choice& choice) {
   if (choice.cluster != 1 && choice.cluster != 2) return false;
   if (one_tile(args) && choice.tile != Sm90TileKind::cooperative_128x128) return false;
-  return choice.slabs >= 1 &&
-         choice.slabs <= (float_result(args) ? std::min<int64_t>(step_count(args), 256) : 1);
-}
-
-// The cheapest choice. Depends on nothing but what choose_sm90 makes its key of.
-Sm90Choice search(const GemmArgs& args, int multiprocessors) {
-  Sm90Choice best{Sm90TileKind::cooperative_128x128, 1, 1};
-  double least = std::numeric_limits<double>::infinity();
-  for (int kind = 0; kind < kSm90TileKinds; ++kind) {
-    // Enough slabs for four rounds of every multiprocessor, of at least four steps.
-    for (int slabs = 1; slabs == 1 || slabs <= step_count(args) / 4; ++slabs) {
-      for (int cluster = 2; cluster >= 1; --cluster) {
-        const Sm90Choice choice{static_cast<Sm90TileKind>(kind), cluster, slabs};
-        if (!possible(args, choice)) continue;
-        const double time = cost(args, choice, multiprocessors);
-        if (time < least) least = time, best = choice;
-      }
-      if (!float_result(args) ||
-          work_count(args, {static_cast<Sm90TileKind>(kind), 1, slabs}) > 4 * multiprocessors) {
-        break;
-      }
-    }
-  }
-  return best;
+  if (choice.slabs == 1) return !choice.apart;
+  return choice.slabs > 1 && float_result(args) && choice.slabs <= std::min<int64_t>(step_count(args), 256) &&
+         (choice.apart || current_context().blocks_may_wait());
 }
 
 Sm90Aux aux_of(const GemmEpilogue& e) {
@@ -179,11 +174,38 @@ bool gemm_sm90_supports(const GemmArgs& args, const Sm90Choice& choice) {
   return gemm_sm90_supports(args) && possible(args, choice);
 }
 
+// The cheapest choice. Depends on nothing but what choose_sm90 makes its key of.
+Sm90Choice search_sm90(const GemmArgs& args, int multiprocessors) {
+  Sm90Choice best{Sm90TileKind::cooperative_128x128, 1, 1};
+  double least = std::numeric_limits<double>::infinity();
+  for (int kind = 0; kind < kSm90TileKinds; ++kind) {
+    // Enough slabs for four rounds of every multiprocessor, of at least four steps.
+    for (int slabs = 1; slabs == 1 || slabs <= step_count(args) / 4; ++slabs) {
+      for (int cluster = 2; cluster >= 1; --cluster) {
+        for (const bool apart : {false, true}) {
+          const Sm90Choice choice{static_cast<Sm90TileKind>(kind), cluster, slabs, apart};
+          if (!possible(args, choice)) continue;
+          const double time = cost(args, choice, multiprocessors);
+          if (time < least) least = time, best = choice;
+        }
+      }
+      if (!float_result(args) ||
+          work_count(args, {static_cast<Sm90TileKind>(kind), 1, slabs}) > 4 * multiprocessors) {
+        break;
+      }
+    }
+  }
+  return best;
+}
+
 Sm90Choice choose_sm90(const GemmArgs& args) {
-  const Sm90Choices::Key key{args.m,        args.n, args.k, args.batch, args.sum_batch, float_result(args),
-                             one_tile(args)};
   Context& context = current_context();
-  return context.remembered<Sm90Choices>().get(key, [&] { return search(args, context.multiprocessors()); });
+  const Sm90Choices::Key key{args.m,         args.n,
+                             args.k,         args.batch,
+                             args.sum_batch, float_result(args),
+                             one_tile(args), context.blocks_may_wait()};
+  return context.remembered<Sm90Choices>().get(key,
+                                               [&] { return search_sm90(args, context.multiprocessors()); });
 }
 
 void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
@@ -220,8 +242,24 @@ void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
   const auto result_map = [&](const void* matrix) {
     return encode_tensor_map(matrix, args.c_dtype, result_shape(args), Swizzle::bytes_128);
   };
-  Sm90Launch request{
-      operand_map(args.a, args.m, a_rows), operand_map(args.b, args.n, b_rows), result_map(args.c), {}, p};
+  Sm90Launch request{operand_map(args.a, args.m, a_rows), operand_map(args.b, args.n, b_rows), {}, {}, p};
+  if (choice.apart) {
+    const SlabScratch scratch(p.batch, p.slabs, args.m, args.n, e.row_sum != nullptr);
+    const SlabSums sums = scratch.sums();
+    TensorMapShape shape = result_shape(args);
+    shape.matrices = int64_t{p.batch} * p.slabs;
+    shape.pitch = sums.pitch;
+    shape.matrix_stride = args.m * sums.pitch;
+    request.c = request.aux = encode_tensor_map(sums.data, DType::float32, shape, Swizzle::bytes_128);
+    // What is left of the epilogue is done where the slabs are added.
+    request.params.apart = true;
+    request.params.alpha = 1;
+    request.params.accumulate = request.params.accumulate_row_sum = false;
+    request.params.row_sum = sums.row_sums;
+    launch(args, choice, request);
+    return reduce_slabs(args, sums);
+  }
+  request.c = result_map(args.c);
   const void* other = e.slope ? e.slope : e.multiplier ? e.multiplier : e.residual;
   request.aux = other ? result_map(other) : request.c;
   if (choice.slabs == 1) return launch(args, choice, request);
@@ -240,8 +278,9 @@ int resident_clusters(const void* kernel, const LaunchShape& shape) {
   if (shape.cluster == 1) return context.multiprocessors();
   const ResidentClusters::Key key{reinterpret_cast<intptr_t>(kernel), shape.threads,
                                   static_cast<int64_t>(shape.shared_bytes), shape.cluster};
-  return context.remembered<ResidentClusters>().get(key,
-                                                    [&] { return ask_resident_clusters(kernel, shape); });
+  const int fit =
+      context.remembered<ResidentClusters>().get(key, [&] { return ask_resident_clusters(kernel, shape); });
+  return std::min(fit, std::max(context.multiprocessors() / shape.cluster, 1));
 }
 
 }  // namespace native::cuda

@@ -21,19 +21,22 @@ struct Sm90TileShape {
 inline constexpr Sm90TileShape kSm90TileShapes[kSm90TileKinds] = {
     {128, 192}, {128, 256}, {256, 192}, {128, 128}};
 
-// How a product is run. slabs > 1 cuts k and adds the parts in order (float32 results only).
+// How a product is run. slabs > 1 cuts k and adds the parts in order (float32 results only): each when its
+// turn comes, or `apart`, in scratch, by another kernel.
 struct Sm90Choice {
   Sm90TileKind tile;
   int cluster = 1;  // 1 or 2
   int slabs = 1;
+  bool apart = false;
 };
 
 // What choose_sm90 chose so far on this device.
-struct Sm90Choices : Memo<Sm90Choice, 7> {};
+struct Sm90Choices : Memo<Sm90Choice, 8> {};
 
 // Whether these arguments can be run like that; how gemm_sm90 runs them; running them so.
 bool gemm_sm90_supports(const GemmArgs& args, const Sm90Choice& choice);
 Sm90Choice choose_sm90(const GemmArgs& args);
+Sm90Choice search_sm90(const GemmArgs& args, int multiprocessors);  // what choose_sm90 remembers
 void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice);
 
 }  // namespace native::cuda

@@ -24,7 +24,8 @@ __device__ __forceinline__ bool reads_aux(Sm90Aux aux) {
 // With a slope, a step fills two slots: the result's and the slope's.
 __device__ __forceinline__ int slots_per_panel(Sm90Aux aux) { return aux == Sm90Aux::slope ? 2 : 1; }
 
-// By one thread: loads the panels of `map` (multiplier or residual) into the slots as they become free.
+// By one thread: loads the panels of `map` (multiplier or residual) into the slots as they become free. Those
+// of a tile are in the cache by then: it has fewer slots than panels, and each would wait for memory.
 template <class C, class Tile>
 __device__ __forceinline__ void load_aux(Sm90Shared<Tile>& shared, const TensorMap& map,
                                          const Sm90Params& params) {
@@ -32,6 +33,13 @@ __device__ __forceinline__ void load_aux(Sm90Shared<Tile>& shared, const TensorM
   int owner = 0;
   for (Sm90Schedule<C, Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
     const Sm90Work work = schedule.work();
+#pragma unroll 1
+    for (int y = work.row; y < work.row + Tile::kM; y += 64) {
+#pragma unroll 1
+      for (int x = work.column; x < work.column + Tile::kN; x += kPanelColumns<C>) {
+        tma_prefetch_box(map, x, y, work.batch);
+      }
+    }
     for (int block = 0; block < Tile::kBlocks; ++block) {
       for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance()) {
         for (int member = 0; member < (Tile::kPingPong ? 1 : 2); ++member) {
@@ -61,6 +69,7 @@ __device__ __forceinline__ void store_tile(Sm90Shared<Tile>& shared, Ring<Tile::
                                            const TensorMap& c, const TensorMap& aux, const Sm90Params& params,
                                            const Sm90Work& work, int row, int group, bool add) {
   constexpr int kNone = -1;
+  const int matrix = params.apart ? work.batch * params.slabs + work.slab : work.batch;
   int reading = kNone;  // the slot
   for (int block = 0; block < Tile::kBlocks; ++block) {
     for (int panel = 0; panel < kTilePanels<C, Tile>; ++panel, slot.advance(slots_per_panel(params.aux))) {
@@ -73,9 +82,9 @@ __device__ __forceinline__ void store_tile(Sm90Shared<Tile>& shared, Ring<Tile::
       }
       barrier_wait(shared.slot_written[group][slot.index], slot.phase);
       if (add) {
-        tma_reduce_add(c, source, x, y, work.batch);
+        tma_reduce_add(c, source, x, y, matrix);
       } else {
-        tma_store(c, source, x, y, work.batch);
+        tma_store(c, source, x, y, matrix);
       }
       if (params.aux == Sm90Aux::slope) tma_store(aux, source + kPanelBytes, x, y, work.batch);
       bulk_commit();
@@ -90,17 +99,17 @@ __device__ __forceinline__ void store_tile(Sm90Shared<Tile>& shared, Ring<Tile::
   barrier_arrive(shared.slot_free[group][reading]);
 }
 
-// By one warp: adds a tile's row sums to what params.row_sum holds, or writes them.
+// By one warp: adds a tile's row sums to what `row_sum` holds, or writes them.
 template <class Tile>
-__device__ __forceinline__ void store_row_sum(const float* sums, const Sm90Params& params, int row,
-                                              bool add) {
+__device__ __forceinline__ void store_row_sum(const float* sums, float* row_sum, const Sm90Params& params,
+                                              int row, bool add) {
   for (int i = lane_index(); i < 64 * Tile::kBlocks && row + i < params.m; i += kWarpSize) {
-    params.row_sum[row + i] = add ? params.row_sum[row + i] + sums[i] : sums[i];
+    row_sum[row + i] = add ? row_sum[row + i] + sums[i] : sums[i];
   }
 }
 
 // By one warp: all tiles of `group`. One lane does what one thread can. Slabs of a tile are added in
-// their order, whichever is ready first.
+// their order, whichever is ready first, unless each has its own place.
 template <class C, class Tile>
 __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const TensorMap& c,
                                               const TensorMap& aux, const Sm90Params& params, int group) {
@@ -113,7 +122,7 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
     const Sm90Work work = schedule.work();
     const int row = work.row + (Tile::kPingPong ? 0 : group * 64 * Tile::kBlocks);
     int* turn =
-        kFloat && params.slabs > 1 ? params.turns + 2 * work.tile + (Tile::kPingPong ? 0 : group) : nullptr;
+        kFloat && params.turns ? params.turns + 2 * work.tile + (Tile::kPingPong ? 0 : group) : nullptr;
     if (leader) {
       if (turn) {
         while (load_acquire(turn) != work.slab) {
@@ -121,13 +130,14 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
         fence_async_global();
       }
       store_tile<C>(shared, slot, c, aux, params, work, row, group,
-                    kFloat && (params.accumulate || work.slab > 0));
+                    kFloat && (params.accumulate || (turn && work.slab > 0)));
     }
     if constexpr (kFloat) {
       if (work.sums_rows) {
         warp_barrier();  // the leader has seen the tile's last panel, and with it the sums
-        store_row_sum<Tile>(shared.weight.row_sum[group], params, row,
-                            params.accumulate_row_sum || work.slab > 0);
+        const int64_t first = params.apart ? static_cast<int64_t>(work.slab) * params.m : 0;
+        store_row_sum<Tile>(shared.weight.row_sum[group], params.row_sum + first, params, row,
+                            params.accumulate_row_sum || (turn && work.slab > 0));
         warp_barrier();  // the sums are written
       }
       if (turn && leader) {
@@ -198,16 +208,21 @@ __device__ __forceinline__ void write_panel(unsigned char* slot, const Sm90Param
   }
 }
 
-// By one warp: a panel of 32 float32 columns.
+// By one warp: a panel of 32 float32 columns, 8 at a time. Two neighbouring rows have the same two chunks of
+// 16 bytes at the same columns, so every other row writes other columns at the same time, in other banks.
 __device__ __forceinline__ void write_panel_float(unsigned char* slot, float alpha, int warp,
                                                   const float* v) {
+  const bool other = lane_index() & 4;  // an odd row
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int row = 16 * warp + lane_index() / 4 + 8 * half, column = 8 * j + 2 * (lane_index() & 3);
+      const float* even = v + 4 * j + 2 * half;
+      const float* odd = v + 4 * (j ^ 2) + 2 * half;
+      const int row = 16 * warp + lane_index() / 4 + 8 * half;
+      const int column = 8 * (other ? j ^ 2 : j) + 2 * (lane_index() & 3);
       auto* target = reinterpret_cast<float2*>(slot + swizzle<kRowBytes>(row * kRowBytes + column * 4));
-      store_shared(target, float2{alpha * v[4 * j + 2 * half], alpha * v[4 * j + 2 * half + 1]});
+      store_shared(target, float2{alpha * (other ? odd[0] : even[0]), alpha * (other ? odd[1] : even[1])});
     }
   }
 }

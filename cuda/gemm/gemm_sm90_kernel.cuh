@@ -29,8 +29,12 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
     stage.skip(schedule.step_count());
     schedule.index += schedule.stride;
   }
+  // Behind the epilogue of a cooperative tile the tensor cores would wait for the next one's numbers, so
+  // these are found while its last products run, if registers are left.
+  constexpr bool kEarly = !Tile::kPingPong && Tile::kBlocks == 1;
+  Sm90Work work{};
   for (bool first = true; schedule.valid(); first = false) {
-    const Sm90Work work = schedule.work();
+    if (!kEarly || first) work = schedule.work();
     float bias[kBiasParts + 1];
 #pragma unroll
     for (int part = 0; part < kBiasParts; ++part) {
@@ -57,6 +61,7 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
       stage.skip(schedule.step_count());
       schedule.index += schedule.stride;
     }
+    if (kEarly && schedule.valid()) work = schedule.work();
     wgmma_wait<0>();
 #pragma unroll
     for (int block = 0; block < Tile::kBlocks; ++block) {

@@ -19,6 +19,7 @@ struct Sm90Params {
   int batch;                    // result matrices
   int steps, summed;            // steps of 64 k in one operand matrix; matrices whose products are summed
   int slabs;                    // parts into which all steps of a tile are cut
+  bool apart;                   // C is [batch, slabs, m, n] and row_sum [slabs, m]: nothing is added
   int batched_a, batched_b;     // 0 or 1: the operand has a matrix per batch index
   int cluster;                  // 1, or 2: blocks of a cluster share B
   float alpha;
@@ -29,7 +30,7 @@ struct Sm90Params {
   float* row_sum;
   bool accumulate_row_sum;
   int* turns;  // [batch, row tiles, column tiles, 2]: how many slabs of a half (ping-pong: of all) of a tile
-               // are in C; 0 at first
+               // are in C, 0 at first; null where there is one slab, or `apart`
 };
 
 struct Sm90Launch {

@@ -114,6 +114,12 @@ __device__ __forceinline__ void tma_load_multicast(void* shared, const TensorMap
       "l"(&map), "r"(shared_address(&barrier)), "r"(x), "r"(y), "r"(z), "h"(mask)
       : "memory");
 }
+// Has a box brought from memory into the second-level cache.
+__device__ __forceinline__ void tma_prefetch_box(const TensorMap& map, int x, int y, int z) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(&map), "r"(x),
+               "r"(y), "r"(z)
+               : "memory");
+}
 // Stores a box from shared memory; what lies outside the tensor is not written. Belongs to the issuing
 // thread's current bulk group.
 __device__ __forceinline__ void tma_store(const TensorMap& map, const void* shared, int x, int y, int z) {

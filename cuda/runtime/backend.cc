@@ -30,6 +30,9 @@ CudaBackend::CudaBackend(int device)
   context_.overlaps_grids_ = context_.capability_ >= 90 && !(overlap && std::strcmp(overlap, "0") == 0);
   context_.shared_bytes_limit_ = properties.sharedMemPerBlockOptin;
   context_.cache_bytes_ = static_cast<size_t>(properties.l2CacheSize);
+  int shared = 0;  // by processes (MPS); older drivers do not say
+  if (cudaDeviceGetAttribute(&shared, cudaDevAttrMpsEnabled, device_) != cudaSuccess) cudaGetLastError();
+  if (shared) context_.keep_blocks_independent();
   check_cuda(cudaStreamCreateWithFlags(&context_.stream_, cudaStreamNonBlocking), "stream");
   void* fault = memory_.allocate(sizeof(Fault));
   check_cuda(cudaMemsetAsync(fault, 0, sizeof(Fault), context_.stream_), "device memory");

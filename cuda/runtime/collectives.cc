@@ -230,6 +230,7 @@ std::vector<std::string> open(int rank, int world_size, const std::string&, doub
     nccl::library();  // what is missing shows before anyone waits
   }
   g_communicator = new Communicator(rank, world_size, timeout_seconds);
+  cuda_backend().context().keep_blocks_independent();  // NCCL's kernels take multiprocessors of their own
   return std::vector<std::string>(static_cast<size_t>(world_size), text);
 }
 

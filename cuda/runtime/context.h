@@ -39,6 +39,10 @@ class Context {
   // Whether the next grid may start before what is in front of it ends: in a recording, before a grid only,
   // as a graph knows no such edges from copies. NATIVE_CUDA_OVERLAP=0 keeps all apart.
   bool overlaps_grids() const { return overlaps_grids_ && (behind_grid_ || !recording_); }
+  // Whether blocks of one grid may wait for each other: those that fit the device are sure to run at the same
+  // time, unless other processes (MPS) or collectives take multiprocessors.
+  bool blocks_may_wait() const { return blocks_may_wait_; }
+  void keep_blocks_independent() { blocks_may_wait_ = false; }
   // What queues something on the stream says whether it is a grid.
   void note_queued(bool grid) { behind_grid_ = grid; }
   size_t shared_bytes_limit() const { return shared_bytes_limit_; }  // per block
@@ -66,6 +70,7 @@ class Context {
   int multiprocessors_ = 0, capability_ = 0;
   size_t shared_bytes_limit_ = 0, cache_bytes_ = 0;
   bool overlaps_grids_ = false, recording_ = false, behind_grid_ = false;
+  bool blocks_may_wait_ = true;
   Fault* fault_ = nullptr;
   int site_ = 0;
   // In context.cc: every kernel's file includes this one, and headers take most of the time to compile it.

@@ -54,9 +54,14 @@ bool tensor_map_supports(const void* data, DType dtype, const TensorMapShape& sh
     return count == 1 || (elements > 0 && elements * size % 16 == 0 && elements * size < int64_t{1} << 40);
   };
   const auto extent = [](int64_t count) { return count >= 1 && count < int64_t{1} << 31; };
+  // The documentation of the driver has each distance a multiple of the one before.
+  const auto multiple = [&] {
+    return shape.rows == 1 ? shape.matrix_stride >= shape.columns : shape.matrix_stride % shape.pitch == 0;
+  };
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && extent(shape.columns) && extent(shape.rows) &&
          extent(shape.matrices) && distance(shape.pitch, shape.rows) &&
-         (shape.rows == 1 || shape.pitch >= shape.columns) && distance(shape.matrix_stride, shape.matrices);
+         (shape.rows == 1 || shape.pitch >= shape.columns) && distance(shape.matrix_stride, shape.matrices) &&
+         (shape.matrices == 1 || multiple());
 }
 
 TensorMap encode_tensor_map(const void* data, DType dtype, const TensorMapShape& shape, Swizzle swizzle) {

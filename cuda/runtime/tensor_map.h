@@ -18,7 +18,8 @@ struct TensorMapShape {
 };
 
 // Whether the engine can address such a tensor: `data` on 16 bytes, distances multiples of 16 bytes and less
-// than 2^40, rows that do not overlap, sizes from 1 and less than 2^31.
+// than 2^40, matrices a multiple of the rows' distance apart, rows that do not overlap, sizes from 1 and less
+// than 2^31.
 bool tensor_map_supports(const void* data, DType dtype, const TensorMapShape& shape);
 
 // Shared memory holds the box as rows of box_columns, permuted by `swizzle`; with one, a row is exactly as

@@ -22,6 +22,13 @@ test('any device of several can be the one in use', async () => {
   expect(stdout).toMatch(/test cases: \s*[4-9] \|\s*[4-9] passed/);
 });
 
+test('blocks do not wait for each other where processes share the device', async () => {
+  const { stdout } = await promisify(execFile)(program, ['-tc=choose_sm90*,gemm: *'], {
+    env: { ...process.env, EMULATION_MPS: '1' },
+  });
+  expect(stdout).toMatch(/test cases: \s*[4-9]\d* \|\s*[4-9]\d* passed \| 0 failed/);
+});
+
 test.each(['80', '86', '89'])('an emulated device of capability %s has its limits', async (capability) => {
   const { stdout } = await promisify(execFile)(program, ['-tc=emulation: a device holds*'], {
     env: { ...process.env, EMULATION_CAPABILITY: capability },

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "gemm_problem.h"
+#include "runtime/context.h"
 #if defined(CUDA_EMULATION)
 #include "emulation.h"
 #endif
@@ -18,8 +19,9 @@ using native::DType;
 
 namespace {
 
-auto run(Sm90TileKind tile, int cluster = 1, int slabs = 1) {
-  return [choice = Sm90Choice{tile, cluster, slabs}](const GemmArgs& args) { gemm_sm90(args, choice); };
+auto run(Sm90TileKind tile, int cluster = 1, int slabs = 1, bool apart = false) {
+  return
+      [choice = Sm90Choice{tile, cluster, slabs, apart}](const GemmArgs& args) { gemm_sm90(args, choice); };
 }
 
 // Gaps that make all rows start on 16 bytes.
@@ -118,6 +120,7 @@ TEST_CASE("gemm_sm90: slabs are added in order, row sums too") {
       p.accumulate = accumulate;
       p.accumulate_row_sum = !accumulate;
       expect_correct(p, run(tile, 1, 3));
+      expect_correct(p, run(tile, accumulate ? 2 : 1, 3, true));
     }
   }
   Problem p = weight(264, 136, 16 * 64);
@@ -125,6 +128,9 @@ TEST_CASE("gemm_sm90: slabs are added in order, row sums too") {
   expect_correct(p, run(Sm90TileKind::cooperative_128x128, 2, 16));
   p.row_sum = false;
   expect_correct(p, run(Sm90TileKind::ping_pong_128x192, 2, 5));
+  p.alpha = -0.5f;
+  expect_correct(p, run(Sm90TileKind::cooperative_256x192, 2, 5, true));
+  expect_correct(weight(136, 68, 5 * 64), run(Sm90TileKind::cooperative_128x128, 1, 3, true));
 }
 
 TEST_CASE("gemm_sm90: batches, shared operands, sums over the batch") {
@@ -147,6 +153,8 @@ TEST_CASE("gemm_sm90: batches, shared operands, sums over the batch") {
   summed.batch = 3;
   summed.sum_batch = true;
   expect_correct(summed, run(Sm90TileKind::cooperative_128x128, 1, 4));
+  summed.sum_batch = false;
+  expect_correct(summed, run(Sm90TileKind::cooperative_128x128, 2, 2, true));
 }
 
 TEST_CASE("gemm_sm90: views, and what it refuses") {
@@ -185,6 +193,7 @@ TEST_CASE("gemm_sm90: views, and what it refuses") {
       [](GemmArgs& a) { a.epilogue.multiplier = a.epilogue.residual = reinterpret_cast<const void*>(16); });
   CHECK(!gemm_sm90_supports(args(), {Sm90TileKind::cooperative_128x128, 1, 2}));  // slabs of 16-bit results
   CHECK(!gemm_sm90_supports(args(), {Sm90TileKind::cooperative_128x128, 3, 1}));
+  CHECK(!gemm_sm90_supports(args(), {Sm90TileKind::cooperative_128x128, 1, 1, true}));
 }
 
 TEST_CASE("choose_sm90: slabs where the result is small, none where it is large") {
@@ -197,6 +206,17 @@ TEST_CASE("choose_sm90: slabs where the result is small, none where it is large"
   const Sm90Choice dw = choose_sm90(args);
   CHECK(dw.slabs > 1);
   CHECK(gemm_sm90_supports(args, dw));
+  // On a large device all slabs of so few tiles end together. Those of many do not, and pass through memory
+  // costs more there.
+  const bool may_wait = current_context().blocks_may_wait();
+  CHECK(gemm_sm90_supports(args, {dw.tile, dw.cluster, dw.slabs, false}) == may_wait);
+  CHECK((may_wait || dw.apart));
+  CHECK(search_sm90(args, 132).apart);
+  args.m = 3072, args.n = 768;
+  args.a.pitch = 3072, args.b.pitch = args.c_pitch = 768;
+  const Sm90Choice large = search_sm90(args, 132);
+  CHECK(large.slabs > 1);
+  CHECK(large.apart != may_wait);
   args.m = args.n = 8192, args.k = 8192;
   args.a.pitch = args.b.pitch = args.c_pitch = 8192;
   CHECK(choose_sm90(args).slabs == 1);
@@ -216,6 +236,10 @@ TEST_CASE("gemm_sm90: the same bits in any order of events, and no bank conflict
     CHECK(gemm_test::result_of(p, split) == first);
   }
   expect_correct(product(136, 200, 72), run(Sm90TileKind::ping_pong_128x192));
+  const auto apart = run(Sm90TileKind::cooperative_128x256, 1, 4, true);
+  const check::Values added_later = gemm_test::result_of(p, apart);
+  emulation::set_seed(2);
+  CHECK(gemm_test::result_of(p, apart) == added_later);
   CHECK(emulation::statistics().bank_conflicts == 0);
   emulation::set_seed(1);
 }

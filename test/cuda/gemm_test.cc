@@ -275,14 +275,14 @@ TEST_CASE("gemm: a product takes what was measured for its shape, where that can
     chosen = choose_gemm(args);
     gemm(args);
   };
-  const auto same = [&](const GemmChoice& choice) {
-    return chosen && chosen->kernels == choice.kernels && chosen->tile == choice.tile &&
-           chosen->cluster == choice.cluster && chosen->slabs == choice.slabs;
-  };
+  const auto same = [&](const GemmChoice& choice) { return chosen == choice; };
   expect_correct(p, look);
   const std::optional<GemmChoice> estimated = chosen;
   std::vector<GemmChoice> others = {{80, 3, 1, 5}};
-  if (capability >= 90) others.push_back({90, 3, 2, 3});
+  if (capability >= 90) {
+    others.push_back({90, 3, 2, 3, true});
+    if (current_context().blocks_may_wait()) others.push_back({90, 3, 2, 3});
+  }
   std::vector<MeasuredTile>& table = measured_tiles();
   const size_t rows = table.size();
   for (const GemmChoice& choice : others) {

@@ -14,8 +14,8 @@ const device = (kernels: number, multiprocessors: number, scale = 'full') =>
   JSON.stringify({ device: `card ${multiprocessors}`, kernels, multiprocessors, scale });
 const row = (name: string, mnk: number[], choice: number[], microseconds: number) => {
   const [m, n, k] = mnk;
-  const [kernels, tile, cluster, slabs] = choice;
-  const sizes = { m, n, k, kernels, tile, cluster, slabs };
+  const [kernels, tile, cluster, slabs, apart = 0] = choice;
+  const sizes = { m, n, k, kernels, tile, cluster, slabs, apart };
   return JSON.stringify({ suite: 'sweep b16 qkv', name, sizes, microseconds });
 };
 
@@ -37,13 +37,13 @@ test('each product takes its fastest kernel, or the estimated one where that is 
   const sweep = [
     device(90, 132),
     JSON.stringify({ suite: 'memory', name: 'device copy', sizes: { bytes: 1 }, microseconds: 1 }),
-    row('weight 128x256 cluster 2 slabs 7', [768, 768, 50432], [90, 1, 2, 7], 80),
+    row('weight 128x256 cluster 2 slabs 7', [768, 768, 50432], [90, 1, 2, 7, 1], 80),
     row('weight 128x128 cluster 1 slabs 4 (rule)', [768, 768, 50432], [90, 3, 1, 4], 90),
     row('forward ping-pong 128x192 cluster 2 slabs 1', [1576, 768, 768], [90, 0, 2, 1], 10),
     row('forward mma 64x64 cluster 1 slabs 2 (rule)', [1576, 768, 768], [80, 3, 1, 2], 10.09),
   ];
-  const forward = '{90, 132, ProductKind::forward, 1576, 768, 768, {80, 3, 1, 2}},';
-  const weight = '{90, 132, ProductKind::weight, 768, 768, 50432, {90, 1, 2, 7}},';
+  const forward = '{90, 132, ProductKind::forward, 1576, 768, 768, {80, 3, 1, 2, false}},';
+  const weight = '{90, 132, ProductKind::weight, 768, 768, 50432, {90, 1, 2, 7, true}},';
   expect(table(sweep)).toMatchObject({ status: 0, stderr: '', rows: [forward, weight] });
 
   // A card of another size keeps its own rows; a later sweep of the same replaces them.
@@ -57,9 +57,9 @@ test('each product takes its fastest kernel, or the estimated one where that is 
   ];
   const all = table(sweep, other, again);
   expect(all.rows).toEqual([
-    '{80, 108, ProductKind::forward, 1576, 768, 768, {80, 3, 1, 1}},',
+    '{80, 108, ProductKind::forward, 1576, 768, 768, {80, 3, 1, 1, false}},',
     forward,
-    '{90, 132, ProductKind::weight, 768, 768, 50432, {90, 1, 1, 8}},',
+    '{90, 132, ProductKind::weight, 768, 768, 50432, {90, 1, 1, 8, false}},',
   ]);
   expect(all.stdout.split('\n')[1]).toMatch(/: card 108, card 132$/);
 });
@@ -81,7 +81,7 @@ test('the table in the tree is one that the program writes', () => {
   expect(second.startsWith(empty[1]!)).toBe(true);
   for (const line of rows.slice(0, -1)) {
     expect(line).toMatch(
-      /^\{(80|90), \d+, ProductKind::(forward|input|weight), \d+, \d+, \d+, \{(80|90), \d, [12], \d+\}\},$/,
+      /^\{(80|90), \d+, ProductKind::(forward|input|weight), \d+, \d+, \d+, \{(80|90), \d, [12], \d+, (true|false)\}\},$/,
     );
   }
 });

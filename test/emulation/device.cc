@@ -277,6 +277,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrReservedSharedMemoryPerBlock:
       *value = static_cast<int>(kSharedReserved);
       return cudaSuccess;
+    case cudaDevAttrMpsEnabled:  // EMULATION_MPS=1
+      *value = std::getenv("EMULATION_MPS") != nullptr;
+      return cudaSuccess;
     case cudaDevAttrMultiProcessorCount:
       *value = kMultiprocessors;
       return cudaSuccess;

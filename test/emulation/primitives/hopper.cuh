@@ -62,6 +62,10 @@ inline void tma_load_multicast(void* shared, const TensorMap& map, Barrier& barr
                                uint16_t mask) {
   emulation::bulk_load(shared, map, &barrier, {x, y, z}, mask, "tma_load_multicast");
 }
+inline void tma_prefetch_box(const TensorMap& map, int, int, int) {
+  emulation::check_previous_grid("tma_prefetch_box");
+  emulation::tensor_map_fields(map, "tma_prefetch_box");
+}
 inline void tma_store(const TensorMap& map, const void* shared, int x, int y, int z) {
   emulation::bulk_store(map, shared, {x, y, z}, emulation::BulkStore::write, "tma_store");
 }
