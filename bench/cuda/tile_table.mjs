@@ -29,7 +29,11 @@ export function tileTable(sweeps) {
       const key = [card.kernels, card.multiprocessors, kinds.indexOf(kind), m, n, k];
       if (key.some((part) => !Number.isInteger(part) || part < 0))
         throw new Error(`not a row of a sweep: ${line}`);
-      const tried = { key, choice: [kernels, tile, cluster, slabs, apart === 1], microseconds: row.microseconds };
+      const tried = {
+        key,
+        choice: [kernels, tile, cluster, slabs, apart === 1],
+        microseconds: row.microseconds,
+      };
       tried.rule = row.name.endsWith(' (rule)');
       products.set(key.join(), [...(products.get(key.join()) ?? []), tried]);
     }
