@@ -26,7 +26,11 @@ std::map<std::string, void*>& driver_functions() {
   static auto* functions = new std::map<std::string, void*>;
   return *functions;
 }
-size_t g_limit = size_t{4} << 30, g_used = 0;
+size_t memory_limit() {
+  const char* text = std::getenv("EMULATION_MEMORY");
+  return text ? std::strtoull(text, nullptr, 10) : size_t{4} << 30;
+}
+size_t g_limit = memory_limit(), g_used = 0;
 auto& g_pinned = *new std::map<uintptr_t, size_t>;
 size_t g_pinned_limit = SIZE_MAX;
 std::atomic<bool> g_lost{false};

@@ -43,7 +43,8 @@ void reset_statistics();
 // While lost, the device answers as after an access outside its memory: nothing runs, everything fails.
 void lose_device(bool lost);
 
-// Bytes of device memory (default 4 GiB) and in use now.
+// Bytes of device memory and in use now. The environment variable EMULATION_MEMORY gives the bytes at the start (default
+// 4 GiB).
 void set_memory_limit(size_t bytes);
 size_t memory_in_use();
 // Bytes of page-locked memory of the host (default unlimited).
