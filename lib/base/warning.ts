@@ -6,6 +6,8 @@ const codes = [
   'VIDEO_DAMAGED',
   /** Work goes on launch by launch, because it could not be recorded. */
   'CUDA_GRAPH_REFUSED',
+  /** Recorded work was given up for the memory that it held, and goes on launch by launch. */
+  'CUDA_GRAPH_GIVEN_UP',
 ] as const;
 
 export type WarningCode = (typeof codes)[number];

@@ -2,7 +2,7 @@ import { checkFunction } from '../base/check';
 import { type CodedError, hasCode } from '../base/error';
 import { warn } from '../base/warning';
 import { emptyCache, float32MatmulPrecision } from '../native/device';
-import { native } from '../native/load';
+import { type DeviceType, native } from '../native/load';
 import { isRecording, noGrad } from '../tensor/autograd';
 import { type Graph, isCapturing, recordGraph } from '../tensor/graph';
 import { type Disposable, keep, scope } from '../tensor/scope';
@@ -50,7 +50,7 @@ export class RecordedForward<
     if (!this.takes(inputs)) return this.body(...inputs);
     const key = [float32MatmulPrecision(), ...inputs.map(describe)].join();
     const recording = this.recordings.get(key) ?? this.record(key, inputs);
-    if (recording === null) return noGrad(() => this.body(...inputs));
+    if (recording === null) return this.runBeside(inputs);
     this.recordings.delete(key);
     this.recordings.set(key, recording);
     // The recorded work finds the weights' 16-bit copies where they were; that they are current is seen to here.
@@ -78,24 +78,14 @@ export class RecordedForward<
       this.seen.add(key);
       return null;
     }
-    const { device } = given[0];
-    const inputs = given.map(({ shape, dtype }) =>
-      keep(new Tensor(native().emptyTensor(shape, dtype, device))),
-    );
     try {
-      for (const parameter of this.parameters()) parameter.refreshCasts();
-      const [beside] = this.recordings.values();
-      const body = () => this.body(...(inputs as readonly Tensor[] as Inputs));
-      const recording = { inputs, graph: recordGraph(() => noGrad(body), device, beside?.graph) };
+      const recording = this.attempt(given);
       this.recordings.set(key, recording);
       if (this.recordings.size > MOST) this.drop(this.recordings.keys().next().value!);
       return recording;
     } catch (error) {
-      for (const input of inputs) input.dispose();
       if (!hasCode(error, 'ERR_DEVICE') && !hasCode(error, 'ERR_OUT_OF_MEMORY')) throw error;
-      this.dispose();
-      emptyCache(device);
-      this.refused = true;
+      this.giveUp(given[0].device);
       warn(
         'CUDA_GRAPH_REFUSED',
         `forward passes go on without CUDA graphs, because one could not be recorded: ${(error as CodedError).message}`,
@@ -104,10 +94,65 @@ export class RecordedForward<
     }
   }
 
+  private attempt(given: Inputs): Recording<R> {
+    const { device } = given[0];
+    const inputs: Tensor[] = [];
+    const make = () => {
+      for (const { shape, dtype } of given.slice(inputs.length)) {
+        inputs.push(keep(new Tensor(native().emptyTensor(shape, dtype, device))));
+      }
+      for (const parameter of this.parameters()) parameter.refreshCasts();
+      const [beside] = this.recordings.values();
+      const body = () => this.body(...(inputs as readonly Tensor[] as Inputs));
+      return recordGraph(() => noGrad(body), device, beside?.graph);
+    };
+    try {
+      // What the pass before has left in the cache is what the recording takes anew.
+      return { inputs, graph: withRoom(device, make) };
+    } catch (error) {
+      for (const input of inputs) input.dispose();
+      throw error;
+    }
+  }
+
+  /** As it is. Recordings hold memory that no other work can use: they are given up where it is needed. */
+  private runBeside(inputs: Inputs): R {
+    const run = () => noGrad(() => this.body(...inputs));
+    try {
+      return run();
+    } catch (error) {
+      if (this.recordings.size === 0 || !hasCode(error, 'ERR_OUT_OF_MEMORY')) throw error;
+      this.giveUp(inputs[0].device);
+      const result = run();
+      warn(
+        'CUDA_GRAPH_GIVEN_UP',
+        `forward passes go on without CUDA graphs, because one beside them needed their memory: ${(error as CodedError).message}`,
+      );
+      return result;
+    }
+  }
+
+  private giveUp(device: DeviceType): void {
+    this.dispose();
+    emptyCache(device);
+    this.refused = true;
+  }
+
   private drop(key: string): void {
     release(this.recordings.get(key)!);
     this.recordings.delete(key);
     this.seen.delete(key);
+  }
+}
+
+/** Does the work once more, with nothing in the cache, where memory runs out. */
+function withRoom<T>(device: DeviceType, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!hasCode(error, 'ERR_OUT_OF_MEMORY')) throw error;
+    emptyCache(device);
+    return work();
   }
 }
 

@@ -1,4 +1,5 @@
 import { CodedError } from '../../lib/base/error';
+import * as device from '../../lib/native/device';
 import { defaultDevice, memory, setProfiling, synchronize, takeProfile } from '../../lib/native/device';
 import { RecordedForward } from '../../lib/nn/recorded_forward';
 import { add, linear, mean, randomNormal, softmax } from '../../lib/ops';
@@ -156,4 +157,50 @@ test('what cannot be recorded goes on as it is, with one warning', async () => {
   if (onCuda) expect(() => broken.run(x)).toThrow('of the function');
   expect(isCapturing()).toBe(false);
   x.dispose();
+});
+
+test('a recording that finds no memory beside what the pass before left in the cache gets that', async () => {
+  const warnings: unknown[] = [];
+  const emit = jest.spyOn(process, 'emitWarning').mockImplementation((...all) => void warnings.push(all));
+  const clear = jest.spyOn(device, 'emptyCache');
+  let attempts = 0;
+  const recorded = new RecordedForward((x: Tensor) => {
+    const results = body(x);
+    if (isCapturing() && ++attempts === 1) throw new CodedError('ERR_OUT_OF_MEMORY', 'planted');
+    return results;
+  }, parameters);
+  const x = bfloat16([2, 16], 3);
+  const count = await replays(async () => {
+    for (let i = 0; i < 4; i++) expect(await bits(recorded.run(x))).toEqual(await bits(body(x)));
+  });
+  expect([count, attempts, clear.mock.calls.length]).toEqual(onCuda ? [3, 2, 1] : [0, 0, 0]);
+  expect(warnings).toEqual([]);
+  emit.mockRestore();
+  clear.mockRestore();
+  recorded.dispose();
+  x.dispose();
+});
+
+test('a pass that runs out of memory beside recordings gets theirs, with one warning', async () => {
+  const warnings: unknown[] = [];
+  const emit = jest.spyOn(process, 'emitWarning').mockImplementation((...all) => void warnings.push(all));
+  let large = false;
+  const recorded = new RecordedForward((x: Tensor) => {
+    if (large && device.memory().liveTensors > before) throw new CodedError('ERR_OUT_OF_MEMORY', 'planted');
+    return body(x);
+  }, parameters);
+  const [x, y] = [bfloat16([2, 16], 3), bfloat16([4, 16], 4)];
+  await bits(body(x)); // and the cached copy of the weight
+  const before = device.memory().liveTensors;
+  const count = await replays(async () => {
+    for (let i = 0; i < 3; i++) await bits(recorded.run(x));
+    large = onCuda; // the recording holds its input and results
+    for (const one of [y, y, x]) expect(await bits(recorded.run(one))).toEqual(await bits(body(one)));
+  });
+  emit.mockRestore();
+  expect(count).toBe(onCuda ? 2 : 0);
+  const expected = [expect.stringContaining('planted'), { code: 'CUDA_GRAPH_GIVEN_UP' }];
+  expect(warnings).toEqual(onCuda ? [expected] : []);
+  recorded.dispose();
+  for (const one of [x, y]) one.dispose();
 });
