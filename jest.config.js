@@ -14,7 +14,7 @@ const shared = {
 const VIDEO_TESTS = [
   'ops/pixels.test',
   'xclip/(input|classify).test',
-  'engine/(device_training|recorded_steps).test',
+  'engine/(device_training|full_device|recorded_steps).test',
 ];
 
 // `cpu` is every test. `cuda` is those that compute, once more on a CUDA device: the emulated one, or with TEST_GPU=1 a
@@ -43,7 +43,7 @@ module.exports = {
       testMatch: [
         '<rootDir>/test/{cuda,models,nn,ops,optim,tensor}/**/*.test.ts',
         '<rootDir>/test/native/device.test.ts',
-        '<rootDir>/test/engine/{device_training,recorded_steps}.test.ts',
+        '<rootDir>/test/engine/{device_training,full_device,recorded_steps}.test.ts',
       ],
       testPathIgnorePatterns: [
         'instruction_sets', // of the CPU, as are the next three

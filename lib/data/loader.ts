@@ -199,6 +199,25 @@ export class VideoLoader {
   }
 
   /**
+   * One batch of an epoch by itself, the same as {@link epoch} gives; no counter counts it.
+   * @throws as {@link epoch}, but for ERR_BAD_VIDEOS
+   */
+  async batch(epoch: number, index: number): Promise<Batch> {
+    checkCount('epoch', epoch, 0);
+    checkCount('index', index, 0, this.batchesPerEpoch - 1);
+    const { signal } = this.options;
+    const cancel = this.addon.createCancelToken();
+    const stop = () => this.addon.cancel(cancel);
+    signal?.addEventListener('abort', stop);
+    try {
+      throwIfAborted(signal);
+      return await this.makeBatch(epoch, index, this.order(epoch), cancel);
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
+  }
+
+  /**
    * Sample indices of this rank. Ranks take turns along the epoch's order; in training the order is filled up from its
    * start until it divides by the number of ranks.
    */

@@ -1,3 +1,4 @@
+import type { WarningCode } from '../base/warning';
 import { failureText, type SampleFailure } from '../data/batch';
 import { formatDuration } from './meters';
 
@@ -98,6 +99,8 @@ export interface Message {
   kind: 'message';
   text: string;
   warning?: boolean;
+  /** Stable, of a warning that has one. */
+  code?: WarningCode;
 }
 
 /** What the engine reports while it works. It never prints: whoever runs it listens. */
@@ -133,7 +136,7 @@ export function logLines(event: EngineEvent): string[] {
     case 'damage':
       return [`warning ${event.code}: ${failureText(event)}`];
     case 'message':
-      return [event.warning ? `warning: ${event.text}` : event.text];
+      return [event.warning ? `warning${event.code ? ` ${event.code}` : ''}: ${event.text}` : event.text];
   }
 }
 

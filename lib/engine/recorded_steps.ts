@@ -1,6 +1,7 @@
 import { type CodedError, hasCode } from '../base/error';
 import { streamOf } from '../base/philox';
 import type { Batch } from '../data/batch';
+import { emptyCache, synchronize } from '../native/device';
 import { add, mul } from '../ops/binary';
 import { full } from '../ops/copy';
 import { allFinite } from '../ops/tensor_list';
@@ -9,6 +10,7 @@ import { noGrad } from '../tensor/autograd';
 import { type Disposable, keep, scope } from '../tensor/scope';
 import { type Tensor, tensor } from '../tensor/tensor';
 import {
+  dropGradients,
   finishGradients,
   forwardBackward,
   notFinite,
@@ -40,7 +42,8 @@ interface Fixed {
 /**
  * Training steps as recorded work: full micro-batches of full groups are replayed with one call each, the host stays a
  * step ahead of the device, and what it wants to know arrives while the next step runs. Numbers are those of
- * {@link runStep}, bit for bit; so the two may take turns from group to group, and within a group that began recorded.
+ * {@link accumulate} and {@link finishStep}, bit for bit; so the two may take turns from group to group, and within a
+ * group that began recorded.
  */
 export class RecordedSteps implements Disposable {
   private graph: StepGraph | null = null;
@@ -77,26 +80,64 @@ export class RecordedSteps implements Disposable {
       this.refused = true;
       const { message } = error as CodedError;
       const text = `training goes on without CUDA graphs, because the step could not be recorded: ${message}`;
-      emit({ kind: 'message', text, warning: true });
+      emit({ kind: 'message', text, warning: true, code: 'CUDA_GRAPH_REFUSED' });
     }
   }
 
+  /** Whether there are recordings, whose memory no other work can use. */
+  get holdsMemory(): boolean {
+    return this.graph !== null;
+  }
+
   /**
-   * Queues a micro-batch that {@link takes} has taken, and the update behind it. The upload of the batch runs beside the
+   * Gives the recordings up for good when work beside them has run out of memory, which is to be done again then: they
+   * hold what that work needs. Gradients since the last update are dropped.
+   *
+   * @returns false when it is another error, or there is nothing to give up
+   */
+  async makeRoom(training: Training, error: unknown): Promise<boolean> {
+    if (!this.holdsMemory || !hasCode(error, 'ERR_OUT_OF_MEMORY')) return false;
+    const { device, emit } = training;
+    // More of the failed work may have found no memory, which the next wait would be told.
+    await synchronize(device).catch((later) => {
+      if (!hasCode(later, 'ERR_OUT_OF_MEMORY')) throw later;
+    });
+    dropGradients(training);
+    this.dispose();
+    this.refused = true;
+    emptyCache(device);
+    const text =
+      'the rest of the run goes without CUDA graphs, because work beside them needed their memory ' +
+      `(TRAIN.CUDA_GRAPH False makes none): ${(error as CodedError).message}`;
+    emit({ kind: 'message', text, warning: true, code: 'CUDA_GRAPH_GIVEN_UP' });
+    return true;
+  }
+
+  /**
+   * Puts a micro-batch that {@link takes} has taken where {@link run} reads it, and releases it. The upload runs beside the
    * step before; it lies in memory of its own until that has read its input.
+   *
+   * @throws ERR_OUT_OF_MEMORY, see {@link makeRoom}
+   */
+  load({ device }: Training, batch: Batch, { step }: Place): void {
+    const { frames, targets, stream } = this.fixed!;
+    scope(() => {
+      frames.assign(batch.tensor(device));
+      targets.assign(targetsOf(batch, device));
+      stream.assign(tensor(BigInt64Array.of(BigInt(streamOf(step, 0))), [], { device }));
+    });
+    batch.release();
+  }
+
+  /**
+   * Queues a micro-batch that is loaded, and the update behind it.
    *
    * @returns what became of it, once the device has run it
    */
   run(training: Training, batch: Batch, place: Place): Promise<Outcome> {
-    const { device, schedule, scaler } = training;
-    const { frames, targets, stream, loss, made } = this.fixed!;
+    const { schedule, scaler } = training;
+    const { loss, made } = this.fixed!;
     const graph = this.graph!;
-    scope(() => {
-      frames.assign(batch.tensor(device));
-      targets.assign(targetsOf(batch, device));
-      stream.assign(tensor(BigInt64Array.of(BigInt(streamOf(place.step, 0))), [], { device }));
-    });
-    batch.release();
     graph.accumulate();
     const value = loss.item();
     let overflow: Promise<number | null> = Promise.resolve(null);

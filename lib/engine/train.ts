@@ -16,7 +16,7 @@ import {
   restore,
   saveCheckpoint,
 } from './checkpoint';
-import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation } from './context';
+import { accuracyEvent, evaluateViews, type RunContext, type ViewEvaluation, type Views } from './context';
 import { RecordedSteps } from './recorded_steps';
 import { trainLoader } from './setup';
 import { sharedStop } from './shared_stop';
@@ -85,6 +85,16 @@ async function trainEpochs(
     if (unsaved) await saveForResume(epoch, batch);
     throw stopped(epoch, batch, lastSaved);
   };
+  const evaluated = (views: Views, epoch: number): Promise<ViewEvaluation> =>
+    evaluateViews(context, views, seed)
+      .catch(async (error) => {
+        if (await training.recorded?.makeRoom(training, error)) return evaluateViews(context, views, seed);
+        throw error;
+      })
+      .catch((error) => {
+        if (hasCode(error, 'ERR_ABORTED')) return stop(epoch, steps);
+        throw error;
+      });
 
   for (let epoch = first; epoch < epochs; epoch++) {
     const from = epoch === first ? startBatch : 0;
@@ -104,10 +114,7 @@ async function trainEpochs(
     });
 
     const views = { clips: config.TEST.NUM_CLIP, crops: config.TEST.NUM_CROP };
-    const evaluation = await evaluateViews(context, views, seed).catch((error) => {
-      if (hasCode(error, 'ERR_ABORTED')) return stop(epoch, steps);
-      throw error;
-    });
+    const evaluation = await evaluated(views, epoch);
     const isBest = evaluation.top1 > maxAccuracy;
     maxAccuracy = Math.max(maxAccuracy, evaluation.top1);
     emit(accuracyEvent(evaluation, views, epoch, maxAccuracy));
@@ -118,10 +125,7 @@ async function trainEpochs(
       if (config.OUTPUT !== '') await removeInterrupted(config.OUTPUT, epoch);
     }
   }
-  const evaluation = await evaluateViews(context, finalViews, seed).catch((error) => {
-    if (hasCode(error, 'ERR_ABORTED')) return stop(epochs - 1, steps);
-    throw error;
-  });
+  const evaluation = await evaluated(finalViews, epochs - 1);
   emit(accuracyEvent(evaluation, finalViews, null, null));
   return { evaluation, maxAccuracy };
 }

@@ -3,7 +3,15 @@ import type { Batch } from '../data/batch';
 import { native } from '../native/load';
 import { reportBadSamples } from './bad_samples';
 import { AverageMeter } from './meters';
-import { dropGradients, type Outcome, type Place, runStep, type Training } from './train_step';
+import {
+  accumulate,
+  accumulateAgain,
+  dropGradients,
+  finishStep,
+  type Outcome,
+  type Place,
+  type Training,
+} from './train_step';
 
 /** How far an epoch came. */
 export interface EpochProgress {
@@ -20,7 +28,8 @@ export interface EpochProgress {
  * schedule is told the number of its last micro-batch, counted over all epochs, as in the reference.
  *
  * Steps that run as recorded work are logged when the one behind them is queued, so that the device never waits for the
- * host; the numbers are the same.
+ * host; the numbers are the same. Where a step beside them runs out of memory, they are given up and its group is begun
+ * again: nothing differs from a run without them.
  *
  * An abort (the loader's signal) ends it at the next micro-batch: gradients since the last update are dropped, and
  * resuming at the returned `batch` repeats them, so that nothing differs from a run without the abort.
@@ -48,20 +57,27 @@ export async function trainEpoch(training: Training, epoch: number, startBatch =
       const begins = batch.index % accumulation === 0;
       const ends = (batch.index + 1) % accumulation === 0 || batch.index + 1 === steps;
       const group = Math.min(accumulation, steps - Math.floor(batch.index / accumulation) * accumulation);
-      const place: Place = { epoch, step: epoch * steps + batch.index, group, begins, ends };
-      let outcome: Promise<Outcome>;
-      let ahead = 0;
-      if (await recorded?.takes(training, batch, place)) {
-        outcome = recorded!.run(training, batch, place);
-        outcome.catch(() => {}); // it is awaited a step later
-        ahead = 1;
-      } else {
+      const step = epoch * steps + batch.index;
+      const place: Place = { epoch, step, first: updated, group, begins, ends };
+      let replayed = (await recorded?.takes(training, batch, place)) ?? false;
+      if (!replayed) await settle(0);
+      let loss: number | undefined;
+      try {
+        if (replayed) recorded!.load(training, batch, place);
+        else loss = await accumulate(training, batch, place);
+      } catch (error) {
         await settle(0);
-        outcome = Promise.resolve(await runStep(training, batch, place));
+        if (!(await recorded?.makeRoom(training, error))) throw error;
+        replayed = false;
+        loss = await accumulateAgain(training, batch, place);
       }
+      const outcome = replayed
+        ? recorded!.run(training, batch, place)
+        : Promise.resolve(await finishStep(training, place, loss));
+      outcome.catch(() => {}); // of recorded work it is awaited a step later
       if (ends) updated = batch.index + 1;
       queued.push({ batch, lr: optimizer.groups[0]!.lr, outcome });
-      await settle(ahead);
+      await settle(replayed ? 1 : 0);
       await training.agree();
     }
     await settle(0);

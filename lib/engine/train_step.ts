@@ -6,6 +6,7 @@ import type { VideoDataset } from '../data/video_dataset';
 import type { GradientBuckets } from '../distributed/data_parallel';
 import type { ProcessGroup } from '../distributed/process_group';
 import type { Task } from '../models/task';
+import { synchronize } from '../native/device';
 import type { DeviceType } from '../native/load';
 import type { Mode } from '../nn/module';
 import { div, mul } from '../ops/binary';
@@ -49,7 +50,8 @@ export interface Place {
   epoch: number;
   /** Counted over all epochs. */
   step: number;
-  /** Micro-batches of its update. */
+  /** The epoch's micro-batch that its update begins with, and how many that has. */
+  first: number;
   group: number;
   /** Whether it is the first, and the last, of them. */
   begins: boolean;
@@ -112,13 +114,15 @@ export function targetsOf(batch: Batch, device: DeviceType): Tensor {
 }
 
 /**
- * A micro-batch and, where it ends a group, the update behind it, operation by operation. The loss is waited for before
- * any parameter changes.
+ * What follows a micro-batch of this loss, operation by operation: where it ends a group, the update.
  *
- * @throws ERR_NOT_FINITE when the loss is no number, or no loss scale helps
+ * @throws ERR_NOT_FINITE when no loss scale helps
  */
-export async function runStep(training: Training, batch: Batch, place: Place): Promise<Outcome> {
-  const loss = await accumulate(training, batch, place);
+export async function finishStep(
+  training: Training,
+  place: Place,
+  loss: number | undefined,
+): Promise<Outcome> {
   if (!place.ends) return { loss, overflow: null };
   const { optimizer, schedule, scaler, buckets } = training;
   await buckets?.finish();
@@ -131,12 +135,37 @@ export async function runStep(training: Training, batch: Batch, place: Place): P
   return { loss, overflow };
 }
 
-async function accumulate(
+/**
+ * The gradients of a group anew up to this micro-batch, after they were dropped: those before it are loaded once more.
+ *
+ * @returns the micro-batch's loss, as {@link accumulate}
+ */
+export async function accumulateAgain(
+  training: Training,
+  batch: Batch,
+  place: Place,
+): Promise<number | undefined> {
+  for (let index = place.first; index < batch.index; index++) {
+    const before = await training.loader.batch(place.epoch, index);
+    const step = place.step - batch.index + index;
+    await accumulate(training, before, { ...place, step, ends: false });
+  }
+  return accumulate(training, batch, place);
+}
+
+/**
+ * A micro-batch operation by operation: adds its gradients to the parameters'.
+ *
+ * @returns its loss, which was waited for; undefined for an empty batch
+ * @throws ERR_NOT_FINITE when the loss is no number. Where there are recordings, ERR_OUT_OF_MEMORY is thrown here and not
+ *   by what follows
+ */
+export async function accumulate(
   training: Training,
   batch: Batch,
   { epoch, step, group, ends }: Place,
 ): Promise<number | undefined> {
-  const { config, device, seed, group: processes, buckets } = training;
+  const { config, device, seed, recorded, group: processes, buckets } = training;
   if (batch.shape[0] === 0) {
     batch.release();
     return undefined;
@@ -156,8 +185,10 @@ async function accumulate(
     const input = { frames: batch.tensor(device), targets: targetsOf(batch, device), mode, group };
     forwardBackward(training, input, seen, finished);
   });
-  batch.release();
   const loss = await value!;
+  // That a kernel found no memory for its intermediate results is told by the next wait.
+  if (recorded?.holdsMemory) await synchronize(device);
+  batch.release();
   if (!Number.isFinite(loss)) throw notFinite(training, epoch, batch, loss);
   return loss;
 }

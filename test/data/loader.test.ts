@@ -89,6 +89,26 @@ test('a row holds exactly what the plan of its sample writes', async () => {
   await expectRows(second!, dataset, (_, index) => sampleRandom(7, 3, index));
 });
 
+test('a batch by itself is the one of its epoch, and is not counted', async () => {
+  const loader = new VideoLoader(training({ mix: mixing }));
+  const [, expected] = await collect(loader, 3);
+  const counters = { ...loader.counters };
+  const batch = await loader.batch(3, 1);
+  const { index, labels, indices, targets, frames } = batch;
+  expect([index, [...labels], [...indices], targets]).toEqual([
+    1,
+    expected!.labels,
+    expected!.indices,
+    expected!.targets,
+  ]);
+  expect(bytes(frames).equals(bytes(expected!.frames))).toBe(true);
+  batch.release();
+  expect(loader.counters).toEqual(counters);
+  await expect(loader.batch(3, 2)).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
+  const stopped = new VideoLoader(training({ signal: AbortSignal.abort() }));
+  await expect(stopped.batch(0, 0)).rejects.toMatchObject({ code: 'ERR_ABORTED' });
+});
+
 /** Each row of a batch of training is what the plan drawn with its random numbers writes. */
 async function expectRows(
   { indices, frames }: Copy,

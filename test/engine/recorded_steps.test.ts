@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CodedError } from '../../lib/base/error';
-import type { EngineEvent, TrainStep } from '../../lib/engine/events';
+import { type EngineEvent, logLines, type TrainStep } from '../../lib/engine/events';
 import { RecordedSteps } from '../../lib/engine/recorded_steps';
 import { datasetOf, trainLoader } from '../../lib/engine/setup';
 import { trainEpoch } from '../../lib/engine/train_epoch';
 import type { Training } from '../../lib/engine/train_step';
+import { RawTensor } from '../../lib/io';
 import { createTask } from '../../lib/models';
+import * as device from '../../lib/native/device';
 import { defaultDevice, memory } from '../../lib/native/device';
 import { mul } from '../../lib/ops';
 import { AdamW, CosineSchedule, LossScaler } from '../../lib/optim';
@@ -26,7 +28,7 @@ afterAll(() => tiny.remove());
 interface Learnt {
   steps: Omit<TrainStep, 'seconds' | 'averageSeconds' | 'dataShare' | 'eta' | 'memory'>[];
   messages: string[];
-  /** A digest of each parameter's bits, by name. */
+  /** A digest of the bits of each parameter and of its moments, by name. */
   parameters: Record<string, string>;
 }
 
@@ -54,7 +56,7 @@ async function learn(
     scaler: task.computeDtype === 'float16' ? new LossScaler({ scale, growthInterval: 3 }) : null,
     seed: 1,
     emit: (event: EngineEvent) => {
-      if (event.kind === 'message') messages.push(event.text);
+      if (event.kind === 'message') messages.push(...logLines(event));
       if (event.kind !== 'train') return;
       const { seconds, averageSeconds, dataShare, eta, memory: _, ...numbers } = event;
       steps.push(numbers);
@@ -67,10 +69,15 @@ async function learn(
   try {
     await drive(training);
     const parameters: Learnt['parameters'] = {};
+    const digest = (data: NodeJS.TypedArray) => createHash('sha256').update(data).digest('hex');
     for (const [name, parameter] of task.model.namedParameters()) {
-      parameters[name] = createHash('sha256')
-        .update(await parameter.data())
-        .digest('hex');
+      parameters[name] = digest(await parameter.data());
+    }
+    const state = (await optimizer.stateDict()).get('state') as Map<number, Map<string, RawTensor>>;
+    for (const [number, moments] of state) {
+      for (const [name, moment] of moments) {
+        if (moment instanceof RawTensor) parameters[`${number} ${name}`] = digest(await moment.data());
+      }
     }
     return { steps, messages, parameters };
   } finally {
@@ -191,9 +198,89 @@ test('a step that cannot be recorded is said aloud and goes on as it is; other e
   const full = new CodedError('ERR_OUT_OF_MEMORY', 'the device is full');
   const refused = await learn([], true, refusing(full));
   expect(refused.messages).toEqual([
-    'training goes on without CUDA graphs, because the step could not be recorded: the device is full',
+    'warning CUDA_GRAPH_REFUSED: training goes on without CUDA graphs, because the step could not be recorded: the device is full',
   ]);
   expect(refused.steps).toEqual(plain.steps);
   expect(refused.parameters).toEqual(plain.parameters);
   await expect(learn([], true, refusing(new Error('a mistake')))).rejects.toThrow('a mistake');
+});
+
+describe('work beside recorded steps that runs out of memory', () => {
+  const full = (): never => {
+    throw new CodedError('ERR_OUT_OF_MEMORY', 'the device is full');
+  };
+  const opts = ['TRAIN.ACCUMULATION_STEPS', '2', 'DATA.ON_ERROR', 'skip', 'TRAIN.OPT_LEVEL', 'O1'];
+  const float16 = ['TRAIN.AMP_DTYPE', 'float16'];
+  let damaged: TinyRun;
+  let plain: Learnt;
+  beforeAll(async () => {
+    if (!onCuda()) return;
+    damaged = await makeTinyRun();
+    const files = readFileSync(join(damaged.root, 'train.txt'), 'utf8').split(/ \d\n/);
+    writeFileSync(join(damaged.root, 'videos', files[0]!), 'no video');
+    plain = await learn([...opts, ...float16], false, epochs(3), { run: damaged });
+  });
+  afterAll(() => damaged?.remove());
+
+  test.each<[string, (training: Training) => void]>([
+    [
+      'at once, in the forward pass',
+      (training) => {
+        const { task } = training;
+        const loss = task.loss.bind(task);
+        task.loss = (...given) => (training.recorded!.holdsMemory ? full() : loss(...given));
+      },
+    ],
+    [
+      'within a kernel, which the next wait is told',
+      ({ recorded }) => {
+        const wait = jest.spyOn(device, 'synchronize');
+        const record = Reflect.get(recorded!, 'record').bind(recorded);
+        Reflect.set(recorded!, 'record', async (...given: unknown[]) => {
+          await record(...given);
+          wait.mockImplementationOnce(async () => full());
+        });
+      },
+    ],
+    [
+      'when a batch comes for a group that was begun',
+      ({ recorded }) => {
+        const load = recorded!.load.bind(recorded);
+        recorded!.load = (training, batch, place) =>
+          batch.index > place.first ? full() : load(training, batch, place);
+      },
+    ],
+  ])('%s: they are given up, and nothing differs from a run without them', async (_, plant) => {
+    if (!onCuda()) return;
+    const drive = async (training: Training) => {
+      plant(training);
+      await epochs(3)(training);
+      expect(training.recorded!.holdsMemory).toBe(false);
+    };
+    const recorded = await learn([...opts, ...float16], true, drive, { run: damaged });
+    jest.restoreAllMocks();
+    expect(recorded.messages).toEqual([
+      expect.stringMatching(announcement),
+      expect.stringMatching(/^warning CUDA_GRAPH_GIVEN_UP: the rest of the run .*: the device is full$/),
+    ]);
+    expect(recorded.steps).toEqual(plain.steps);
+    expect(recorded.parameters).toEqual(plain.parameters);
+  });
+
+  test('other errors, and those without recordings, are not hidden', async () => {
+    if (!onCuda()) return;
+    const failing = (error: Error, when: (training: Training) => boolean) => (training: Training) => {
+      const { task } = training;
+      const loss = task.loss.bind(task);
+      task.loss = (...given) => {
+        if (when(training)) throw error;
+        return loss(...given);
+      };
+      return epochs(3)(training);
+    };
+    const mistake = failing(new Error('a mistake'), ({ recorded }) => recorded!.holdsMemory);
+    await expect(learn(opts, true, mistake, { run: damaged })).rejects.toThrow('a mistake');
+    const tooLarge = failing(new CodedError('ERR_OUT_OF_MEMORY', 'too large'), () => true);
+    await expect(learn(opts, true, tooLarge, { run: damaged })).rejects.toThrow('too large');
+  });
 });
