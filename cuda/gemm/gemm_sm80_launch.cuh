@@ -9,12 +9,18 @@
 namespace native::cuda {
 
 // Tile, bytes of a step, stages, warps, blocks per multiprocessor. 128 x 256 reads the least of A and B per
-// product; the small ones fill the device when C is small.
+// product; the small ones fill the device when C is small. Of blocks that are large two hide each other's
+// waits, so they fit on every device: capability 8.6 and 8.9 have the least shared memory.
 using Sm80Wide = Sm80Shape<128, 256, 64, 3, 2, 4, 1>;
-using Sm80Square = Sm80Shape<128, 128, 64, 4, 2, 2, 2>;
+using Sm80Square = Sm80Shape<128, 128, 64, 3, 2, 2, 2>;
 using Sm80Narrow = Sm80Shape<128, 64, 64, 4, 4, 1, 3>;
 using Sm80Small = Sm80Shape<64, 64, 128, 3, 2, 2, 4>;
 using Sm80SmallTf32 = Sm80Shape<64, 64, 128, 3, 2, 2, 3>;  // elements of 32 bits take more registers
+
+// With what the system takes of each block. The others settle for fewer blocks where there is less room.
+template <class Shape>
+inline constexpr bool kFitsEveryDevice = (Shape::kSharedBytes + 1024) * Shape::kBlocks <= 100 << 10;
+static_assert(kFitsEveryDevice<Sm80Wide> && kFitsEveryDevice<Sm80Square>);
 
 template <class T, class Shape, Major kMajorA, Major kMajorB, bool kRowSums = false>
 void run_sm80_kernel(const GemmArgs& args, int slabs) {
