@@ -60,7 +60,7 @@ Problem with_epilogue(Problem p, int index) {
   return p;
 }
 
-// All tiles, majors and dtypes at sizes around the tile; k around the steps that the stages hold.
+// All tiles, majors and dtypes at sizes around the tile; sums shorter and longer than what the stages hold.
 void check_tile(int kind) {
   const TileKind tile = gemm_sm80_tiles()[static_cast<size_t>(kind)];
   int index = 0;
@@ -68,7 +68,7 @@ void check_tile(int kind) {
     for (const Major b : kMajors) {
       const std::array<std::array<int64_t, 3>, 3> shapes = {{{tile.m, tile.n, 2 * tile.depth},
                                                              {tile.m - 1, tile.n + 1, tile.depth - 1},
-                                                             {tile.m + 1, tile.n - 1, 17}}};
+                                                             {tile.m + 1, tile.n - 1, 5 * tile.depth + 1}}};
       for (const auto& [m, n, k] : shapes) {
         Problem p{m, n, k, index % 3 ? DType::bfloat16 : DType::float16};
         p.a = a;
