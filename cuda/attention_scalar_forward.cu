@@ -20,6 +20,9 @@ using namespace cuda::attention;
 
 constexpr int kQueries = 64, kKeys = 64, kPer = kQueries / kScalarSide;
 constexpr float kMasked = -std::numeric_limits<float>::infinity();
+// Where the largest logit begins: beside it a logit of -infinity has the weight 0, and a row of nothing else
+// has a sum of 0, which makes it NaN.
+constexpr float kLowest = std::numeric_limits<float>::lowest();
 
 struct ForwardShared {
   ScalarTile<kQueries> q, weights;
@@ -51,7 +54,7 @@ __global__ void __launch_bounds__(kScalarThreads, 2)
 
   float largest[kPer], sum[kPer], out[kPer][4] = {};
 #pragma unroll
-  for (int i = 0; i < kPer; ++i) largest[i] = kMasked, sum[i] = 0;
+  for (int i = 0; i < kPer; ++i) largest[i] = kLowest, sum[i] = 0;
   for (int key = 0; key < seen; key += kKeys) {
     float logits[kPer][4] = {};
     for (int d = 0; d < size; d += kScalarColumns) {

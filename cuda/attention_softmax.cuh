@@ -3,7 +3,8 @@
 //
 // Weights are 2^(c logit - c reference), c = log2(e) / sqrt(head size). A row's reference follows its largest
 // logit only when that has grown by more than 2^8: the quotient of weighted sum and sum does not depend on
-// it, and sums are seldom rescaled.
+// it, and sums are seldom rescaled. It begins at the lowest finite number, beside which a logit of -infinity
+// has the weight 0, as one has that is masked; a row of nothing else has a sum of 0, and becomes NaN by it.
 #pragma once
 
 #include <limits>
@@ -13,11 +14,12 @@
 namespace native::cuda::attention {
 
 inline constexpr float kMasked = -std::numeric_limits<float>::infinity();
+inline constexpr float kLowest = std::numeric_limits<float>::lowest();
 inline constexpr float kSlack = 8;  // how far, in powers of two, a row's largest weight may exceed 1
 
 // Of rows lane / 4 and lane / 4 + 8; sums are of this lane's columns.
 struct SoftmaxRows {
-  float reference[2] = {kMasked, kMasked}, sum[2] = {0, 0};
+  float reference[2] = {kLowest, kLowest}, sum[2] = {0, 0};
 };
 
 // Logits of keys `key` on become weights. Row `half` sees keys below seen(half); only with kMask may that be

@@ -3,6 +3,7 @@
 #include "attention.h"
 
 #include "attention_reference.h"
+#include "runtime/context.h"
 
 #ifdef CUDA_EMULATION
 #include "emulation.h"
@@ -253,6 +254,49 @@ TEST_CASE("attention with more heads than thread blocks that stay resident") {
 TEST_CASE("attention with logits far apart") {
   for (const DType dtype : kFloats)
     expect_right({{1, 1, 100, 100, 64, false, false}, Layout::separate, 6}, dtype);
+}
+
+TEST_CASE("attention where logits are -infinity: of the first keys, of the others, of all") {
+  const double inf = HUGE_VAL;
+  const int64_t keys = 200, size = 64;
+  for (const DType dtype : kFloats) {
+    for (const Way way : {Way::chosen, Way::tensor_cores, Way::sm90}) {
+      if (way != Way::chosen && dtype == DType::float32) continue;
+      if (way == Way::sm90 && native::cuda::current_context().capability() < 90) continue;
+      const Case c{{1, 1, 40, keys, size}, Layout::separate, 1, way};
+      Operands x = operands_of(c, dtype);
+      for (double& q : x.q) q = 1;
+      const auto lose_keys = [&](int64_t first, int64_t end) {
+        Operands lost = x;
+        std::fill(lost.k.begin() + first * size, lost.k.begin() + end * size, -inf);
+        return lost;
+      };
+      // As without these keys; the gradients have products of 0 and infinity, as plain loops have.
+      const auto kept = [&](int64_t first, int64_t end) {
+        Case fewer = c;
+        fewer.way = Way::chosen;
+        fewer.sizes.keys = end - first;
+        const auto part = [&](const Values& values) {
+          return Values(values.begin() + first * size, values.begin() + end * size);
+        };
+        const Operands operands{x.q, part(x.k), part(x.v), x.dout};
+        return reference<double>(fewer.sizes, operands, [](double value) { return value; });
+      };
+      for (const auto& [first, end] : {std::pair<int64_t, int64_t>{130, keys}, {70, keys}, {0, 70}}) {
+        const Results actual = run(c, first ? lose_keys(0, first) : lose_keys(end, keys), dtype);
+        const Results expected = kept(first, end);
+        INFO(name_of(c, dtype) << " keys " << first << " to " << end);
+        const double allowed = std::max(4 * unit_roundoff(dtype), 0x1p-20);
+        CHECK(difference(actual.out, expected.out, allowed) == "");
+        CHECK(difference(actual.log_sum, expected.log_sum, 0x1p-16) == "");
+      }
+      const Results none = run(c, lose_keys(0, keys), dtype);
+      for (const auto member : {&Results::out, &Results::dq, &Results::dk, &Results::dv}) {
+        const Values& values = none.*member;
+        CHECK(std::all_of(values.begin(), values.end(), [](double value) { return std::isnan(value); }));
+      }
+    }
+  }
 }
 
 TEST_CASE("attention gives the same bits every time and whatever else is in the batch") {
