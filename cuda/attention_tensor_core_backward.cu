@@ -229,13 +229,15 @@ __global__ void attention_sum_queries_kernel(AttentionBackwardArgs args, const f
 }
 
 // The most keys per pass that the device's shared memory allows: all of them up to 8 warps, else passes of up
-// to 4 warps, of which two thread blocks share a multiprocessor.
+// to 4 warps, of which two thread blocks share a multiprocessor. Where there is no room for two, one block
+// has as many warps as fit.
 Plan make_plan(const AttentionArgs& a) {
   const size_t limit = current_context().shared_bytes_limit();
   const int tiles = static_cast<int>(blocks_for(a.keys, kWarpKeys));
   Plan plan{};
+  const bool pairs = 2 * shared_bytes(kMaxWarps / 2, 1) <= limit;
   // More than half of the warps: all of them, for dq's eight units.
-  plan.warps = tiles <= kMaxWarps / 2 ? tiles : tiles <= kMaxWarps ? kMaxWarps : kMaxWarps / 2;
+  plan.warps = tiles <= kMaxWarps / 2 ? tiles : tiles <= kMaxWarps || !pairs ? kMaxWarps : kMaxWarps / 2;
   while (plan.warps > 1 && shared_bytes(plan.warps, 1) > limit) --plan.warps;
   plan.passes = static_cast<int>(blocks_for(tiles, plan.warps));
   if (plan.passes > 1) plan.warps = static_cast<int>(blocks_for(tiles, plan.passes));

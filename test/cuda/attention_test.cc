@@ -321,6 +321,20 @@ TEST_CASE("attention gives the same bits every time and whatever else is in the 
 }
 
 #ifdef CUDA_EMULATION
+TEST_CASE("attention's backward pass has all warps that fit where there is no room for two blocks") {
+  const Tensor q = to_device(normal(40 * 64, 1), {1, 40, 64}, DType::bfloat16),
+               kv = to_device(normal(258 * 64, 2), {1, 258, 64}, DType::bfloat16);
+  const auto [out, log_sum] = native::attention_forward(q, kv, kv, 1, false);
+  fence();
+  emulation::reset_statistics();
+  native::attention_backward(out, q, kv, kv, out, log_sum, 1, false);
+  fence();
+  // 258 keys are nine times 32: two passes of five warps in 99 KB, three of three elsewhere.
+  const bool small = native::cuda::current_context().shared_bytes_limit() < 100 << 10;
+  CHECK(emulation::statistics().launches == 1);
+  CHECK(emulation::statistics().threads == (small ? 5 : 3) * 32);
+}
+
 TEST_CASE("attention's fragments meet no bank twice") {
   for (const DType dtype : kHalfTypes) {
     for (const Way way : {Way::tensor_cores, Way::sm90}) {
