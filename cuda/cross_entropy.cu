@@ -29,7 +29,8 @@ struct RowTarget {
 };
 
 // With weights w = (1 - smoothing) target + smoothing / classes: loss = sum(w) logsumexp(x) - sum(w x), and
-// the gradient is (sum(w) softmax(x) - w) / batch.
+// the gradient is (sum(w) softmax(x) - w) / batch. A logit of weight 0 adds nothing to the second sum, even
+// where it is -infinity.
 template <class T, int warps, int width>
 __global__ void __launch_bounds__(kTeamThreads)
     cross_entropy_rows_kernel(const T* logits, const void* targets, DType target_dtype,
@@ -69,7 +70,7 @@ __global__ void __launch_bounds__(kTeamThreads)
       const float w = fmaf(kept, weights[i], uniform), centred = values[i] - largest;
       sum += expf(centred);
       weight += w;
-      dot = fmaf(w, centred, dot);
+      dot = w == 0 ? dot : fmaf(w, centred, dot);
     }
   }
   sum = Team<warps>::reduce(Add{}, sum);

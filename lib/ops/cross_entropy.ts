@@ -12,7 +12,8 @@ export interface CrossEntropyOptions {
 const keys: KnownOptions<CrossEntropyOptions> = { labelSmoothing: true };
 
 /**
- * Mean over the batch of `-sum(target * logSoftmax(logits))`. There is no gradient by the targets.
+ * Mean over the batch of `-sum(target * logSoftmax(logits))`. There is no gradient by the targets. A logit of `-Infinity`
+ * whose target is 0 counts for nothing.
  *
  * @param logits float32 or bfloat16 [B, K]
  * @param targets class labels, int32 or int64 [B], or soft targets, float32 [B, K]

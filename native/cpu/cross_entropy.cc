@@ -14,7 +14,8 @@ namespace native {
 namespace {
 
 // With weights w = (1 - smoothing) target + smoothing / classes: loss = sum(w) logsumexp(x) - sum(w x), and
-// the gradient is (sum(w) softmax(x) - w) / batch. `target` holds the unsmoothed weights and becomes w.
+// the gradient is (sum(w) softmax(x) - w) / batch. `target` holds the unsmoothed weights and becomes w. A
+// logit of weight 0 adds nothing to the second sum, even where it is -infinity.
 SIMD_CLONES float row_loss(const float* x, float* target, float* dx, int64_t classes, float smoothing,
                            float rate) {
   float largest = -std::numeric_limits<float>::infinity();
@@ -28,7 +29,7 @@ SIMD_CLONES float row_loss(const float* x, float* target, float* dx, int64_t cla
     target[i] = w;
     sum += vector_exp(x[i] - largest);
     weight += w;
-    dot += w * (x[i] - largest);
+    dot += w == 0 ? 0 : w * (x[i] - largest);
   }
   if (dx) {
     const float scale = weight / sum;

@@ -23,8 +23,8 @@ struct CrossEntropyArgs {
 DECLARE_KERNEL(cross_entropy, CrossEntropyArgs);
 
 // Returns the float32 scalar loss and, when wanted, its gradient at the logits. Rows of soft targets need not
-// sum to
-// 1. A label outside 0 .. classes - 1 fails with ERR_INDEX_RANGE when the kernel runs.
+// sum to 1. A logit of -infinity is a class that cannot be: the loss is infinite if that has any weight, else
+// as without it. A label outside 0 .. classes - 1 fails with ERR_INDEX_RANGE when the kernel runs.
 std::tuple<Tensor, std::optional<Tensor>> cross_entropy(const Tensor& logits, const Tensor& targets,
                                                         double smoothing, bool gradient);
 

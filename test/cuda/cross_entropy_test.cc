@@ -83,7 +83,39 @@ TEST_CASE("cross entropy: labels and soft targets, all row lengths") {
         check_loss(3, 5, dtype, target, smoothing, 1);
       }
       check_loss(2, 2056, dtype, target, 0.1, 0);
+      check_loss(2, 2051, dtype, target, 0.1, 0);
       check_loss(300, 3, dtype, target, 0, 0);
+    }
+  }
+}
+
+TEST_CASE(
+    "a logit of -infinity counts for nothing where its weight is 0, and is a loss without end where not") {
+  const double inf = HUGE_VAL;
+  for (DType dtype : kFloats) {
+    for (DType target_dtype : {DType::int64, DType::float32}) {
+      const bool soft = target_dtype == DType::float32;
+      for (int64_t classes : {3, 2056}) {
+        Values x(static_cast<size_t>(classes), -inf);
+        x[0] = 1, x[1] = 2;
+        const auto target = [&](size_t label) {
+          if (!soft) return to_device({static_cast<double>(label)}, {1}, target_dtype);
+          Values weights(static_cast<size_t>(classes), 0.0);
+          weights[label] = 1;
+          return to_device(weights, {1, classes}, target_dtype);
+        };
+        const Tensor logits = to_device(x, {1, classes}, dtype);
+        const auto [loss, dlogits] = native::cross_entropy(logits, target(0), 0, true);
+        const Result expected = reference_of({1, 2}, {0}, 2, 0);
+        Values gradient(static_cast<size_t>(classes), 0.0);
+        gradient[0] = expected.dlogits[0], gradient[1] = expected.dlogits[1];
+        expect_close("loss", loss, expected.loss, 1e-6);
+        expect_close("gradient", *dlogits, gradient, 4 * unit_roundoff(dtype));
+        const auto impossible = native::cross_entropy(logits, target(2), 0, true);
+        expect_equal("loss of an impossible class", std::get<0>(impossible), {inf});
+        const auto smoothed = native::cross_entropy(logits, target(0), 0.1, true);
+        expect_equal("loss with smoothing", std::get<0>(smoothed), {inf});
+      }
     }
   }
 }

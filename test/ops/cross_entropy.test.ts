@@ -57,6 +57,18 @@ test('the gradient of the loss scales the gradient of the logits', async () => {
   expectClose('gradient', gradient!, [-3 * p, 3 * p], 1e-6);
 });
 
+test('a logit of -Infinity counts for nothing where its weight is 0', async () => {
+  const logits = tensor([[1, 2, -Infinity]], undefined, { requiresGrad: true });
+  const loss = crossEntropy(logits, tensor(new Int32Array([0])));
+  backward(loss);
+  const p = 1 / (1 + Math.exp(1));
+  expect(await loss.item()).toBeCloseTo(-Math.log(p), 6);
+  const [gradient] = (await logits.grad!.toArray()) as number[][];
+  expectClose('gradient', gradient!, [p - 1, 1 - p, 0], 1e-6);
+  expect(await crossEntropy(logits, tensor([[0.5, 0.5, 0]])).item()).toBeCloseTo(-Math.log(p) - 0.5, 6);
+  expect(await crossEntropy(logits, tensor(new Int32Array([2]))).item()).toBe(Infinity);
+});
+
 test('a label out of range rejects at the next await, naming row, label and classes', async () => {
   const logits = tensor(new Float32Array(6), [2, 3]);
   const loss = crossEntropy(logits, tensor(new BigInt64Array([1n, 3n])));
