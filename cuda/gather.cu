@@ -61,14 +61,15 @@ __global__ void __launch_bounds__(kThreads)
   hit[i] = valid ? static_cast<int32_t>(i * block_rows + picked) : -1;
 }
 
-// table[hit[i]] += dy[i] in the order of i. Warp i works if no earlier index hits its row; blockIdx.y chooses
-// 32 width columns. `unique`: no row is hit twice, there is nothing to look for.
+// table[hit[i]] += dy[i] in the order of i. Warp i works if no earlier index hits its row. Every `row_blocks`
+// blocks have 32 width columns. `unique`: no row is hit twice, there is nothing to look for.
 template <class Y, class X, int width>
 __global__ void __launch_bounds__(kThreads)
     scatter_rows_kernel(const X* dy, const int32_t* hit, Y* __restrict__ table, int64_t count, int64_t dim,
-                        bool unique) {
+                        unsigned row_blocks, bool unique) {
   wait_for_previous_grid();
-  const int64_t own = static_cast<int64_t>(blockIdx.x) * kWarps + warp_index();
+  const unsigned columns = blockIdx.x / row_blocks;
+  const int64_t own = static_cast<int64_t>(blockIdx.x - columns * row_blocks) * kWarps + warp_index();
   if (own >= count) return;
   const int lane = lane_index(), row = hit[own];
   if (row < 0) return;
@@ -76,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t i = start + lane;
     if (any_lane(i < own && hit[i] == row)) return;
   }
-  const int64_t column = (static_cast<int64_t>(blockIdx.y) * kWarpSize + lane) * width;
+  const int64_t column = (static_cast<int64_t>(columns) * kWarpSize + lane) * width;
   const bool active = column < dim;
   Y* target = table + row * dim + column;
   dy += column;
@@ -134,10 +135,11 @@ void scatter_add(const ScatterAddArgs& a) {
       using X = typename decltype(tag)::type;
       constexpr int kWidest = sizeof(X) < sizeof(Y) ? kVectorWidth<Y> : kVectorWidth<X>;
       const auto run = [&](auto width) {
-        const dim3 grid(blocks_for(a.count, kWarps), blocks_for(a.dim, kWarpSize * width));
-        launch_kernel(scatter_rows_kernel<Y, X, width>, LaunchShape{grid, kThreads},
+        const unsigned row_blocks = blocks_for(a.count, kWarps);
+        const int64_t blocks = int64_t{row_blocks} * blocks_for(a.dim, kWarpSize * width);
+        launch_kernel(scatter_rows_kernel<Y, X, width>, LaunchShape{blocks_for(blocks, 1), kThreads},
                       static_cast<const X*>(a.dy), hit.data<int32_t>(), static_cast<Y*>(a.dtable), a.count,
-                      a.dim, a.block_rows > 0);
+                      a.dim, row_blocks, a.block_rows > 0);
       };
       if (a.dim % kWidest == 0 && aligned({a.dy, a.dtable})) {
         run(std::integral_constant<int, kWidest>{});

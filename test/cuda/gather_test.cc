@@ -50,6 +50,19 @@ TEST_CASE("embedding and gather_rows pick rows of any width") {
   }
 }
 
+#ifndef CUDA_EMULATION
+// 16 million threads, with which the emulation takes long.
+TEST_CASE("gradients of rows that are longer than a grid is high") {
+  const int64_t dim = int64_t{65536} * 32 + 1;  // 32 elements to a block
+  Values dy(static_cast<size_t>(dim));
+  for (size_t i = 0; i < dy.size(); ++i) dy[i] = static_cast<double>(i % 251);
+  const Tensor gradient = to_device(dy, {1, dim}, DType::bfloat16);
+  const Tensor table =
+      native::embedding_backward(gradient, to_device({0}, {1}, DType::int64), 1, std::nullopt);
+  expect_equal("a long row", table, dy);
+}
+#endif
+
 TEST_CASE("embedding gradients are summed in the order of the ids, bit for bit") {
   for (DType dtype : kFloats) {
     for (DType table_dtype : kFloats) {
