@@ -1,7 +1,7 @@
 // Reductions of [outer, length, inner] along `length`. Rows (inner = 1) are reduced by teams of threads,
 // columns (inner > 1) by blocks that go down a tile of neighbouring columns. Long dimensions are cut into
-// parts by their size alone; a second kernel combines the parts in order. Sums are float32 over at most 16
-// elements and float64 beyond. Floor: the bytes of x.
+// parts by their size alone; a second kernel combines the parts in order, groups of them first where there
+// are many. Sums are float32 over at most 16 elements and float64 beyond. Floor: the bytes of x.
 #include <algorithm>
 #include <type_traits>
 
@@ -16,7 +16,7 @@ namespace {
 using namespace cuda;
 
 constexpr int64_t kPart = 16384;  // elements of a row that a team takes
-constexpr int kMaxParts = 256;    // of a row
+constexpr int kMaxParts = 256;    // that are combined at once
 constexpr int kRowsPerThread = 16;
 
 struct Sum {
@@ -195,10 +195,20 @@ void reduce_columns(const ReduceArgs& a, int64_t parts, int lanes, int width, co
   });
 }
 
+// y [outer, inner] from values [outer, parts, inner].
+template <class R>
+void reduce_parts(const typename R::Value* values, const Output<R>& output, int64_t outer, int64_t parts,
+                  int64_t inner) {
+  launch_kernel(reduce_parts_kernel<R>,
+                LaunchShape{blocks_for(outer * inner, kWarpSize), kTeamThreads,
+                            sizeof(typename R::Value) * kTeamThreads},
+                values, output, outer * inner, parts, Divisor(inner));
+}
+
 template <class T, class R>
 void reduce_as(const ReduceArgs& a) {
   using Value = typename R::Value;
-  int64_t parts, part_length = 0;
+  int64_t parts, part_length = 0, group = 1;  // parts that are combined first
   int lanes = 0, width = 1;
   if (a.inner == 1) {
     parts = std::clamp<int64_t>((a.length + kPart - 1) / kPart, 1, kMaxParts);
@@ -208,9 +218,15 @@ void reduce_as(const ReduceArgs& a) {
     for (lanes = 1; lanes < kWarpSize && lanes * width < a.inner;) lanes *= 2;
     const int64_t rows = kTeamThreads / lanes * kRowsPerThread;
     parts = std::max<int64_t>(1, (a.length + rows - 1) / rows);
+    group = (parts + kMaxParts - 1) / kMaxParts;
+    parts = (parts + group - 1) / group * group;  // the last ones may be empty
   }
+  const int64_t groups = parts / group;
+  const auto scratch_bytes = [&](int64_t count) {
+    return static_cast<size_t>(a.outer * count * a.inner) * sizeof(Value);
+  };
   Output<R> output{a.y, nullptr, a.scale, a.y_dtype}, first = output;
-  const Scratch values(parts > 1 ? static_cast<size_t>(a.outer * parts * a.inner) * sizeof(Value) : 0);
+  const Scratch values(parts > 1 ? scratch_bytes(parts) : 0), sums(group > 1 ? scratch_bytes(groups) : 0);
   if (parts > 1) first.parts = values.data<Value>();
   if (a.inner == 1) {
     reduce_rows<T>(a, parts, part_length, first);
@@ -218,10 +234,13 @@ void reduce_as(const ReduceArgs& a) {
     reduce_columns<T>(a, parts, lanes, width, first);
   }
   if (parts == 1) return;
-  launch_kernel(
-      reduce_parts_kernel<R>,
-      LaunchShape{blocks_for(a.outer * a.inner, kWarpSize), kTeamThreads, sizeof(Value) * kTeamThreads},
-      values.data<Value>(), output, a.outer * a.inner, parts, Divisor(a.inner));
+  if (group > 1) {
+    Output<R> second = output;
+    second.parts = sums.data<Value>();
+    reduce_parts<R>(first.parts, second, a.outer * groups, group, a.inner);
+    first.parts = second.parts;
+  }
+  reduce_parts<R>(first.parts, output, a.outer, groups, a.inner);
 }
 
 void reduce_any(const ReduceArgs& a) {

@@ -4,6 +4,9 @@
 #include <cmath>
 
 #include "check.h"
+#ifdef CUDA_EMULATION
+#include "emulation.h"
+#endif
 
 using namespace check;
 using native::ReduceOp;
@@ -72,6 +75,22 @@ TEST_CASE("sums, largest and smallest elements") {
         }
       }
     }
+  }
+}
+
+TEST_CASE("many parts of few columns are combined in groups first") {
+  // 128 rows are a part: 300 of them, combined by twos, the last by itself.
+  const Extent e{1, 300 * 128 - 5, 17};
+  const Values x = integers(e.length * e.inner, 1, -3, 4);
+  for (ReduceOp op : {ReduceOp::sum, ReduceOp::min}) {
+#ifdef CUDA_EMULATION
+    emulation::reset_statistics();
+#endif
+    expect_equal("many parts", run(op, x, e, 1, DType::float32, DType::float32, 0),
+                 reference_of(op, x, e, 1));
+#ifdef CUDA_EMULATION
+    CHECK(emulation::statistics().launches == 3);
+#endif
   }
 }
 
