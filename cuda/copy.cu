@@ -30,7 +30,7 @@ __device__ __forceinline__ To convert(From value) {
   if constexpr (kIsFloat<To>) {
     return from_float<To>(to_float(value));
   } else if constexpr (kIsFloat<From>) {
-    return static_cast<To>(to_float(value));  // toward zero
+    return to_integer<To>(to_float(value));
   } else {
     return static_cast<To>(value);
   }

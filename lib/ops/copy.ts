@@ -15,8 +15,8 @@ import {
 const floating = new Set<DType>(['float32', 'bfloat16', 'float16']);
 
 /**
- * The elements in another dtype; integers from floats truncate toward zero. Differentiable between floating dtypes: the
- * gradient is cast back.
+ * The elements in another dtype. Floats become integers toward zero; what lies outside of an integer's range becomes the
+ * nearest end of that, NaN becomes 0. Differentiable between floating dtypes: the gradient is cast back.
  *
  * @throws ERR_NO_GRADIENT when differentiated through an integer dtype
  *

@@ -19,6 +19,8 @@ template <class To, class From>
 To convert(From value) {
   if constexpr (std::is_same_v<From, bfloat16> || std::is_same_v<From, float16>) {
     return convert<To>(static_cast<float>(value));
+  } else if constexpr (std::is_same_v<From, float> && std::is_integral_v<To>) {
+    return to_integer<To>(value);
   } else {
     return static_cast<To>(value);
   }

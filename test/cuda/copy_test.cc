@@ -2,6 +2,9 @@
 // anywhere.
 #include "ops/copy.h"
 
+#include <algorithm>
+#include <tuple>
+
 #include "check.h"
 
 using namespace check;
@@ -51,6 +54,29 @@ TEST_CASE("cast rounds to nearest even, and toward zero to integers") {
           native::copy_into(y, x);
           expect_equal(name(from, to, n, offset), y, expected);
         }
+      }
+    }
+  }
+}
+
+TEST_CASE("cast to integers: what lies outside the range becomes its nearest end, NaN becomes 0") {
+  const Values numbers = {HUGE_VAL, -HUGE_VAL, std::nan(""), 0.99, -0.99,  -1,    255,    255.9,  256,
+                          300,      65504,     -65504,       3e9,  -3e9,   1e19,  -1e19,  0x1p31, -0x1p31,
+                          0x1p63,   -0x1p63,   3.4e38,       -7.5, 0x1p30, 1e-40, -1e-40, -0.0,   100.5};
+  const auto count = static_cast<int64_t>(numbers.size());
+  for (DType from : kFloats) {
+    for (const auto& [to, least, most] : {std::tuple<DType, double, double>{DType::uint8, 0, 255},
+                                          {DType::int32, -0x1p31, 0x1p31 - 1},
+                                          {DType::int64, -0x1p63, 0x1p63}}) {  // the most, in float64
+      Values expected;
+      for (double value : numbers) {
+        const double x = std::trunc(rounded(value, from));
+        expected.push_back(std::isnan(x) ? 0 : std::min(std::max(x, least), most));
+      }
+      for (int64_t offset : {0, 1}) {
+        const Tensor y = poisoned({count}, to, offset);
+        native::copy_into(y, to_device(numbers, {count}, from, offset));
+        expect_equal(name(from, to, count, offset), y, expected);
       }
     }
   }

@@ -70,6 +70,23 @@ test('accumulate and fill reach all of a large tensor', async () => {
   }
 });
 
+test('integers of floats end where their range does, and NaN becomes 0', async () => {
+  const numbers = [Number.NaN, Infinity, -Infinity, 255.5, 256, -0.5, -1, 3e9, -3e9, 1e19, -1e19];
+  // More of them than a vector has elements, and than the last ones of a loop.
+  const x = tensor(Array.from({ length: 10 }, () => numbers).flat());
+  const of = async (dtype: 'uint8' | 'int32' | 'int64') => {
+    const data = Array.from(await cast(x, dtype).data(), Number);
+    const first = data.slice(0, numbers.length);
+    expect(data).toEqual(Array.from({ length: 10 }, () => first).flat());
+    return first;
+  };
+  expect(await of('uint8')).toEqual([0, 255, 0, 255, 255, 0, 0, 255, 0, 255, 0]);
+  const [least, most] = [-(2 ** 31), 2 ** 31 - 1];
+  expect(await of('int32')).toEqual([0, most, least, 255, 256, 0, -1, most, least, most, least]);
+  const end = 2 ** 63; // as close as a number comes to it
+  expect(await of('int64')).toEqual([0, end, -end, 255, 256, 0, -1, 3e9, -3e9, end, -end]);
+});
+
 test('integers truncate toward zero and end the gradient', async () => {
   const x = tensor([1.9, -1.9], [2], { requiresGrad: true });
   const y = cast(x, 'int32');
