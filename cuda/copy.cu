@@ -158,15 +158,17 @@ void cast_kernel_cuda(const CastArgs& a) {
     visit_any(a.to, [&](auto to) {
       using From = typename decltype(from)::type;
       using To = typename decltype(to)::type;
-      constexpr int kWidth = std::max(kVectorWidth<From>, kVectorWidth<To>);
-      const auto run = [&](auto width) {
-        launch_kernel(cast_elements_kernel<To, From, width()>, cover(a.numel, width()),
-                      static_cast<const From*>(a.x), static_cast<To*>(a.y), a.numel);
-      };
-      if (aligned({a.x, a.y})) {
-        run(std::integral_constant<int, kWidth>{});
-      } else {
-        run(std::integral_constant<int, 1>{});
+      if constexpr (!std::is_same_v<From, To>) {
+        constexpr int kWidth = std::max(kVectorWidth<From>, kVectorWidth<To>);
+        const auto run = [&](auto width) {
+          launch_kernel(cast_elements_kernel<To, From, width()>, cover(a.numel, width()),
+                        static_cast<const From*>(a.x), static_cast<To*>(a.y), a.numel);
+        };
+        if (aligned({a.x, a.y})) {
+          run(std::integral_constant<int, kWidth>{});
+        } else {
+          run(std::integral_constant<int, 1>{});
+        }
       }
     });
   });
