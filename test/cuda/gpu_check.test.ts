@@ -74,9 +74,20 @@ test('a test that hangs is named, and its limit is its own', () => {
   expect({ status, stderr }).toEqual({
     status: 124,
     stderr: expect.stringMatching(
-      /^cuda_test: 'attention by a warpgroup: lengths.*' has not ended after 1 s\n$/,
+      /^cuda_test: (attention by a warpgroup: lengths.*)\ncuda_test: '\1' has not ended after 1 s\n$/,
     ),
   });
+});
+
+test('a process that is killed has named its test case, and kept what it said', () => {
+  const { signal, stdout, stderr } = spawnSync(join(built, 'cuda_test'), ['-tc=attention by a warpgroup*'], {
+    encoding: 'utf8',
+    timeout: 1500,
+    killSignal: 'SIGKILL',
+  });
+  expect(signal).toBe('SIGKILL');
+  expect(stdout).toMatch(/^\[doctest\] /);
+  expect(stderr).toMatch(/^cuda_test: attention by a warpgroup: /);
 });
 
 test('where tests fail each file runs for itself; all files of tests are among them', () => {

@@ -1,6 +1,8 @@
-// The runner of the CUDA tests. On the emulated device every fresh block of memory is poisoned, so that what
-// a kernel forgets to write, or reads without its being written, is NaN. CUDA_TEST_SECONDS limits a test
-// case: where a kernel never ends the process does, with the case's name and status 124.
+// The runner of the CUDA tests. Every fresh block of memory is poisoned, so that what a kernel forgets to
+// write, or reads without its being written, is NaN; NATIVE_CUDA_POISON=0 leaves that to a sanitizer, for
+// which poisoned memory is written. stderr has the name of each test case that begins, which survives the
+// process. CUDA_TEST_SECONDS limits a test case: where a kernel never ends the process does, with the case's
+// name and status 124.
 
 #include <atomic>
 #include <chrono>
@@ -34,6 +36,7 @@ class Watch : public doctest::IReporter {
       std::thread([this, limit] { look(limit); }).detach();
   }
   void test_case_start(const doctest::TestCaseData& test) override {
+    std::fprintf(stderr, "cuda_test: %s\n", test.m_name);
     name_ = test.m_name;
     began_ = now();
   }
@@ -75,7 +78,8 @@ DOCTEST_REGISTER_LISTENER("watch", 1, Watch);
 }  // namespace
 
 int main(int argc, char** argv) {
-  setenv("NATIVE_CUDA_POISON", "1", 1);
+  std::cout << std::unitbuf;  // what doctest says is kept whatever ends the process
+  setenv("NATIVE_CUDA_POISON", "1", 0);
   if (const char* index = std::getenv("CUDA_TEST_DEVICE")) {
     native::select_device(native::DeviceType::cuda, std::atoi(index));
   }
@@ -86,7 +90,7 @@ int main(int argc, char** argv) {
   }
   doctest::Context context(argc, argv);
   if (native::cuda::current_context().capability() < 90) {  // their kernels are for sm_90a alone
-    context.addFilter("source-file-exclude", "*hopper_*,*gemm_sm90*");
+    context.addFilter("source-file-exclude", "*test/cuda/hopper_*,*test/cuda/gemm_sm90*");
     context.addFilter("test-case-exclude", "*by a warpgroup*");
   }
   const int result = context.run();
