@@ -58,7 +58,7 @@ void self_attention(const Self& s, DType dtype) {
       {"batch", s.batch}, {"queries", s.queries}, {"keys", s.keys}, {"heads", s.heads}, {"causal", s.causal}};
   const auto row = [&](const char* name, double flops, double bytes, double expected,
                        const std::function<void(int)>& run) {
-    report({"self", name, sizes, dtype, flops, bytes, microseconds(sets, run), expected});
+    measure({"self", name, sizes, dtype, flops, bytes, 0, expected}, sets, run);
   };
   const auto forward = [&](int i) { native::self_attention_forward(qkv[i], s.heads, s.queries, s.causal); };
   const auto backward = [&](int i) {
@@ -88,8 +88,9 @@ void cross_attention(const Cross& s, DType dtype) {
   const Tensor &result = out, &sums = log_sum;
   const auto row = [&](const char* name, bool is_forward, double flops, double bytes,
                        const std::function<void(int)>& run) {
-    report({"cross", name, sizes, dtype, flops, bytes, microseconds(1, run),
-            predicted(flops, expected_fraction(s.keys, is_forward), bytes)});
+    measure({"cross", name, sizes, dtype, flops, bytes, 0,
+             predicted(flops, expected_fraction(s.keys, is_forward), bytes)},
+            1, run);
   };
   row("forward", true, 2 * product, 2 * q_bytes + kv_bytes,
       [&](int) { native::attention_forward(q, k, v, s.heads, false); });

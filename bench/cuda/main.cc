@@ -1,8 +1,10 @@
-// cuda_bench [--quick | --tiny] [matmul] [attention] [memory] [sweep] [device]: times the kernels of the CUDA
-// backend without Node. stdout has one JSON line per measurement after one about the device, stderr a table.
+// cuda_bench [--quick | --tiny] [--profile LABEL] [matmul] [attention] [memory] [sweep] [device]: times the
+// kernels of the CUDA backend without Node. stdout has one JSON line per measurement after one about the
+// device, stderr a table.
 // --quick takes a sixteenth of the batches, --tiny what an emulated device gets through: both show that
 // everything runs. `sweep` (all tiles of the matrix product) runs only when it is named; `device` alone
-// measures nothing. Exit codes: 0 done, 1 a failure on the device, 2 wrong arguments, 3 no device to use.
+// measures nothing. --profile makes one measurement instead, for a profiler to look at: see timing.h. Exit
+// codes: 0 done, 1 a failure on the device, 2 wrong arguments, 3 no device to use.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -33,7 +35,7 @@ void describe_device() {
       device.l2CacheSize * 0x1p-20, driver, runtime, kScales[static_cast<int>(bench::scale())]);
 }
 
-int run(const std::set<std::string>& suites) {
+int run(const std::set<std::string>& suites, bool profiling) {
   const std::string unavailable = native::device_report(native::DeviceType::cuda).unavailable;
   if (!unavailable.empty()) {
     std::fprintf(stderr, "cuda_bench: %s\n", unavailable.c_str());
@@ -47,6 +49,10 @@ int run(const std::set<std::string>& suites) {
   if (wanted("matmul")) bench::matmul_suite();
   if (wanted("attention")) bench::attention_suite();
   if (suites.count("sweep")) bench::gemm_sweep_suite();
+  if (profiling && bench::profiled_calls() != 1) {
+    std::fprintf(stderr, "cuda_bench: these suites have no measurement of that name and these sizes\n");
+    return 2;
+  }
   return 0;
 }
 
@@ -55,23 +61,30 @@ int run(const std::set<std::string>& suites) {
 int main(int argc, char** argv) try {
   const std::set<std::string> known{"matmul", "attention", "memory", "sweep", "device"};
   std::set<std::string> suites;
+  bool profiling = false;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--quick" || argument == "--tiny") {
       bench::set_scale(argument == "--quick" ? bench::Scale::quick : bench::Scale::tiny);
+    } else if (argument == "--profile" && i + 1 < argc) {
+      bench::set_profiled(argv[++i]);
+      profiling = true;
     } else if (known.count(argument)) {
       suites.insert(argument);
     } else {
-      std::fprintf(stderr,
-                   "cuda_bench [--quick | --tiny] [matmul] [attention] [memory] [sweep] [device], not '%s'\n",
-                   argument.c_str());
+      std::fprintf(
+          stderr,
+          "cuda_bench [--quick | --tiny] [--profile LABEL] [matmul] [attention] [memory] [sweep] [device], "
+          "not '%s'\n",
+          argument.c_str());
       return 2;
     }
   }
-  const int status = run(suites);
+  const int status = run(suites, profiling);
   std::fflush(stdout);
   std::_Exit(status);  // the backend's threads live as long as the process
 } catch (const native::Error& error) {
   std::fprintf(stderr, "cuda_bench: %s: %s\n", error.code().c_str(), error.what());
-  return 1;
+  std::fflush(stdout);
+  std::_Exit(1);  // as above; destructors would wait for a device that may not answer
 }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr DType kDType = DType::bfloat16;
 
-void measure(const std::string& suite, int64_t rows, int64_t in, int64_t out) {
+void products(const std::string& suite, int64_t rows, int64_t in, int64_t out) {
   const double flops = 2.0 * rows * in * out;
   const double x_bytes = 2.0 * rows * in, y_bytes = 2.0 * rows * out, weight_bytes = 2.0 * in * out;
   const int sets = sets_beyond_cache(x_bytes + y_bytes);
@@ -29,14 +29,15 @@ void measure(const std::string& suite, int64_t rows, int64_t in, int64_t out) {
   // `pass_bytes`: what a kernel of its own moves behind the product.
   const auto row = [&](const char* name, double bytes, int64_t k, double pass_bytes,
                        const std::function<void(int)>& run) {
-    report({suite,
-            name,
-            {{"rows", rows}, {"in", in}, {"out", out}},
-            kDType,
-            flops,
-            bytes,
-            microseconds(sets, run),
-            predicted_product(flops, pass_bytes ? one : bytes, k, k == rows) + predicted(0, 1, pass_bytes)});
+    measure({suite,
+             name,
+             {{"rows", rows}, {"in", in}, {"out", out}},
+             kDType,
+             flops,
+             bytes,
+             0,
+             predicted_product(flops, pass_bytes ? one : bytes, k, k == rows) + predicted(0, 1, pass_bytes)},
+            sets, run);
   };
   row("forward", one, in, 0, [&](int i) { forward(i, std::nullopt, "none"); });
   row("forward+gelu", one, in, 0, [&](int i) { forward(i, std::nullopt, "quick_gelu"); });
@@ -59,15 +60,15 @@ void measure(const std::string& suite, int64_t rows, int64_t in, int64_t out) {
 void square(int64_t n) {
   const Tensor a = normal({n, n}, kDType), b = normal({n, n}, kDType, 0.01);
   const double flops = 2.0 * n * n * n, bytes = 6.0 * n * n;
-  report(
-      {"square",
-       "forward",
-       {{"rows", n}, {"in", n}, {"out", n}},
-       kDType,
-       flops,
-       bytes,
-       microseconds(1, [&](int) { native::linear_forward(a, b, std::nullopt, std::nullopt, "none", false); }),
-       predicted_product(flops, bytes, n, false)});
+  measure({"square",
+           "forward",
+           {{"rows", n}, {"in", n}, {"out", n}},
+           kDType,
+           flops,
+           bytes,
+           0,
+           predicted_product(flops, bytes, n, false)},
+          1, [&](int) { native::linear_forward(a, b, std::nullopt, std::nullopt, "none", false); });
 }
 
 }  // namespace
@@ -76,8 +77,8 @@ void matmul_suite() {
   square(by_scale(8192, 1024, 136));
   for (const Model& model : models()) {
     for (const Layer& layer : kLayers) {
-      measure(std::string(model.name) + " " + layer.name, rows_of(model, layer), layer.in * model.width,
-              layer.out * model.width);
+      products(std::string(model.name) + " " + layer.name, rows_of(model, layer), layer.in * model.width,
+               layer.out * model.width);
     }
   }
 }

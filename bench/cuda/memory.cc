@@ -19,7 +19,7 @@ using Sizes = std::vector<std::pair<std::string, int64_t>>;
 
 void row(const char* name, const Sizes& sizes, DType dtype, double bytes, int sets,
          const std::function<void(int)>& run) {
-  report({"memory", name, sizes, dtype, 0, bytes, microseconds(sets, run), predicted(0, 1, bytes)});
+  measure({"memory", name, sizes, dtype, 0, bytes, 0, predicted(0, 1, bytes)}, sets, run);
 }
 
 void layer_norm(int64_t sequences, int64_t length, int64_t dim, bool append) {

@@ -1,5 +1,6 @@
 #include "timing.h"
 
+#include <cuda_profiler_api.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -19,6 +20,8 @@ namespace {
 
 Scale g_scale = Scale::full;
 int64_t g_seed = 1;
+std::string g_profiled;  // the label of the only measurement that was asked for
+int g_profiled_calls = 0;
 
 double median(std::vector<double> values) {
   std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
@@ -44,6 +47,23 @@ void check_queued() {
     promise.set_value(std::move(error));
   });
   if (const auto error = promise.get_future().get()) throw *error;
+}
+
+std::string label_of(const Row& row) {
+  std::string label = row.suite + " " + row.name;
+  for (const auto& size : row.sizes) label += " " + std::to_string(size.second);
+  return label;
+}
+
+// One call, behind others that load its kernels and warm the caches as calls in a row do.
+void profile(int sets, const std::function<void(int)>& run) {
+  for (int i = 0; i < sets; ++i) run(i);
+  check_queued();
+  check_cuda(cudaProfilerStart(), "profiler");
+  run(0);
+  check_queued();
+  check_cuda(cudaProfilerStop(), "profiler");
+  ++g_profiled_calls;
 }
 
 }  // namespace
@@ -85,6 +105,18 @@ double microseconds(int sets, const std::function<void(int)>& run, const Effort&
   check_queued();
   return best;
 }
+
+void measure(Row row, int sets, const std::function<void(int)>& run) {
+  if (g_profiled.empty()) {
+    row.microseconds = microseconds(sets, run);
+    report(row);
+  } else if (label_of(row) == g_profiled) {
+    profile(sets, run);
+  }
+}
+
+void set_profiled(const std::string& label) { g_profiled = label; }
+int profiled_calls() { return g_profiled_calls; }
 
 Tensor normal(const Shape& shape, DType dtype, double deviation) {
   const Tensor x = native::random_normal(shape, 0, deviation, g_seed++, 0, native::DeviceType::cuda);

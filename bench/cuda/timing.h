@@ -4,11 +4,10 @@
 
 #include <functional>
 
-#include "core/tensor.h"
+#include "report.h"
 
 namespace bench {
 
-using native::DType;
 using native::Shape;
 using native::Tensor;
 
@@ -30,6 +29,15 @@ inline constexpr Effort kUsual{0.05, 2, 21}, kFirst{0.5, 2, 21}, kSweep{0.01, 1,
 // The microseconds of one call of run(i), which queues the operation on operand set i % sets: the median of
 // the samples, of the better round.
 double microseconds(int sets, const std::function<void(int)>& run, const Effort& effort = kUsual);
+
+// Measures and reports a row, whose microseconds are not known yet. Where one measurement was asked for, only
+// that one is made, and nothing is timed: a profiler, started with --profile-from-start off, sees one call of
+// it.
+void measure(Row row, int sets, const std::function<void(int)>& run);
+// Asks for the measurement of this suite, name and sizes, as the table has them: "self backward 16 577 578 16
+// 0".
+void set_profiled(const std::string& label);
+int profiled_calls();
 
 // Standard normal numbers on the device.
 Tensor normal(const Shape& shape, DType dtype, double deviation = 1);

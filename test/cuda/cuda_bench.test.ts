@@ -99,6 +99,17 @@ test('what the sweep prints makes a table of products', () => {
   }
 });
 
+test('one measurement can be made for a profiler, by its name in the table', () => {
+  const label = 'self backward 1 50 51 1 0';
+  const one = bench(['--tiny', '--profile', label, 'attention']);
+  expect(one).toMatchObject({
+    status: 0,
+    lines: [expect.any(String), expect.stringContaining('device copy')],
+  });
+  const none = bench(['--tiny', '--profile', label, 'memory']);
+  expect(none).toMatchObject({ status: 2, stderr: expect.stringContaining('no measurement of that name') });
+});
+
 test('without a device, and with arguments it does not know, it says so', () => {
   const hidden = bench(['--tiny'], { CUDA_VISIBLE_DEVICES: '' });
   expect(hidden).toMatchObject({ status: 3, lines: [] });
