@@ -19,15 +19,15 @@ const label = (row) => `${row.suite} ${row.name} ${Object.values(row.sizes).join
 
 /** One promise: the measured value, null where it is missing, and what it is the value of. */
 function bar(work, value, least, { field, detail = '', most = false, unit = 'x' }) {
-  const known = Number.isFinite(value);
+  const known = Number.isFinite(value); // rounded for the table alone: what is below a bar is not brought up to it
   const rounded = known ? Number(value.toFixed(3)) : null;
   const passed = known ? (most ? value <= least : value >= least) : null;
   return { work, value: rounded, bar: `${most ? '≤' : '≥'} ${least} ${unit}`.trim(), passed, field, detail };
 }
 
-/** The worst of rows that all must have a ratio; without one of them nothing is known. */
-function worst(rows, figure) {
-  if (rows.length === 0 || rows.some((row) => !Number.isFinite(figure(row)))) return null;
+/** The worst of so many rows that all must have the figure; where one is missing nothing is known. */
+function worst(rows, count, figure) {
+  if (rows.length !== count || rows.some((row) => !Number.isFinite(figure(row)))) return null;
   return rows.reduce((a, b) => (figure(b) < figure(a) ? b : a));
 }
 
@@ -39,10 +39,10 @@ function matmulBars(rows) {
   const products = named(rows, 'forward', 'input', 'weight').filter(
     ({ suite }) => !['square', 'self', 'cross', 'memory'].includes(suite),
   );
-  const slowest = worst(products, ratioOf);
+  const slowest = worst(products, 48, ratioOf);
   const square = rows.find(({ suite, sizes }) => suite === 'square' && sizes.rows === 8192);
   const gelu = named(rows, 'forward+gelu').filter(({ suite }) => suite.endsWith(' fc1'));
-  const slowestGelu = worst(gelu, ratioOf);
+  const slowestGelu = worst(gelu, 4, ratioOf);
   const eager = gelu.some(({ way }) => way === 'eager') ? '; PyTorch could not compile its QuickGELU' : '';
   return [
     bar('matmul, geometric mean to cuBLAS', slowest ? geometricMean(products.map(ratioOf)) : null, 0.9, {
@@ -53,10 +53,10 @@ function matmulBars(rows) {
       field: 'kernels ratio',
       detail: slowest ? label(slowest) : '',
     }),
-    bar('matmul, 8192 x 8192 x 8192', square?.tflops, 700, {
+    bar('matmul, 8192 x 8192 x 8192', square ? (2 * 8192 ** 3) / square.microseconds / 1e6 : null, 700, {
       field: 'kernels tflops',
       unit: 'TFLOP/s',
-      detail: square?.ratio ? `${square.ratio}x cuBLAS` : '',
+      detail: square?.ratio ? `${square.ratio.toFixed(3)}x cuBLAS` : '',
     }),
     bar("linear + bias + QuickGELU to PyTorch's two kernels, worst fc1", slowestGelu?.ratio, 1.1, {
       field: 'kernels ratio',
@@ -84,12 +84,12 @@ function attentionBars(rows) {
 
 function memoryBars(rows) {
   return [
-    ['layer norm', 'layer norm forward', 'layer norm backward'],
-    ['residual sum', 'add'],
-    ['AdamW', 'adamw'],
-    ['pixels', 'pixels'],
-  ].map(([work, ...names]) => {
-    const slowest = worst(named(rows, ...names), ofCopy);
+    ['layer norm', 6, 'layer norm forward', 'layer norm backward'], // each in three shapes
+    ['residual sum', 1, 'add'],
+    ['AdamW', 1, 'adamw'],
+    ['pixels', 1, 'pixels'],
+  ].map(([work, count, ...names]) => {
+    const slowest = worst(named(rows, ...names), count, ofCopy);
     return bar(`${work}, part of copy bandwidth`, slowest ? ofCopy(slowest) : null, 0.85, {
       field: 'kernels floorBytes / microseconds',
       unit: '',
@@ -134,7 +134,7 @@ function modelBars(rows, device) {
     bar('peak memory of that step to PyTorch', step?.memory, 0.8, {
       field: 'model memory',
       most: true,
-      detail: step?.memoryReserved ? `held from the driver: ${step.memoryReserved} x` : '',
+      detail: step?.memoryReserved ? `held from the driver: ${step.memoryReserved.toFixed(3)} x` : '',
     }),
   ];
 }

@@ -202,18 +202,19 @@ def main(*paths):
     *ours, result = paths
     device, rows = best_rows(ours)
     torch.manual_seed(0)
+    versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     print(f"{'':60} {'ours us':>9} {'expected':>9} {'torch us':>9} {'ratio':>7}")
     for row in rows:
         row.update(SUITES.get(row["suite"], matmul)(row))
         label = f"{row['suite']} {row['name']} {' '.join(map(str, row['sizes'].values()))}"
         line = f"{label:60} {row['microseconds']:9.1f} {row['predicted']:9.1f}"
         if "torch" in row:
-            row["ratio"] = round(row["torch"] / row["microseconds"], 3)
+            row["ratio"] = row["torch"] / row["microseconds"]
             line += f" {row['torch']:9.1f} {row['ratio']:7.2f} {row.get('backend', row.get('way', ''))}"
         print(line, flush=True)
         torch.cuda.empty_cache()
         with open(result + ".part", "w") as file:
-            json.dump({"device": device, "torch": torch.__version__, "rows": rows}, file, indent=1)
+            json.dump({"device": device, **versions, "rows": rows}, file, indent=1)
         os.replace(result + ".part", result)
 
 
