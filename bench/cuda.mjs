@@ -1,13 +1,13 @@
 // The suites of `npm run bench -- --device cuda`, by bench/run.mjs: kernels, each alone (cuda_bench); model, whole steps;
 // bars, what the project has promised of both. Where --python has a PyTorch that sees the card it is measured in turn with
-// ours. Results are <device>-<date>-kernels.json, -model.json and -bars.json; they are written as they come, since a time
-// limit may end a run.
+// ours. Results are <device>-<date>-kernels.json, -model.json and -bars.json, or --slug instead of device and date; they are
+// written as they come, since a time limit may end a run.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { judge, table } from './bars.mjs';
-import { ratio, root, saveResult, slug } from './machine.mjs';
+import { root, saveResult, slug } from './machine.mjs';
 
 const resultFolder = join(root, 'bench/results');
 
@@ -38,8 +38,18 @@ const linesOf = (text) =>
     .filter((line) => line.startsWith('{'))
     .map((line) => JSON.parse(line));
 
-/** `NVIDIA H200` on the 3rd of May becomes `nvidia-h200-2027-05-03`. */
-const slugOf = ({ device }) => `${slug(device)}-${new Date().toISOString().slice(0, 10)}`;
+/**
+ * What the names of results begin with: `NVIDIA H200` on the 3rd of May becomes `nvidia-h200-2027-05-03`. scripts/gpu-check.sh
+ * says it once for all, since the day may end and nvidia-smi may call the card otherwise.
+ */
+const slugOf = (options, card) =>
+  options.slug ?? `${slug(card.device)}-${new Date().toISOString().slice(0, 10)}`;
+
+const resultFile = ({ out }, name) => join(out ?? resultFolder, `${name}.json`);
+const written = (file) => statSync(file).mtimeMs;
+
+/** How many times faster, or larger, unrounded since bars judge it; null where either is missing. */
+const ratio = (theirs, own) => (theirs && own ? theirs / own : null);
 
 /** The path of cuda_bench, built for this machine's card unless --program names one. */
 function program({ program: given }) {
@@ -72,14 +82,27 @@ function bench(options, args) {
   });
 }
 
-const deviceOf = (options) => linesOf(bench(options, ['device']))[0];
+/** The device by cuda_bench; where that is not built, as models need it not, the name that --card has. */
+const deviceOf = (options) =>
+  options.card && !existsSync(options.program)
+    ? { device: options.card, scale: options.scale }
+    : linesOf(bench(options, ['device']))[0];
+
+/** What things may take, in milliseconds: asking for PyTorch, a model of ours, of PyTorch's, and one that it compiles. */
+const limits = { check: 60_000, ours: 120_000, torch: 120_000, compiled: 150_000 };
 
 /** Whether PyTorch can be measured too; says so when it cannot. DEVICE=cpu in the environment rehearses that. */
 function hasPeer({ python }) {
   const check = process.env.DEVICE === 'cpu' ? 'import torch' : 'import torch; torch.zeros(1, device="cuda")';
-  const { status } = spawnSync(python, ['-c', check], { stdio: 'ignore' });
-  if (status !== 0)
-    console.error(`bench: ${python} has no PyTorch that sees the card, so ours is measured alone`);
+  const { status, stderr, error } = spawnSync(python, ['-c', check], {
+    encoding: 'utf8',
+    timeout: limits.check,
+    killSignal: 'SIGKILL',
+  });
+  if (status !== 0) {
+    const why = error?.message ?? stderr.trim().split('\n').at(-1);
+    console.error(`bench: ${python} has no PyTorch that sees the card, so ours is measured alone\n  ${why}`);
+  }
   return status === 0;
 }
 
@@ -109,14 +132,11 @@ export function kernels(options) {
         process.exitCode = 1;
       }
     }
-    console.log(saveResult(`${slugOf(device)}-kernels`, result, options.out));
+    console.log(saveResult(`${slugOf(options, device)}-kernels`, result, options.out));
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
-
-/** What one measurement of a model may take, in milliseconds; PyTorch's compiles twice or three times. */
-const limits = { ours: 120_000, peer: 400_000 };
 
 /** Our measurement, or what kept it from ending: those behind it come nevertheless. */
 const ours = ([mode, arch, frames, batch, repeats], execution, env = {}) => {
@@ -136,78 +156,95 @@ const ours = ([mode, arch, frames, batch, repeats], execution, env = {}) => {
   return { mode, arch, frames: Number(frames), batch: Number(batch), execution, error };
 };
 
-/** PyTorch's measurement in each of these ways, by way. */
-function peers(python, [mode, arch, frames, batch, repeats], ways) {
-  const { stdout } = spawnSync(
-    python,
-    [join(root, 'bench/cuda/torch_model.py'), mode, arch, frames, batch, '400', repeats, ...ways],
-    { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'], timeout: limits.peer, killSignal: 'SIGKILL' },
-  );
-  const rows = linesOf(stdout);
-  return Object.fromEntries(
-    ways.map((way) => [
-      way,
-      rows.find((row) => row.way === way) ?? { way, error: 'it ended without a result' },
-    ]),
-  );
+/** PyTorch's measurement in one way: as it is, or by torch.compile in a mode. */
+function torch({ python, brief }, [mode, arch, frames, batch, repeats], way) {
+  const args = [mode, arch, frames, batch, '400', repeats, way];
+  const { stdout } = spawnSync(python, [join(root, 'bench/cuda/torch_model.py'), ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: way === 'eager' ? limits.torch : (brief ? 1 : 2) * limits.compiled,
+    killSignal: 'SIGKILL',
+  });
+  return linesOf(stdout)[0] ?? { way, error: 'it ended without a result' };
 }
 
-const faster = (a, b) => (a?.seconds <= b?.seconds || !b?.seconds ? a : b);
+const faster = (a, b) => (a?.seconds && !(b.seconds < a.seconds) ? a : b);
 
-/** Whole steps: recorded, one launch after the other, recorded with grids kept apart; PyTorch as it is and compiled. */
+/** Ours beside PyTorch's, as far as both are measured. */
+function compare(row) {
+  row.speedup = ratio(row.torch?.seconds, row.ours.seconds);
+  row.speedupCompiled = ratio(row.compiled?.seconds, row.ours.seconds);
+  row.memory = ratio(row.ours.peakDeviceMb, row.torch?.peakDeviceMb);
+  row.memoryReserved = ratio(row.ours.reservedDeviceMb, row.torch?.reservedDeviceMb);
+}
+
+/**
+ * Whole steps: recorded, beside PyTorch as it is; then PyTorch compiled, which may run out of time; then what recording and
+ * overlapping grids gain: one launch after the other, and recorded with grids kept apart. The better of two rounds counts:
+ * ours are two processes around PyTorch's, which makes its two in one.
+ */
 export function model(options) {
   const device = deviceOf(options);
   const peer = hasPeer(options);
   const chosen =
     options.scale === 'full' ? [...cases.bars, ...(options.brief ? [] : cases.more)] : cases.tiny;
-  // Mode reduce-overhead replays graphs as we do; compiling once more takes a minute.
-  const ways = ['eager', 'default', ...(options.brief ? [] : ['reduce-overhead'])];
   const rows = [];
-  const save = () => saveResult(`${slugOf(device)}-model`, { device, rows }, options.out);
+  const name = `${slugOf(options, device)}-model`;
+  const earlier = existsSync(resultFile(options, name)); // of this day: not lost to a run in which nothing works
+  const save = (row) => {
+    if (!earlier || rows.some(({ ours }) => ours.seconds)) saveResult(name, { device, rows }, options.out);
+    if (row) console.log(JSON.stringify(row));
+  };
   for (const args of chosen) {
     const row = { ours: ours(args, 'graph') };
     rows.push(row);
     save();
     if (peer) {
-      const { eager, ...compiled } = peers(options.python, args, ways);
+      row.torch = torch(options, args, 'eager');
+      save();
       row.ours = faster(row.ours, ours(args, 'graph'));
-      row.torch = eager;
-      row.compiled = Object.values(compiled).reduce(faster);
-      row.speedup = ratio(eager.seconds, row.ours.seconds);
-      row.speedupCompiled = ratio(row.compiled.seconds, row.ours.seconds);
-      row.memory = ratio(row.ours.peakDeviceMb, eager.peakDeviceMb);
-      row.memoryReserved = ratio(row.ours.reservedDeviceMb, eager.reservedDeviceMb);
+      compare(row);
     }
-    save();
-    console.log(JSON.stringify(row));
+    save(row);
   }
-  // Behind the measurements that have a bar: what recording and overlapping grids gain.
+  // Mode reduce-overhead replays graphs as we do; compiling once more takes a minute.
+  const modes = !peer ? [] : ['default', ...(options.brief ? [] : ['reduce-overhead'])];
+  for (const mode of modes) {
+    for (const [i, args] of chosen.entries()) {
+      rows[i].compiled = faster(rows[i].compiled, torch(options, args, mode));
+      compare(rows[i]);
+      save(rows[i]);
+    }
+  }
   for (const [i, args] of chosen.entries()) {
     rows[i].eager = ours(args, 'eager');
     rows[i].apart = ours(args, 'graph', { NATIVE_CUDA_OVERLAP: '0' });
-    console.log(
-      JSON.stringify({ ...rows[i].ours, eager: rows[i].eager.seconds, apart: rows[i].apart.seconds }),
-    );
-    save();
+    save({ ...rows[i].ours, eager: rows[i].eager.seconds, apart: rows[i].apart.seconds });
   }
-  console.log(save());
+  console.log(resultFile(options, name));
 }
 
 /** Each promise, what was measured of it, and whether it is kept. */
 export function bars(options) {
-  const device = deviceOf(options);
-  const read = (name) => {
-    const file = join(options.out ?? resultFolder, `${slugOf(device)}-${name}.json`);
-    if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8'));
-    if (!existsSync(`${file}l`)) return null;
-    // What scripts/gpu-check.sh leaves of cuda_bench where there is no PyTorch, or none yet.
-    const [first, ...rows] = linesOf(readFileSync(`${file}l`, 'utf8'));
-    return { device: first, rows };
+  const known = options.slug ? null : deviceOf(options);
+  const read = (suite) => {
+    const file = resultFile(options, `${slugOf(options, known)}-${suite}`);
+    // With the l, what scripts/gpu-check.sh leaves of cuda_bench where there is no PyTorch, or none yet: the newer counts.
+    const [newest] = [file, `${file}l`]
+      .filter((path) => existsSync(path))
+      .sort((a, b) => written(b) - written(a));
+    if (!newest) return null;
+    const text = readFileSync(newest, 'utf8');
+    if (newest === file) return JSON.parse(text);
+    const [device, ...rows] = linesOf(text);
+    return { device, rows };
   };
   const results = { kernels: read('kernels'), model: read('model') };
+  const device = results.kernels?.device ?? results.model?.device ?? deviceOf(options);
   const cut = Object.values(results).find((result) => result && result.device.scale !== 'full');
   if (cut) console.log(`scale ${cut.device.scale}: this shows that everything runs, and nothing about time`);
+  if (!/H200/.test(device.device)) console.log(`bars are for an H200, and this is another: ${device.device}`);
   const judged = judge(results);
   console.log(table(judged));
-  console.log(saveResult(`${slugOf(device)}-bars`, { device, bars: judged }, options.out));
+  console.log(saveResult(`${slugOf(options, device)}-bars`, { device, bars: judged }, options.out));
 }

@@ -69,10 +69,9 @@ const model = new XCLIP(geometry, {
 const random = new Philox(7);
 const normals = (shape) => {
   const pool = Float32Array.from({ length: 4099 }, () => random.normal());
-  return tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => pool[i % 4099]),
-    shape,
-  );
+  const values = new Float32Array(shape.reduce((a, b) => a * b));
+  for (let i = 0; i < values.length; i += pool.length) values.set(pool.subarray(0, values.length - i), i);
+  return tensor(values, shape);
 };
 const pixels = normals([batch, frames, 3, geometry.imageSize, geometry.imageSize]);
 const text = normals([classes, geometry.embedDim]);

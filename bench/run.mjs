@@ -26,7 +26,9 @@ const { values, positionals } = parseArgs({
     // With --device cuda only:
     brief: { type: 'boolean' }, // no more models than have a bar
     out: { type: 'string' }, // the folder of the results
+    slug: { type: 'string' }, // what their names begin with, instead of the device's name and the day
     program: { type: 'string' }, // cuda_bench, instead of building it
+    card: { type: 'string' }, // the device's name, for models where there is no cuda_bench
     scale: { type: 'string', default: 'full' }, // quick or tiny show that everything runs
   },
 });

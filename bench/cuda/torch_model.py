@@ -4,8 +4,8 @@
 
 The counterpart of bench/model.mjs: the same sizes, random weights and pixels, text features that are given. Inference has
 its weights in bfloat16; training runs under autocast with a fused AdamW. Each way after REPEATS is measured in turn: as
-it is, or by torch.compile in that mode. Prints a JSON line per way when it is done, with the median seconds of a step and
-the peak of the device memory that tensors took (and that the allocator held); a way that fails gives a line with the
+it is, or by torch.compile in that mode. Prints a JSON line per way when it is done, with the median seconds of a step, the
+better of two rounds of REPEATS, and the peak of the device memory that tensors took (and that the allocator held); a way that fails gives a line with the
 error. Development only. DEVICE=cpu shows that it runs; `tiny` is a model for that.
 """
 import gc
@@ -95,13 +95,13 @@ def measure(mode, arch, frames, batch, classes, repeats, way):
     step = make_step(mode, model, run, torch.randn(batch, frames, 3, side, side, device=DEVICE),
                      torch.randn(classes, features, device=DEVICE))
     seconds = []
-    for _ in range(WARM_UP + repeats):
+    for _ in range(WARM_UP + 2 * repeats):
         wait()
         start = time.perf_counter()
         step()
         wait()
         seconds.append(time.perf_counter() - start)
-    middle = statistics.median(seconds[WARM_UP:])
+    middle = min(statistics.median(seconds[start:start + repeats]) for start in (WARM_UP, WARM_UP + repeats))
     memory = {}
     if DEVICE == "cuda":
         memory = {"peakDeviceMb": torch.cuda.max_memory_allocated() >> 20,
@@ -117,7 +117,8 @@ def main(mode, arch, frames, batch, classes="400", repeats="20", *ways):
         if DEVICE == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        row = {"peer": "torch", "way": way, "torch": torch.__version__, "transformers": transformers.__version__}
+        row = {"peer": "torch", "way": way, "torch": torch.__version__, "transformers": transformers.__version__,
+               "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
         try:
             row.update(measure(mode, arch, int(frames), int(batch), int(classes), int(repeats), way))
         except Exception as error:  # one way that does not work does not end the others

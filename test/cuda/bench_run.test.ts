@@ -1,5 +1,13 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/native/load';
@@ -78,6 +86,21 @@ test('a model that fails is kept as that, and those behind it are measured', () 
   expect(rows).toMatchObject(
     ['infer', 'train'].map((mode) => ({ ours: { mode }, eager: failed, apart: failed })),
   );
+});
+
+test('of two results for the same kernels the newer is judged, under the name that was given', () => {
+  const out = join(folder, 'newer');
+  mkdirSync(out);
+  const device = { device: 'NVIDIA H200', scale: 'full' };
+  const adamw = { suite: 'memory', name: 'adamw', sizes: {}, floorBytes: 8, gigabytesPerSecond: 1 };
+  const older = { device, rows: [{ ...adamw, microseconds: 10 }] };
+  writeFileSync(join(out, 'a-card-kernels.json'), JSON.stringify(older));
+  utimesSync(join(out, 'a-card-kernels.json'), 1, 1);
+  const newer = [device, { ...adamw, microseconds: 8 }].map((row) => JSON.stringify(row)).join('\n');
+  writeFileSync(join(out, 'a-card-kernels.jsonl'), newer);
+  const run = node('bench/run.mjs', '--device', 'cuda', '--out', out, '--slug', 'a-card', 'bars');
+  expect(run).toMatchObject({ status: 0, stdout: expect.stringMatching(/^AdamW, .* 1 ≥ 0.85 +kept /m) });
+  expect(readdirSync(out)).toContain('a-card-bars.json');
 });
 
 test('the loss curve of both devices', () => {
