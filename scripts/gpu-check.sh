@@ -5,35 +5,43 @@
 #
 #   scripts/gpu-check.sh [--kit KIT.tar.xz] [--out FOLDER] [--minutes 10] [--phases "build primitives test ..."]
 #                        [--python FILE] [--target sm_90a] [--programs FOLDER] [--scale full|quick|tiny] [--archive FILE]
+#                        [--slug NAME]
 #
-# Phases: build facts primitives test bench model sanitize node sweep curve counters. Each has a time limit; what is left
-# of --minutes limits it further, so --minutes is a minute less than what the machine allows. With --minutes 30 or more,
-# limits are wider, and the other models are measured too. Where a primitive of sm_90a is wrong, nothing above it can be
-# right: then tests and kernels run as on capability 8.0, and the run ends. Results go to --out (default bench/results)
-# as they come: <device>-<date>.json holds how each phase ended and how long it took, also of earlier runs of the day,
-# and stays complete if a later phase hangs; -kernels.json, -model.json, -bars.json, -sweep.jsonl, -measured_tiles.inc,
-# -with-table.jsonl, -curve.json and -counters.txt beside it hold the measurements. --archive makes FILE (.tar.gz) of all
-# of them and of what every phase said, anew after each.
+# Phases: build facts primitives test bench model sanitize sweep counters node curve, of which docs/cuda.md says in which
+# calls they are best made. Each has a time limit; what is left of --minutes limits it further, so --minutes is a minute
+# less than what the machine allows. With --minutes 30 or more, limits are wider, and the other models are measured too.
+# Where a primitive of sm_90a is wrong, nothing above it can be right: then tests and kernels run as on capability 8.0, and
+# the run ends. Results go to --out (default bench/results) as they come, their names beginning with <device>-<date>, or
+# --slug: .json holds how each phase ended and how long it took, also of earlier runs of the day, and stays complete if a
+# later phase hangs; -kernels.json, -model.json, -bars.json, -sweep.jsonl, -measured_tiles.inc, -with-table.jsonl,
+# -curve.json and -counters.txt hold the measurements. --archive makes FILE (.tar.gz) of all of them and of what every
+# phase said, anew after each.
 # PyTorch is measured beside ours where --python has it. --target builds without a card, which is all that can be done
 # then. --programs takes cuda_test and cuda_bench from a folder instead of building them, --scale cuts the benchmarks
 # down: both show that everything runs. Ends with a line "N passed, N failed, N left out".
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
+stop() {
+  echo "gpu-check: $1"
+  echo "0 passed, 1 failed, 0 left out"
+  exit 1
+}
 
-kit="" out=bench/results minutes=10 python=python3 target="" device="" programs="" scale=full archive=""
-phases="build facts primitives test bench model sanitize node sweep curve counters"
+kit="" out=bench/results minutes=10 python=python3 target="" device="" programs="" scale=full archive="" slug=""
+phases="build facts primitives test bench model sanitize sweep counters node curve"
 while [ $# -gt 0 ]; do
   case $1 in
-    --kit) kit=$(realpath "$2") ;;
+    --kit) kit=$(realpath -e "$2") || stop "there is no kit $2" ;;
     --out) out=$2 ;;
     --minutes) minutes=$2 ;;
     --phases) phases=$2 ;;
     --python) python=$2 ;;
     --target) target=$2 ;;
-    --programs) programs=$(realpath "$2") ;;
+    --programs) programs=$(realpath -e "$2") || stop "there is no folder $2" ;;
+    --slug) slug=$2 ;;
     --scale) scale=$2 ;;
-    --archive) archive=$(realpath "$2") || exit 1 ;;
+    --archive) archive=$(realpath "$2") || stop "there is no folder for $2" ;;
     *)
       sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
       exit 2
@@ -41,18 +49,16 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
-stop() {
-  echo "gpu-check: $1"
-  echo "0 passed, 1 failed, 0 left out"
-  exit 1
-}
 
 export PATH="$PATH:/usr/local/cuda/bin"
-if [ -z "$programs" ]; then
-  for tool in nvcc cmake c++; do
-    command -v $tool >/dev/null || stop "$tool is not on PATH"
-  done
-fi
+tools="timeout tar"
+[ -n "$programs" ] || tools="$tools nvcc cmake c++"
+for tool in $tools; do
+  command -v $tool >/dev/null || stop "$tool is not on PATH"
+done
+export CUDA_DEVICE_ORDER=PCI_BUS_ID # as nvidia-smi counts
+# What PyTorch compiles serves the next run too.
+export TORCHINDUCTOR_CACHE_DIR=$root/build/gpu/inductor TRITON_CACHE_DIR=$root/build/gpu/triton
 query() { timeout -k 5 30 nvidia-smi --query-gpu="$1" --format=csv,noheader --id=0 2>/dev/null; }
 if device=$(query name); then
   capability=$(query compute_cap | tr -d .)
@@ -66,84 +72,28 @@ else
   echo "gpu-check: no card, so nothing but the build for $target"
 fi
 
-mkdir -p "$out" && out=$(realpath "$out") || exit 1
+uuid=$(query uuid)
+{ mkdir -p "$out" && out=$(realpath "$out") && [ -w "$out" ]; } || stop "nothing can be written to $out"
 work=$root/build/gpu logs=$root/build/gpu/logs
-rm -rf "$logs" && mkdir -p "$logs"
-slug=$(echo "$device" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g')-$(date -u +%F)
-passed=0 failed=0 left=0 report="" may_run_out="" running="" current=""
-while IFS= read -r line; do report="$report${report:+,}"$'\n'"${line%,}"; done \
-  < <(grep '^  {"phase"' "$out/$slug.json" 2>/dev/null) # what was run earlier on this day
+rm -rf "$logs" && mkdir -p "$logs" || stop "nothing can be written to $logs"
+# Results are named once: CUDA may call the card otherwise, and the day may end.
+slug=${slug:-$(echo "$device" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9]\{1,\}/-/g')-$(date -u +%F)}
 deadline=$((SECONDS + minutes * 60))
 programs=${programs:-$work} sized=()
 [ "$scale" = full ] || sized=("--$scale")
 if [ "$minutes" -ge 30 ]; then long=1; else long=""; fi
 # at_most SHORT LONG: the limit of a phase in seconds, by the plan.
 at_most() { if [ -n "$long" ]; then echo "$2"; else echo "$1"; fi; }
-note() { # PHASE STATUS SECONDS [WHY]: keeps it, and writes the file and the archive anew
-  report="$report${report:+,}
-  {\"phase\":\"$1\",\"status\":$2,\"seconds\":$3${4:+,\"why\":\"$4\"}}"
-  printf '{"device":"%s","target":"%s","date":"%s","phases":[%s\n]}\n' "$device" "$target" "$(date -u +%F)" "$report" \
-    >"$out/$slug.json"
-  [ -z "$archive" ] ||
-    { (cd "$out" && tar -czf "$archive.part" "$slug"* -C "$work" logs) && mv "$archive.part" "$archive"; }
-}
-leave_out() { # PHASE WHY
-  left=$((left + 1))
-  echo "gpu-check: $1 left out: $2"
-  note "$1" null 0 "$2"
-}
-# phase NAME SECONDS COMMAND...: runs it with a time limit and keeps what it said in build/gpu/logs/NAME.log.
-phase() {
-  local limit=$2 start=$SECONDS status remaining=$((deadline - SECONDS)) why=""
-  current=$1
-  shift 2
-  if [ $remaining -lt 5 ]; then
-    leave_out "$current" "no time left"
-    return 1
-  fi
-  [ "$limit" -lt $remaining ] || limit=$remaining
-  timeout -k 5 "$limit" "$@" >"$logs/$current.log" 2>&1 </dev/null &
-  running=$!
-  # A process that waits for a driver that does not answer cannot be ended; the phases behind it come nevertheless.
-  while kill -0 $running 2>/dev/null && [ $((SECONDS - start)) -le $((limit + 10)) ]; do sleep 0.1; done
-  if kill -0 $running 2>/dev/null; then
-    status=137 why="it cannot be ended"
-  else
-    wait $running
-    status=$?
-  fi
-  running=""
-  if [ $status -eq 0 ] && grep -q '^\[doctest\] test cases: *0 ' "$logs/$current.log"; then status=3; fi # nothing ran
-  local seconds=$((SECONDS - start)) verdict=passed
-  case $status in
-    0) passed=$((passed + 1)) ;;
-    124 | 137)
-      verdict="stopped at its limit"
-      if [ -n "$may_run_out" ]; then left=$((left + 1)); else failed=$((failed + 1)); fi
-      ;;
-    *) failed=$((failed + 1)) verdict="failed with status $status" ;;
-  esac
-  echo "gpu-check: $current $verdict in $seconds s${why:+; $why}"
-  [ $status -eq 0 ] || tail -30 "$logs/$current.log"
-  note "$current" $status $seconds "$why"
-  return $status
-}
-finish() {
-  echo "$passed passed, $failed failed, $left left out"
-  [ "$failed" -eq 0 ]
-  exit
-}
-# Whoever ends this script gets what there is, and nothing of it goes on.
-ended() {
-  [ -z "$running" ] || kill "$running" 2>/dev/null
-  failed=$((failed + 1))
-  note "$current" 143 0 "ended from outside"
-  finish
-}
-trap ended TERM INT HUP
 wanted() { [[ " $phases " == *" $1 "* ]]; }
+# shellcheck source=scripts/gpu_phases.sh
+source scripts/gpu_phases.sh
+while IFS= read -r line; do report="$report${report:+,}"$'\n'"${line%,}"; done \
+  < <(grep '^  {"phase"' "$out/$slug.json" 2>/dev/null) # what was run earlier on this day
+trap ended TERM INT HUP
 # shellcheck source=scripts/gpu_tools.sh
 source scripts/gpu_tools.sh
+# shellcheck source=scripts/gpu_measure.sh
+source scripts/gpu_measure.sh
 
 if [ -n "$kit" ]; then
   mkdir -p "$work/kit"
@@ -161,6 +111,7 @@ if wanted build && [ "$programs" = "$work" ]; then
     ! phase build 400 cmake --build "$work" --parallel "$(nproc)"; then
     finish
   fi
+  keep_compiler_reports
 fi
 hopper="" # whether what is particular to sm_90a can run here
 [[ $target == sm_90* ]] && hopper=1
@@ -168,13 +119,14 @@ if { wanted primitives || wanted test; } && [ ! -x "$programs/cuda_test" ]; then
   leave_out "tests in C++" "no cuda_test: doctest/doctest.h is neither on this machine nor in a kit"
   phases=$(echo " $phases " | sed 's/ primitives / /; s/ test / /; s/ sanitize / /')
 fi
-if wanted facts && phase facts 60 "$programs/cuda_bench" device; then cat "$logs/facts.log"; fi
+if wanted facts; then facts; fi
 if wanted primitives && [ -z "$hopper" ]; then leave_out primitives "they are those of sm_90a"; fi
 if wanted primitives && [ -n "$hopper" ]; then
   # One at a time, because a hang of one says nothing about the others. A new process takes seconds on a large machine.
-  before=$failed
+  before=$failed primitives=$(in_files hopper_primitives)
   for part in "TMA: a box" "TMA: stores" "TMA: whether" stmatrix "wgmma: descriptors" "wgmma: A in" clusters "tensor maps"; do
-    CUDA_TEST_SECONDS=10 phase "primitive ${part/:/}" 30 "$programs/cuda_test" -sf='*hopper_primitives*' "-tc=$part*"
+    CUDA_TEST_SECONDS=10 phase "primitive ${part/:/}" 30 "$programs/cuda_test" "$primitives" "-tc=$part*" ||
+      explain "primitive ${part/:/}" "memcheck synccheck racecheck" "$primitives" "-tc=$part*"
   done
   if [ $failed -gt "$before" ]; then
     echo "gpu-check: a primitive of sm_90a is wrong, so nothing but tests and kernels, as on capability 8.0"
@@ -184,6 +136,7 @@ if wanted primitives && [ -n "$hopper" ]; then
 fi
 if wanted test; then run_tests "$(at_most 120 240)"; fi
 if wanted bench; then
+  watch_card bench
   kernels=$out/$slug-kernels.json
   : >"$work/first.jsonl"
   : >"$work/second.jsonl"
@@ -196,13 +149,14 @@ if wanted bench; then
     done
     if [ -s "$work/first.jsonl" ]; then cp "$work/first.jsonl" "${kernels}l"; fi
   done
-  if timeout -k 5 90 "$python" -c 'import torch; torch.zeros(1, device="cuda")' >/dev/null 2>&1; then
-    phase "bench torch" "$(at_most 150 300)" "$python" bench/cuda/torch_ops.py "$work/first.jsonl" "$work/second.jsonl" \
+  if can "PyTorch" 60 "$python" -c "$torch_check"; then
+    phase "bench torch" "$(at_most 240 300)" "$python" bench/cuda/torch_ops.py "$work/first.jsonl" "$work/second.jsonl" \
       "$kernels" && rm "${kernels}l"
     grep -v '^gpu-check' "$logs/bench torch.log"
   else
-    leave_out "bench torch" "$python has no PyTorch that sees the card"
+    leave_out "bench torch" "$python has no PyTorch that sees the card: $why"
   fi
+  leave_card
 fi
 
 # What follows needs Node: the machine's, with this folder set up, or the kit's.
@@ -225,13 +179,18 @@ node_phase() {
 }
 brief=(--brief)
 [ -z "$long" ] || brief=()
-suites=(bench/run.mjs --device cuda --out "$out" --program "$programs/cuda_bench" --scale "$scale" --python "$python")
+suites=(bench/run.mjs --device cuda --out "$out" --slug "$slug" --card "$device" --program "$programs/cuda_bench"
+  --scale "$scale" --python "$python")
 if wanted model; then
+  watch_card model
   may_run_out=1 # what it had measured by then is kept
-  if node_phase model "$(at_most 200 900)" "${suites[@]}" ${brief[@]+"${brief[@]}"} model; then grep '^{' "$logs/model.log"; fi
+  if node_phase model "$(at_most 500 900)" "${suites[@]}" ${brief[@]+"${brief[@]}"} model; then grep '^{' "$logs/model.log"; fi
   may_run_out=""
+  leave_card
 fi
-if wanted sanitize; then sanitize "$(at_most 90 240)"; fi
+if wanted sanitize; then sanitize "$(at_most 150 400)"; fi
+if wanted sweep; then sweep "$(at_most 120 240)"; fi
+if wanted counters; then counters; fi
 if wanted node; then
   if has_node && [ ! -e bindings/video/build/Release/video.node ]; then
     export TEST_WITHOUT_VIDEO=1
@@ -240,26 +199,9 @@ if wanted node; then
   # Not through npm, which a kit does not have.
   TEST_GPU=1 node_phase "node test" "$(at_most 120 300)" node_modules/jest/bin/jest.js --selectProjects cuda
 fi
-if wanted sweep; then
-  may_run_out=1
-  phase sweep "$(at_most 120 240)" "$programs/cuda_bench" ${sized[@]+"${sized[@]}"} sweep
-  may_run_out=""
-  grep '^{' "$logs/sweep.log" >"$out/$slug-sweep.jsonl"
-  node_phase "sweep summary" 30 bench/cuda/sweep_summary.mjs "$out/$slug-sweep.jsonl" && cat "$logs/sweep summary.log"
-  if [ "$scale" = full ] && node_phase "tile table" 10 bench/cuda/tile_table.mjs "$out/$slug-sweep.jsonl"; then
-    cp "$logs/tile table.log" "$out/$slug-measured_tiles.inc"
-    # The table is one small file of C++, so that the benchmark with it is built in seconds.
-    if [ "$programs" = "$work" ] && cp "$logs/tile table.log" cuda/gemm/measured_tiles.inc &&
-      phase "build with table" 60 cmake --build "$work" --target cuda_bench --parallel "$(nproc)" &&
-      phase "bench with table" 90 "$programs/cuda_bench" matmul; then
-      grep '^{' "$logs/bench with table.log" >"$out/$slug-with-table.jsonl"
-    fi
-  fi
-fi
 if wanted curve; then
   node_phase curve "$(at_most 60 120)" bench/loss_curve.mjs 200 "$out/$slug-curve.json" && cat "$logs/curve.log"
 fi
-if wanted counters; then counters; fi
 deadline=$((SECONDS + 60)) # to judge what there is takes a second, also when the time is over
 if [ -e "$out/$slug-kernels.json" ] || [ -e "$out/$slug-kernels.jsonl" ] || [ -e "$out/$slug-model.json" ]; then
   node_phase bars 30 "${suites[@]}" bars && cat "$logs/bars.log"
