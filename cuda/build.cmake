@@ -41,7 +41,7 @@ if(CUDAToolkit_FOUND)
       file(MAKE_DIRECTORY ${folder})
       add_custom_command(
         OUTPUT ${object}
-        COMMAND sh -c "\"$0\" \"$@\" >${object}.log 2>&1 || { cat ${object}.log >&2$<SEMICOLON> exit 1$<SEMICOLON> }"
+        COMMAND sh -c "\"$0\" \"$@\" >\"${object}.log\" 2>&1 || { cat \"${object}.log\" >&2$<SEMICOLON> exit 1$<SEMICOLON> }"
                 ${CUDAToolkit_NVCC_EXECUTABLE} ${CUDA_FLAGS} ${CUDA_CODE} -MD -MF ${object}.d -c ${source} -o ${object}
         DEPENDS ${source} DEPFILE ${object}.d
         COMMENT "CUDA ${name}" VERBATIM)
