@@ -85,7 +85,8 @@ test('primitives and kernels pass, and a second run of the day adds to the repor
   expect(rows.filter((row) => JSON.parse(row).device)).toHaveLength(1);
   for (const suite of ['memory', 'square', 'self', 'cross'])
     expect(rows.some((row) => JSON.parse(row).suite === suite)).toBe(true);
-  for (const kept of [kernels!, 'logs/bench memory first.log']) expect(archived('fine')).toContain(kept);
+  for (const kept of [kernels!, 'logs/bench memory first.log', 'logs/card bench.csv'])
+    expect(archived('fine')).toContain(kept);
 });
 
 test('a test that hangs is named, and its limit is its own', () => {
@@ -234,14 +235,17 @@ test('counters are kept, and of which calls they are', () => {
 
 test('results have one name, whatever CUDA calls the card and whatever day it has become', () => {
   const yesterday = withTools('yesterday', { date: 'echo 2001-01-01' });
-  const { last } = check('facts model', 'named', programs, yesterday);
+  const none = join(folder, 'none'); // models need no cuda_bench
+  mkdirSync(none);
+  const { last } = check('model', 'named', none, yesterday);
   expect(last).toMatch(/ 0 failed, /);
   const names = readdirSync(join(folder, 'named'));
   expect(names.filter((name) => !name.startsWith('nvidia-h200-2001-01-01'))).toEqual([]);
   const results = ['model.json', 'bars.json'].map((name) => `nvidia-h200-2001-01-01-${name}`);
   expect(names).toEqual(expect.arrayContaining(results));
-  for (const kept of [...results, 'logs/machine.log', 'logs/card model.csv'])
-    expect(archived('named')).toContain(kept);
+  const model = JSON.parse(readFileSync(join(folder, 'named/nvidia-h200-2001-01-01-model.json'), 'utf8'));
+  expect(model.device.device).toBe('NVIDIA H200');
+  for (const kept of [...results, 'logs/card model.csv']) expect(archived('named')).toContain(kept);
 });
 
 test('what cannot begin says why', () => {
