@@ -67,16 +67,25 @@ test('kernels, models and bars, in one command', () => {
   expect(resultOf('bars').bars.length).toBeGreaterThan(20);
 });
 
-test('a model that fails is kept as that, and those behind it are measured', () => {
+test('a model that fails is kept as that, and those behind it are measured, as it is before any is compiled', () => {
   // The device is hidden from the models alone.
   const program = join(folder, 'cuda_bench');
   const seeing = `#!/bin/sh\nunset CUDA_VISIBLE_DEVICES\nexec '${packageRoot()}/build/emulation/cuda_bench' "$@"\n`;
   writeFileSync(program, seeing, { mode: 0o755 });
   const out = join(folder, 'failing');
+  const python = join(folder, 'python'); // whose compilations do not end
+  const calls = join(folder, 'calls');
+  writeFileSync(
+    python,
+    `#!/bin/sh
+    echo "$2 $8" >>'${calls}'
+    case $8 in eager) echo '{"way":"eager","seconds":0.5}';; default) exit 124;; esac`,
+    { mode: 0o755 },
+  );
   const { status, stderr } = nodeWith(
     { CUDA_VISIBLE_DEVICES: '' },
     ...['bench/run.mjs', '--device', 'cuda', '--scale', 'tiny', '--program', program, '--out', out],
-    ...['--python', 'no-python-here', 'model'],
+    ...['--python', python, 'model'],
   );
   expect(status).toBe(1);
   expect(stderr).toContain('bench: model.mjs infer tiny 2 1 bf16 400 1 cuda graph: it ended with status 1');
@@ -84,8 +93,16 @@ test('a model that fails is kept as that, and those behind it are measured', () 
   const { rows } = JSON.parse(readFileSync(join(out, file!), 'utf8'));
   const failed = expect.objectContaining({ error: 'it ended with status 1' });
   expect(rows).toMatchObject(
-    ['infer', 'train'].map((mode) => ({ ours: { mode }, eager: failed, apart: failed })),
+    ['infer', 'train'].map((mode) => ({
+      ours: { mode },
+      torch: { way: 'eager', seconds: 0.5 },
+      compiled: { error: 'it ended without a result' },
+      eager: failed,
+      apart: failed,
+    })),
   );
+  const asked = readFileSync(calls, 'utf8').trim().split('\n');
+  expect(asked.slice(1, 4)).toEqual(['infer eager', 'train eager', 'infer default']);
 });
 
 test('of two results for the same kernels the newer is judged, under the name that was given', () => {
