@@ -33,7 +33,7 @@ __device__ __forceinline__ bool take_weights(SoftmaxRows& rows, float (&weights)
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int end = seen(half);
-    float largest = kMasked;
+    float largest = kLowest;  // one constant with the reference: registers are short
 #pragma unroll
     for (int n = 0; n < kChunks; ++n) {
 #pragma unroll
