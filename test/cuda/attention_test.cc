@@ -16,8 +16,8 @@ using native::AttentionArgs;
 namespace {
 
 // How operands lie in memory: apart, or as rows [q, k, v] of one tensor; `unaligned`: apart, at an odd
-// element.
-enum class Layout { separate, packed, unaligned };
+// element; `unaligned_dout`: that alone.
+enum class Layout { separate, packed, unaligned, unaligned_dout };
 
 // How the forward pass runs: as attention.cu chooses, or in one of the ways.
 enum class Way { chosen, tensor_cores, sm90 };
@@ -90,7 +90,9 @@ Results run(const Case& c, const Operands& x, DType dtype) {
   const Tensor dq = poisoned(q_shape, dtype, offset);
   const Tensor dk = packed ? dq : poisoned(kv_shape, dtype, offset);
   const Tensor dv = packed ? dq : poisoned(kv_shape, dtype, offset);
-  const Tensor dout = to_device(x.dout, out_shape, dtype, offset), out = poisoned(out_shape, dtype, offset);
+  const int64_t dout_offset = c.layout == Layout::unaligned_dout ? 3 : offset;
+  const Tensor dout = to_device(x.dout, out_shape, dtype, dout_offset),
+               out = poisoned(out_shape, dtype, offset);
   const Tensor log_sum = poisoned({s.batch, s.heads, s.queries}, DType::float32);
   const auto at = [&](const Tensor& tensor, int64_t part) -> void* {
     return static_cast<char*>(tensor.raw()) + (packed ? part * dim * native::dtype_size(dtype) : 0);
@@ -220,6 +222,8 @@ TEST_CASE("causal attention, also with fewer queries than keys and more") {
     expect_right({{2, 1, 33, 33, 64, true}}, dtype);
   }
   expect_right({{1, 1, 300, 300, 64, true}}, DType::bfloat16);
+  // Of several passes the later ones have keys that no query sees.
+  for (const DType dtype : kHalfTypes) expect_right({{1, 1, 20, 300, 64, true}}, dtype);
 }
 
 TEST_CASE("cross attention, queries of their own or shared, whose gradient is the sum over the batch") {
@@ -240,6 +244,18 @@ TEST_CASE("attention with heads of other sizes") {
       expect_right({{2, 2, 18, 35, size, false, true}, Layout::unaligned}, dtype);
     }
   }
+  // Heads whose columns no four or two divide, in one part or two.
+  for (const int64_t size : {2, 3, 6, 7, 67, 70}) {
+    for (const DType dtype : kFloats) expect_right({{1, 2, 18, 35, size, true}}, dtype);
+  }
+  for (const DType dtype : kHalfTypes) {
+    expect_right({{2, 2, 18, 35, 24, false, true}}, dtype);
+    expect_right({{2, 1, 18, 300, 56, false, true}}, dtype);
+  }
+}
+
+TEST_CASE("attention forward on tensor cores, backward in plain arithmetic, where only dout is unaligned") {
+  for (const DType dtype : kHalfTypes) expect_right({{2, 2, 40, 70, 64}, Layout::unaligned_dout}, dtype);
 }
 
 TEST_CASE("attention with more heads than thread blocks that stay resident") {

@@ -119,20 +119,22 @@ TEST_CASE("gemm_sm80: every epilogue, also where C takes no vectors") {
 }
 
 TEST_CASE("gemm_sm80: slabs are added in order, row sums too") {
-  for (int kind = 0; kind < static_cast<int>(gemm_sm80_tiles().size()); ++kind) {
-    for (const int slabs : {1, 3}) {
-      Problem p{72, 40, 199};
-      p.a = p.b = Major::mn;
-      p.c_dtype = DType::float32;
-      p.row_sum = true;
-      p.accumulate = slabs == 3;
-      p.accumulate_row_sum = slabs == 1;
-      expect_correct(aligned_rows(p), tensor_cores(kind, slabs));
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    for (int kind = 0; kind < static_cast<int>(gemm_sm80_tiles().size()); ++kind) {
+      for (const int slabs : {1, 3}) {
+        Problem p{72, 40, 199, dtype};
+        p.a = p.b = Major::mn;
+        p.c_dtype = DType::float32;
+        p.row_sum = true;
+        p.accumulate = slabs == 3;
+        p.accumulate_row_sum = slabs == 1;
+        expect_correct(aligned_rows(p), tensor_cores(kind, slabs));
+      }
     }
+    Problem forward{72, 72, 256, dtype};
+    forward.bias = forward.quick_gelu = forward.slope = forward.residual = true;
+    expect_correct(forward, tensor_cores(3, 2));
   }
-  Problem forward{72, 72, 256};
-  forward.bias = forward.quick_gelu = forward.slope = forward.residual = true;
-  expect_correct(forward, tensor_cores(3, 2));
   expect_correct({72, 72, 64}, tensor_cores(3, 5));  // more slabs than steps: empty ones
 }
 
@@ -206,6 +208,14 @@ TEST_CASE("gemm_simt: the large tile, slabs, row sums, batches, nothing to sum")
     p.a = p.b = major;
     p.bias = true;
     expect_correct(p, large);
+    for (const DType dtype : {DType::bfloat16, DType::float16}) {
+      Problem half{129, 140, 20, dtype};
+      half.a = major;
+      half.b = Major::k;
+      half.bias = half.residual = true;
+      half.offset = 1;
+      expect_correct(half, large);
+    }
     Problem weight{40, 36, 133, DType::float32};
     weight.a = weight.b = major;
     weight.row_sum = weight.accumulate = weight.accumulate_row_sum = true;

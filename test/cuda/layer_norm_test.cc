@@ -31,11 +31,15 @@ struct Problem {
   }
 };
 
-// Every instantiation: 1 to 4 chunks, partial chunks, rows of any length, whole vectors or not.
-const Problem kProblems[] = {{3, 5, 64, false, 0},  {2, 4, 256, true, 0},  {2, 3, 320, true, 0},
-                             {1, 9, 512, false, 0}, {2, 4, 768, true, 0},  {2, 4, 1024, true, 0},
-                             {1, 3, 1280, true, 0}, {2, 4, 50, true, 0},   {2, 2, 256, true, 1},
-                             {1, 1, 1, true, 0},    {1, 3, 1100, false, 3}};
+// Every instantiation: 1 to 4 chunks, partial chunks, of one vector or all but one too, rows of any length,
+// whole vectors or not.
+const Problem kProblems[] = {{3, 5, 64, false, 0},   {2, 4, 256, true, 0},   {2, 3, 320, true, 0},
+                             {1, 9, 512, false, 0},  {2, 4, 768, true, 0},   {2, 4, 1024, true, 0},
+                             {1, 3, 1280, true, 0},  {2, 4, 50, true, 0},    {2, 2, 256, true, 1},
+                             {1, 1, 1, true, 0},     {1, 3, 1100, false, 3}, {1, 3, 8, false, 0},
+                             {1, 3, 248, false, 0},  {1, 3, 264, false, 0},  {1, 3, 504, false, 0},
+                             {1, 3, 520, false, 0},  {1, 3, 760, false, 0},  {1, 3, 776, false, 0},
+                             {1, 3, 1016, false, 0}, {1, 3, 1032, false, 0}, {1, 3, 2048, false, 0}};
 
 struct Statistics {
   double mean, rstd;
