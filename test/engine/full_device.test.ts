@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { EngineEvent } from '../../lib/engine/events';
@@ -39,12 +40,17 @@ async function runOf(name: string, words: string, ...opts: string[]) {
   return { numbers, codes, state: await stateOf(join(output, 'ckpt_epoch_0.pth')) };
 }
 
-/** The bits of all tensors of a checkpoint, those of the optimizer among them. */
-async function stateOf(path: string): Promise<Uint8Array[]> {
+/** Digests of all tensors of a checkpoint, those of the optimizer among them. */
+async function stateOf(path: string): Promise<string[]> {
   await using checkpoint = await readCheckpoint(path);
-  const found: Uint8Array[] = [];
+  const found: string[] = [];
   const walk = async (value: unknown): Promise<void> => {
-    if (value instanceof RawTensor) found.push(await value.data());
+    if (value instanceof RawTensor)
+      found.push(
+        createHash('sha256')
+          .update(await value.data())
+          .digest('hex'),
+      );
     else if (value instanceof Map) for (const part of value.values()) await walk(part);
   };
   await walk(checkpoint.value);
