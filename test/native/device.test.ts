@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { realpathSync } from 'node:fs';
 import {
   defaultDevice,
   emptyCache,
@@ -8,7 +10,7 @@ import {
   synchronize,
   takeProfile,
 } from '../../lib/native/device';
-import { native } from '../../lib/native/load';
+import { computeAddonFile, native } from '../../lib/native/load';
 import { add, matmul, zeros } from '../../lib/ops';
 import { tensor } from '../../lib/tensor/tensor';
 
@@ -102,6 +104,32 @@ test('an emptied cache keeps what queued work still reads', async () => {
   }
   for (const x of [big, ...products, ...sums]) x.dispose();
 });
+
+// Threads of a device go on when the environment that opened it ends.
+(process.platform === 'linux' ? test : test.skip)(
+  'the addon stays in its place when the workers that loaded it have ended',
+  () => {
+    const file = realpathSync(process.env.NATIVE_COMPUTE_PATH ?? computeAddonFile());
+    const worker = `const { workerData } = require('node:worker_threads');
+      const addon = require(workerData.file);
+      addon.read(addon.tensorFromHost(Float32Array.of(1), [1], 'float32', workerData.device));`;
+    const script = `const { Worker } = require('node:worker_threads');
+      const workerData = ${JSON.stringify({ file, device: defaultDevice() })};
+      (async () => {
+        for (let i = 0; i < 2; i++) {
+          const worker = new Worker(${JSON.stringify(worker)}, { eval: true, workerData });
+          await new Promise((resolve) => worker.once('exit', resolve));
+          const mapped = require('node:fs').readFileSync('/proc/self/maps', 'utf8').split('\\n');
+          console.log(mapped.find((line) => line.endsWith(workerData.file)));
+        }
+      })();`;
+    const { stdout, stderr } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' });
+    expect(stderr).toBe('');
+    const [first, second] = stdout.split('\n');
+    expect(first).toContain(file);
+    expect(second).toBe(first);
+  },
+);
 
 test('operations are timed by name', async () => {
   const [a, b] = [zeros([64]), zeros([64])];
