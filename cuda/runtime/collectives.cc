@@ -78,11 +78,14 @@ class Communicator {
     }
   }
 
+  // Also after a failure: what has begun uses its tensors until the abort has ended it.
   void join() {
-    // Also after a failure: what has begun uses its tensors until the abort has ended it.
     check_cuda(cudaEventRecord(join_, stream_), "event");
     check_cuda(cudaStreamWaitEvent(current_context().stream(), join_, 0), "event");
     current_context().note_queued(false);
+  }
+  // Throws the first failure, if there is one.
+  void check() {
     std::lock_guard<std::mutex> lock(mutex_);
     throw_failure();
   }
@@ -257,8 +260,15 @@ std::string library() {
   return concat("NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100);
 }
 
-void wait() {
-  cuda_backend().submit({"collectives", {}}, [] { unrecorded().join(); });
+bool wait() {
+  bool queued = false;
+  cuda_backend().submit({"collectives", {}}, [&queued] {
+    Communicator& communicator = unrecorded();
+    communicator.join();
+    queued = true;
+    communicator.check();
+  });
+  return queued;
 }
 
 void abort(const std::string& reason) {

@@ -80,8 +80,7 @@ bool comm_ready(DeviceType device) { return backend_of(device).ready(); }
 void comm_abort(DeviceType device, const std::string& reason) { backend_of(device).abort(reason); }
 
 void comm_wait(DeviceType device) {
-  backend_of(device).wait();
-  group(device).in_flight.clear();
+  if (backend_of(device).wait()) group(device).in_flight.clear();
 }
 
 void comm_close(DeviceType device) {

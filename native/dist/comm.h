@@ -48,8 +48,8 @@ struct CommBackend {
   // Runs a collective once everything queued on the device so far and every earlier collective has run.
   void (*start)(OpSite site, std::function<void()> work);
   // What is queued on the device from here on runs once every collective so far has; the first failure of one
-  // becomes its own.
-  void (*wait)();
+  // becomes its own. False where the waiting could not be queued: why is for the next fence to tell.
+  bool (*wait)();
   // Another rank has left: collectives that wait for it end, with `reason`.
   void (*abort)(const std::string& reason);
   // Leaves the others. Whether all collectives have ended: what one uses that does not end, within seconds,
@@ -79,7 +79,8 @@ void comm_close(DeviceType device);
 // comm_wait; their memory is held until then.
 void all_reduce(const std::vector<Tensor>& list, double scale);
 void broadcast(const std::vector<Tensor>& list, int64_t root);
-// Queues the waiting for all collectives so far. A failure of one is delivered by the next fence.
+// Queues the waiting for all collectives so far. A failure of one, or of the queueing, is delivered by the
+// next fence.
 void comm_wait(DeviceType device);
 
 }  // namespace native

@@ -135,12 +135,13 @@ void start(OpSite site, std::function<void()> work) {
   cpu_queue().submit(site, [site, work = std::move(work)] { collectives().submit(site, work); });
 }
 
-void wait() {
+bool wait() {
   cpu_queue().submit({"collectives", {}}, [] {
     std::promise<std::optional<Error>> done;
     collectives().fence([&done](std::optional<Error> error) { done.set_value(std::move(error)); });
     if (auto error = done.get_future().get()) throw *error;
   });
+  return true;
 }
 
 // Connections break with the process at their other end: nothing has to be ended, but is not waited for.

@@ -35,6 +35,11 @@ test('a collective is not recorded', async () => {
   expect(results).toEqual(Array(2).fill([...refused, 4, 4, 4]));
 });
 
+test('what a collective works on is held where the wait for it cannot be queued', async () => {
+  const { results } = await runJob('waitInVain', 2, withLibrary);
+  expect(results).toEqual(Array(2).fill(['ERR_DEVICE', 0, -1]));
+});
+
 test('buckets travel beside the backward pass', async () => {
   const { results } = await runJob('buckets', 2, withLibrary);
   expect(results[0]).toMatchObject({ told: [4, 3, 2, 1, 4, 3, 2, 1] });

@@ -153,6 +153,27 @@ const tasks = {
     return [...refused, ...(await values(x))];
   },
 
+  // A wait that cannot be queued lets go of nothing, since what it was to wait for may still run.
+  async waitInVain(group) {
+    const [x, other] = [fill(1000, () => 1), tensor([2])];
+    await synchronize();
+    const before = memory(x.device).liveTensors;
+    group.startAllReduce([x]);
+    const { native } = require(join(__dirname, '../../dist/native/load'));
+    native().beginRecording(x.device);
+    group.wait([x]);
+    let refused;
+    try {
+      native().endRecording(x.device);
+    } catch (error) {
+      refused = error.code;
+    }
+    x.dispose();
+    const held = memory(other.device).liveTensors;
+    group.wait([other]);
+    return [refused, held - before, memory(other.device).liveTensors - before];
+  },
+
   // Rank 1 stays but never takes part.
   async late(group) {
     const x = fill(1000, () => 1);
