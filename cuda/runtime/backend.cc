@@ -121,7 +121,7 @@ void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
   };
   try {
     use_device();
-    context_.site_ = sites_.add(site);
+    context_.site_ = static_cast<int>(sites_.add(site));
     if (!profiling_ || recording_) {
       work();
       return;

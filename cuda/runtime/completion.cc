@@ -5,41 +5,43 @@
 
 namespace native::cuda {
 
-int SiteTable::add(OpSite site) {
+static uint32_t low_half(int64_t number) { return static_cast<uint32_t>(number); }
+
+int64_t SiteTable::add(OpSite site) {
   std::lock_guard<std::mutex> lock(mutex_);
   sites_.push_back(std::move(site));
-  return first_ + static_cast<int>(sites_.size()) - 1;
+  return first_ + static_cast<int64_t>(sites_.size()) - 1;
 }
 
-OpSite SiteTable::find(int number) const {
+OpSite SiteTable::find(uint32_t low) const {
   std::lock_guard<std::mutex> lock(mutex_);
-  const int64_t index = int64_t{number} - first_;
-  if (index >= 0 && index < static_cast<int64_t>(sites_.size())) return sites_[static_cast<size_t>(index)];
-  const auto found = retained_.find(number);
+  const uint32_t index = low - low_half(first_);
+  if (index < sites_.size()) return sites_[index];
+  const auto found = retained_.find(low);
   return found == retained_.end() ? OpSite{"an operation", {}} : found->second;
 }
 
-void SiteTable::retain(int first, int last) {
-  for (int number = first; number < last; ++number) {
-    OpSite site = find(number);
+void SiteTable::retain(int64_t first, int64_t last) {
+  for (int64_t number = first; number < last; ++number) {
+    OpSite site = find(low_half(number));
     std::lock_guard<std::mutex> lock(mutex_);
-    retained_[number] = std::move(site);
+    retained_[low_half(number)] = std::move(site);
   }
 }
 
-void SiteTable::drop(int first, int last) {
+void SiteTable::drop(int64_t first, int64_t last) {
   std::lock_guard<std::mutex> lock(mutex_);
-  retained_.erase(retained_.lower_bound(first), retained_.lower_bound(last));
+  for (int64_t number = first; number < last; ++number) retained_.erase(low_half(number));
 }
 
-void SiteTable::forget_before(int number) {
+void SiteTable::forget_before(int64_t number) {
   std::lock_guard<std::mutex> lock(mutex_);
   for (; first_ < number && !sites_.empty(); ++first_) sites_.pop_front();
 }
 
-int SiteTable::next() const {
+int64_t SiteTable::next() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  return first_ + static_cast<int>(sites_.size());
+  return first_ + static_cast<int64_t>(sites_.size());
 }
 
 Completion::Completion(int device, SiteTable& sites, PinnedMemory& pinned, EventPool& events,
@@ -109,7 +111,8 @@ void Completion::finish(PendingFence& fence) {
   std::memcpy(&fault, fence.fault.data, sizeof fault);
   if (fault.code && !fence.error) {
     const bool index = fault.code == static_cast<int>(FaultCode::index_range);
-    fence.error = failure(sites_.find(fault.site), index ? "ERR_INDEX_RANGE" : "ERR_INTERNAL", reason(fault));
+    fence.error = failure(sites_.find(static_cast<uint32_t>(fault.site)),
+                          index ? "ERR_INDEX_RANGE" : "ERR_INTERNAL", reason(fault));
   }
   for (const HostCopy& copy : fence.copies) {
     std::memcpy(copy.host, copy.staged.data, copy.bytes);

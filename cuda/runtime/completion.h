@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -13,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 #include "core/device.h"
@@ -22,21 +24,23 @@
 namespace native::cuda {
 
 // The operations queued lately, by number, for the message of a fault that one of their kernels reports.
+// Kernels carry the low half of a number, which tells apart all that are known at a time.
 class SiteTable {
  public:
-  int add(OpSite site);  // numbers count up from 1
-  OpSite find(int number) const;
-  void forget_before(int number);
+  explicit SiteTable(int64_t first = 1) : first_(first) {}
+  int64_t add(OpSite site);  // numbers count up
+  OpSite find(uint32_t low) const;
+  void forget_before(int64_t number);
   // Operations first .. last - 1 are recorded and may run again: they stay known until dropped.
-  void retain(int first, int last);
-  void drop(int first, int last);
-  int next() const;
+  void retain(int64_t first, int64_t last);
+  void drop(int64_t first, int64_t last);
+  int64_t next() const;
 
  private:
   mutable std::mutex mutex_;
-  int first_ = 1;
+  int64_t first_;
   std::deque<OpSite> sites_;
-  std::map<int, OpSite> retained_;
+  std::unordered_map<uint32_t, OpSite> retained_;
 };
 
 // A copy from the device that lies in page-locked memory once its fence is reached.
@@ -58,7 +62,7 @@ struct PendingFence {
   std::optional<Error> error;
   std::vector<HostCopy> copies;
   std::vector<TimedOp> timed;
-  int next_site = 0;  // all operations of this fence have smaller numbers
+  int64_t next_site = 0;  // all operations of this fence have smaller numbers
   std::function<void(std::optional<Error>)> done;
 };
 

@@ -19,7 +19,7 @@ void check_cuda(cudaError_t status, const char* what);
 // next fence with the name and operands of the operation that was current when the kernel was launched.
 struct Fault {
   int code;       // 0: none; see FaultCode
-  int site;       // which operation
+  int site;       // which operation: the low half of its number
   int64_t value;  // what was wrong
   int64_t bound;  // what would have been right
 };

@@ -27,7 +27,7 @@ class CudaRecording final : public Recording {
   cudaGraphExec_t graph_ = nullptr;
   bool capturing_ = true;
   std::shared_ptr<const int> pool_;  // dissolved with the last recording that has it
-  int first_site_ = 0, last_site_ = 0;
+  int64_t first_site_ = 0, last_site_ = 0;
   std::vector<PinnedMemory::Block> staged_;
 };
 
