@@ -56,9 +56,18 @@ void CudaBackend::use_device() const {
 void* CudaBackend::allocate(size_t bytes, bool host_writes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   use_device();
-  if (host_writes && !recording_) return uploads_->allocate(bytes);
-  void* data = memory_.allocate(bytes);
-  if (poison_) {
+  const bool upload = host_writes && !recording_;
+  const auto take = [&] { return upload ? uploads_->allocate(bytes) : memory_.allocate(bytes); };
+  void* data = nullptr;
+  try {
+    data = take();
+  } catch (const Error& error) {
+    // The memory takes blocks of uploads for used also where they lie idle.
+    if (error.code() != "ERR_OUT_OF_MEMORY" || recording_ || uploads_->idle_blocks() == 0) throw;
+    uploads_->empty_cache();
+    data = take();
+  }
+  if (poison_ && !upload) {
     check_cuda(cudaMemsetAsync(data, 0xFF, bytes, context_.stream()), "device memory");
     context_.note_queued(false);
   }

@@ -14,8 +14,9 @@ constexpr size_t kIdleBlocks = 256;              // kept for later uploads: thos
 
 }  // namespace
 
-Uploads::Uploads(cudaStream_t compute, DeviceMemory& memory, PinnedMemory& pinned, EventPool& events)
-    : compute_(compute), memory_(memory), pinned_(pinned), events_(events) {
+Uploads::Uploads(cudaStream_t compute, DeviceMemory& memory, PinnedMemory& pinned, EventPool& events,
+                 size_t most_idle)
+    : compute_(compute), memory_(memory), pinned_(pinned), events_(events), most_idle_(most_idle) {
   check_cuda(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "stream");
 }
 
@@ -32,6 +33,7 @@ void* Uploads::allocate(size_t bytes) {
   if (found != idle_.end()) {
     target = *found;
     idle_.erase(found);
+    idle_bytes_ -= memory_.size_of(target.data);
   } else {
     target.data = memory_.allocate(bytes);
     target.ready = events_.take();
@@ -49,13 +51,18 @@ bool Uploads::release(void* data) {
   live_.erase(found);
   const cudaError_t status = cudaEventRecord(target.ready, compute_);
   idle_.push_back(target);  // on a lost device too: then nobody uses it any more
-  if (idle_.size() > kIdleBlocks) {
-    memory_.release(idle_.front().data);
-    events_.give(idle_.front().ready);
-    idle_.pop_front();
-  }
+  idle_bytes_ += memory_.size_of(data);
+  while (idle_.size() > kIdleBlocks || idle_bytes_ > most_idle_) give_back_oldest();
   check_cuda(status, "event");
   return true;
+}
+
+void Uploads::give_back_oldest() {
+  const Target target = idle_.front();
+  idle_.pop_front();
+  idle_bytes_ -= memory_.size_of(target.data);
+  events_.give(target.ready);
+  memory_.release(target.data);
 }
 
 void Uploads::copy(void* device, const void* host, size_t bytes) {
@@ -66,9 +73,19 @@ void Uploads::copy(void* device, const void* host, size_t bytes) {
     return;
   }
   target->second.fresh = false;
-  check_cuda(cudaStreamWaitEvent(copies_, target->second.ready, 0), "copy to the device");
-  stage(device, host, bytes, copies_);
-  check_cuda(cudaStreamWaitEvent(compute_, staged_.back().copied, 0), "copy to the device");
+  const cudaEvent_t ready = target->second.ready;
+  const auto wait = [](cudaStream_t stream, cudaEvent_t event) {
+    check_cuda(cudaStreamWaitEvent(stream, event, 0), "copy to the device");
+  };
+  wait(copies_, ready);
+  try {
+    stage(device, host, bytes, copies_);
+  } catch (const Error&) {
+    check_cuda(cudaEventRecord(ready, copies_), "copy to the device");
+    wait(compute_, ready);
+    throw;
+  }
+  wait(compute_, staged_.back().copied);
 }
 
 void Uploads::stage(void* device, const void* host, size_t bytes, cudaStream_t stream) {
@@ -122,17 +139,7 @@ void Uploads::retire(bool wait) {
 }
 
 void Uploads::empty_cache() {
-  for (const Target& target : idle_) {
-    memory_.release(target.data);
-    events_.give(target.ready);
-  }
-  idle_.clear();
-}
-
-size_t Uploads::idle_bytes() const {
-  size_t bytes = 0;
-  for (const Target& target : idle_) bytes += memory_.size_of(target.data);
-  return bytes;
+  while (!idle_.empty()) give_back_oldest();
 }
 
 }  // namespace native::cuda

@@ -18,8 +18,9 @@ namespace native::cuda {
 
 class Uploads {
  public:
-  // `compute`: the stream of all work.
-  Uploads(cudaStream_t compute, DeviceMemory& memory, PinnedMemory& pinned, EventPool& events);
+  // `compute`: the stream of all work. Blocks that lie idle have at most `most_idle` bytes.
+  Uploads(cudaStream_t compute, DeviceMemory& memory, PinnedMemory& pinned, EventPool& events,
+          size_t most_idle = size_t{1} << 30);
 
   // A block that the next `copy` into it fills.
   void* allocate(size_t bytes);
@@ -27,7 +28,8 @@ class Uploads {
   // False when the block is not from here.
   bool release(void* data);
   // Copies `bytes` to any device address, in stream order; beside queued work when it is the first copy into
-  // a block from `allocate`. Blocks only while more than 128 MiB are under way.
+  // a block from `allocate`. Blocks only while more than 128 MiB are under way. Later work waits for what was
+  // queued of a copy that fails half-way too.
   void copy(void* device, const void* host, size_t bytes);
   // The same as part of what `compute` is recording: the staged bytes stay in `kept`, which must outlive it.
   void record(void* device, const void* host, size_t bytes, std::vector<PinnedMemory::Block>& kept);
@@ -37,7 +39,7 @@ class Uploads {
 
   void empty_cache();  // gives idle blocks back to the device memory
   size_t idle_blocks() const { return idle_.size(); }
-  size_t idle_bytes() const;
+  size_t idle_bytes() const { return idle_bytes_; }
 
  private:
   struct Target {
@@ -50,6 +52,7 @@ class Uploads {
     PinnedMemory::Block block;
     cudaEvent_t copied;
   };
+  void give_back_oldest();
   void stage(void* device, const void* host, size_t bytes, cudaStream_t stream);
   void retire(bool wait);
 
@@ -59,7 +62,9 @@ class Uploads {
   PinnedMemory& pinned_;
   EventPool& events_;
   std::unordered_map<void*, Target> live_;
+  const size_t most_idle_;
   std::deque<Target> idle_;  // released longest ago first
+  size_t idle_bytes_ = 0;
   std::deque<Staged> staged_;
   size_t staged_bytes_ = 0;
 };

@@ -48,3 +48,128 @@ TEST_CASE("what went wrong before drain is told by the fence after it") {
   CHECK_EQ(error->code(), "ERR_INDEX_RANGE");
   CHECK_EQ(read(x), ramp(8, 1));
 }
+
+#ifdef CUDA_EMULATION
+namespace {
+
+constexpr size_t kMiB = size_t{1} << 20;
+constexpr size_t kTooMuch = size_t{1} << 40;  // of the host
+
+// While it lives, this many bytes more than are in use can be taken.
+struct DeviceLimit {
+  explicit DeviceLimit(size_t bytes) { emulation::set_memory_limit(emulation::memory_in_use() + bytes); }
+  ~DeviceLimit() { emulation::set_memory_limit(4096 * kMiB); }
+};
+struct PinnedLimit {
+  explicit PinnedLimit(size_t bytes) { emulation::set_pinned_limit(emulation::pinned_in_use() + bytes); }
+  ~PinnedLimit() { emulation::set_pinned_limit(SIZE_MAX); }
+};
+
+template <class Work>
+std::string code_of(const Work& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return error.code();
+  }
+  return "";
+}
+
+// Work on the stream stands still until it is let go.
+class Hold {
+ public:
+  explicit Hold(cudaStream_t stream) {
+    const auto wait = [](void* until) { static_cast<std::future<void>*>(until)->wait(); };
+    check_cuda(cudaLaunchHostFunc(stream, wait, &released_), "holding the stream");
+  }
+  void let_go() { release_.set_value(); }
+
+ private:
+  std::promise<void> release_;
+  std::future<void> released_ = release_.get_future();
+};
+
+// Asks for x on a thread of its own, and waits for it on that thread when it is told to.
+class Reader {
+ public:
+  explicit Reader(const Tensor& x, size_t bytes) : values_(static_cast<size_t>(x.numel()), -1) {
+    thread_ = std::thread([this, x, bytes] {
+      device().copy_to_host(values_.data(), x.raw(), bytes);
+      asked_.set_value();
+      go_on_.get_future().wait();
+      error_ = fence();
+    });
+    asked_.get_future().wait();
+  }
+  // The error's code, or empty.
+  std::string finish() {
+    go_on_.set_value();
+    thread_.join();
+    return error_ ? error_->code() : "";
+  }
+  const std::vector<float>& values() const { return values_; }
+
+ private:
+  std::vector<float> values_;
+  std::promise<void> asked_, go_on_;
+  std::optional<Error> error_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+TEST_CASE("blocks that uploads left idle make room before memory is refused") {
+  for (const bool host_writes : {false, true}) {
+    device().empty_cache();
+    device().release(device().allocate(40 * kMiB, true), 40 * kMiB);
+    REQUIRE(!fence());
+    const DeviceLimit limit(kMiB);
+    void* data = nullptr;
+    CHECK_EQ(code_of([&] { data = device().allocate(15 * kMiB, host_writes); }), "");
+    if (data) device().release(data, 15 * kMiB);
+  }
+}
+
+TEST_CASE("no more than so many bytes of uploads lie idle, and those left longest ago go first") {
+  const check::Stream stream;
+  PinnedMemory pinned;
+  EventPool events(false);
+  DeviceMemory memory([] {});
+  Uploads uploads(stream, memory, pinned, events, 3 * kMiB);
+  std::vector<void*> blocks;
+  for (int i = 0; i < 5; ++i) blocks.push_back(uploads.allocate(kMiB));
+  for (void* block : blocks) CHECK(uploads.release(block));
+  CHECK_EQ(uploads.idle_blocks(), 3);
+  CHECK_EQ(uploads.idle_bytes(), 3 * kMiB);
+  CHECK_EQ(uploads.allocate(kMiB), blocks[2]);
+  CHECK(uploads.release(blocks[2]));
+  void* large = uploads.allocate(4 * kMiB);
+  CHECK(uploads.release(large));
+  CHECK_EQ(uploads.idle_blocks(), 0);
+  CHECK_EQ(memory.stats().live_tensors, 0);
+}
+
+TEST_CASE("what is queued behind an upload that failed half-way waits for its first half") {
+  constexpr size_t kPiece = 16 * kMiB, kCount = kPiece / sizeof(float);
+  const std::vector<float> values = ramp(2 * kCount, 1);
+  const check::Stream stream;
+  PinnedMemory pinned;
+  EventPool events(false);
+  DeviceMemory memory([] {});
+  Uploads uploads(stream, memory, pinned, events);
+  Hold hold(stream);
+  auto* block = static_cast<char*>(uploads.allocate(2 * kPiece));
+  {
+    const PinnedLimit limit(kPiece);
+    CHECK_EQ(code_of([&] { uploads.copy(block, values.data(), 2 * kPiece); }), "ERR_OUT_OF_MEMORY");
+  }
+  float last = 0;
+  const char* const from = block + kPiece - sizeof last;
+  check_cuda(cudaMemcpyAsync(&last, from, sizeof last, cudaMemcpyDeviceToHost, stream), "looking");
+  hold.let_go();
+  check_cuda(cudaStreamSynchronize(stream), "looking");
+  CHECK_EQ(last, values[kCount - 1]);
+  CHECK(uploads.release(block));
+  uploads.empty_cache();
+}
+#endif
