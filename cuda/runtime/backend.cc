@@ -117,16 +117,16 @@ void CudaBackend::empty_cache() {
 void CudaBackend::submit(OpSite site, std::function<void()> work) {
   {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
-    run(site, work);
+    run(site, work, error_);
     context_.site_ = 0;
   }
   if (!synchronous_ || recording_) return;
   if (auto error = wait()) throw *error;
 }
 
-void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
+void CudaBackend::run(const OpSite& site, const std::function<void()>& work, std::optional<Error>& error) {
   const auto keep = [&](const std::string& code, const std::string& reason) {
-    if (!error_) error_ = failure(site, code, reason);
+    if (!error) error = failure(site, code, reason);
   };
   try {
     use_device();
@@ -146,12 +146,12 @@ void CudaBackend::run(const OpSite& site, const std::function<void()>& work) {
       throw;
     }
     timed_.push_back(timed);
-  } catch (const Error& error) {
-    keep(error.code(), error.what());
+  } catch (const Error& failed) {
+    keep(failed.code(), failed.what());
   } catch (const std::bad_alloc&) {
     keep("ERR_OUT_OF_MEMORY", "out of memory");
-  } catch (const std::exception& error) {
-    keep("ERR_INTERNAL", error.what());
+  } catch (const std::exception& failed) {
+    keep("ERR_INTERNAL", failed.what());
   }
 }
 
@@ -162,7 +162,11 @@ void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
     done(Error("ERR_DEVICE", "nothing can be read or waited for while work is being recorded"));
     return;
   }
+  Reads reads;
+  if (auto own = reads_.extract(std::this_thread::get_id())) reads = std::move(own.mapped());
   PendingFence fence;
+  fence.error = std::move(error_ ? error_ : reads.error);
+  error_.reset();
   try {
     use_device();
     fence.fault = pinned_.take(sizeof(Fault));
@@ -174,18 +178,15 @@ void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
     check_cuda(cudaMemsetAsync(context_.fault_, 0, sizeof(Fault), context_.stream()), "reading faults");
     check_cuda(cudaEventRecord(fence.event, context_.stream()), "event");
   } catch (const Error& error) {
-    if (!error_) error_ = error;
-    const std::optional<Error> first = std::move(error_);
-    error_.reset();
-    copies_.clear();
+    if (!fence.error) fence.error = error;
+    std::vector<PinnedMemory::Block> staged;
+    for (const HostCopy& copy : reads.copies) staged.push_back(copy.staged);
+    retire(staged);
     lock.unlock();
-    done(first);
+    done(std::move(fence.error));
     return;
   }
-  fence.error = std::move(error_);
-  error_.reset();
-  fence.copies = std::move(copies_);
-  copies_.clear();
+  fence.copies = std::move(reads.copies);
   fence.timed = std::move(timed_);
   timed_.clear();
   fence.next_site = sites_.next();
@@ -196,12 +197,24 @@ void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
 void CudaBackend::copy_to_host(void* host, const void* device, size_t bytes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   if (recording_) return;  // the fence that follows says why
-  run({"copy_to_host", {}}, [&] {
-    copies_.push_back({pinned_.take(bytes), host, bytes});
-    check_cuda(
-        cudaMemcpyAsync(copies_.back().staged.data, device, bytes, cudaMemcpyDeviceToHost, context_.stream()),
-        "copy to the host");
-  });
+  Reads& reads = reads_[std::this_thread::get_id()];
+  const auto copy = [&] {
+    reads.copies.push_back({pinned_.take(bytes), host, bytes});
+    check_cuda(cudaMemcpyAsync(reads.copies.back().staged.data, device, bytes, cudaMemcpyDeviceToHost,
+                               context_.stream()),
+               "copy to the host");
+  };
+  run({"copy_to_host", {}}, copy, reads.error);
+}
+
+// Bytes that what is queued still reads or writes are reused after it.
+void CudaBackend::retire(const std::vector<PinnedMemory::Block>& staged) {
+  try {
+    use_device();
+    uploads_->retire_later(staged);
+  } catch (const Error&) {
+    // The device is lost; so are a few pages.
+  }
 }
 
 void CudaBackend::copy_from_host(void* device, const void* host, size_t bytes) {

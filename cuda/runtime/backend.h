@@ -4,9 +4,11 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "core/device.h"
@@ -53,9 +55,11 @@ class CudaBackend final : public DeviceBackend {
  private:
   friend class CudaRecording;
   void use_device() const;
-  void run(const OpSite& site, const std::function<void()>& work);
+  // What fails is kept in `error`, unless something failed before.
+  void run(const OpSite& site, const std::function<void()>& work, std::optional<Error>& error);
   std::optional<Error> wait();
   void discard_recording();
+  void retire(const std::vector<PinnedMemory::Block>& staged);
 
   const int device_;
   // One thread at a time queues work.
@@ -74,8 +78,13 @@ class CudaBackend final : public DeviceBackend {
   std::vector<PinnedMemory::Block> staged_meanwhile_;  // of recordings that went meanwhile
   // Since the last fence:
   std::optional<Error> error_;
-  std::vector<HostCopy> copies_;
   std::vector<TimedOp> timed_;
+  // What a thread has asked to read since its own last fence, and why that could not be queued.
+  struct Reads {
+    std::vector<HostCopy> copies;
+    std::optional<Error> error;
+  };
+  std::map<std::thread::id, Reads> reads_;
 };
 
 // The backend of this process, opened on first use. Throws ERR_DEVICE when no device can be used.

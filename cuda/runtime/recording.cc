@@ -50,12 +50,7 @@ CudaRecording::~CudaRecording() {
     later.insert(later.end(), staged_.begin(), staged_.end());
     return;
   }
-  try {
-    backend_.use_device();
-    backend_.uploads_->retire_later(staged_);
-  } catch (const Error&) {
-    // The device is lost; so are a few pages.
-  }
+  backend_.retire(staged_);
 }
 
 }  // namespace native::cuda

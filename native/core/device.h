@@ -69,7 +69,8 @@ class DeviceBackend {
   // Calls `done` on the queue's thread once everything before has run, with the first error since the last
   // fence.
   virtual void fence(std::function<void(std::optional<Error>)> done) = 0;
-  // Queues a copy to host memory that stays valid until a later fence is done.
+  // Queues a copy to host memory that stays valid until the calling thread's next fence is done, which tells
+  // what went wrong with it.
   virtual void copy_to_host(void* host, const void* device, size_t bytes) = 0;
   // Queues a copy from host memory, whose bytes are taken before this returns. Into a block allocated with
   // `host_writes`, and before anything else uses that block.

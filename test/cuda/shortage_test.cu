@@ -172,4 +172,35 @@ TEST_CASE("what is queued behind an upload that failed half-way waits for its fi
   CHECK(uploads.release(block));
   uploads.empty_cache();
 }
+
+TEST_CASE("a read that cannot be queued fails at the next fence of its own thread") {
+  const Tensor x = uploaded(ramp(8, 0));
+  REQUIRE(!fence());
+  std::unique_ptr<Reader> reader;
+  {
+    const PinnedLimit limit(0);
+    reader = std::make_unique<Reader>(x, kTooMuch);
+  }
+  CHECK_FALSE(fence());
+  CHECK_EQ(reader->finish(), "ERR_OUT_OF_MEMORY");
+}
+
+TEST_CASE("a fence that cannot be queued leaves alone what other threads have asked for") {
+  const Tensor x = uploaded(ramp(8, 0));
+  REQUIRE(!fence());
+  Reader reader(x, x.nbytes());
+  std::vector<float> own(8, -1);
+  device().copy_to_host(own.data(), x.raw(), x.nbytes());
+  {
+    const PinnedLimit limit(0);
+    device().copy_to_host(nullptr, x.raw(), kTooMuch);  // after which nothing lies idle either
+    const auto error = fence();
+    REQUIRE(error);
+    CHECK_EQ(error->code(), "ERR_OUT_OF_MEMORY");
+  }
+  CHECK_FALSE(fence());
+  CHECK_EQ(own, std::vector<float>(8, -1));  // may have gone since its fence
+  CHECK_EQ(reader.finish(), "");
+  CHECK_EQ(reader.values(), ramp(8, 0));
+}
 #endif
