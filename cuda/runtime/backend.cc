@@ -1,5 +1,6 @@
 #include "runtime/backend.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <future>
@@ -15,6 +16,9 @@ bool is_set(const char* variable) {
   const char* value = std::getenv(variable);
   return value && std::strcmp(value, "1") == 0;
 }
+
+// How long the end of an environment waits for the device, which a kernel that hangs never leaves.
+constexpr std::chrono::seconds kPatience{5};
 
 }  // namespace
 
@@ -280,18 +284,19 @@ void CudaBackend::drain() {
   {
     std::lock_guard<std::recursive_mutex> lock(mutex_);
     if (recording_) discard_recording();
-    use_device();
-    cudaStreamSynchronize(context_.stream());  // what fails is told by the next fence
   }
-  completion_->drain();
+  fence([this](std::optional<Error> error) {
+    if (error) report(std::move(*error));  // for the next fence to tell
+  });
+  completion_->drain(kPatience);
 }
 
 CudaBackend& cuda_backend() { return static_cast<CudaBackend&>(backend(DeviceType::cuda)); }
 
 namespace {
 
-// Never destroyed: tensors of several JavaScript environments may outlive any one of them, and process exit
-// must not wait for queued work.
+// Never destroyed: tensors of several JavaScript environments may outlive any one of them, and what is queued
+// may outlive them all.
 DeviceBackend* open_cuda() { return new CudaBackend(selected_device(DeviceType::cuda)); }
 
 const bool g_registered = (register_backend(DeviceType::cuda, {open_cuda, probe_devices}), true);

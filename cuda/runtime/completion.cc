@@ -53,10 +53,11 @@ Completion::Completion(int device, SiteTable& sites, PinnedMemory& pinned, Event
 }
 
 void Completion::push(PendingFence fence) {
+  fence.thread = std::this_thread::get_id();
   {
     std::lock_guard<std::mutex> lock(mutex_);
     fences_.push_back(std::move(fence));
-    unfinished_ += 1;
+    pushed_ += 1;
   }
   wake_.notify_one();
 }
@@ -66,23 +67,35 @@ void Completion::report(Error error) {
   if (!reported_) reported_ = std::move(error);
 }
 
-void Completion::drain() {
+void Completion::drain(std::chrono::milliseconds limit) {
   std::unique_lock<std::mutex> lock(mutex_);
-  idle_.wait(lock, [this] { return unfinished_ == 0; });
+  const uint64_t last = pushed_;
+  if (idle_.wait_for(lock, limit, [&] { return finished_ >= last; })) return;
+  for (PendingFence& fence : fences_) {
+    if (fence.thread != std::this_thread::get_id()) continue;
+    for (HostCopy& copy : fence.copies) copy.host = nullptr;
+    fence.done = [](std::optional<Error>) {};
+  }
+  idle_.wait(lock, [this] { return pushed_ - finished_ == fences_.size(); });  // none is being finished
 }
 
 void Completion::run() {
   cudaSetDevice(device_);
   for (;;) {
-    PendingFence fence;
+    cudaEvent_t event = nullptr;
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [this] { return !fences_.empty(); });
+      event = fences_.front().event;
+    }
+    const cudaError_t status = cudaEventSynchronize(event);
+    if (status == cudaErrorCudartUnloading) return;  // the process is ending
+    PendingFence fence;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
       fence = std::move(fences_.front());
       fences_.pop_front();
     }
-    const cudaError_t status = cudaEventSynchronize(fence.event);
-    if (status == cudaErrorCudartUnloading) return;  // the process is ending
     if (status != cudaSuccess && !fence.error) {
       fence.error = Error("ERR_DEVICE", concat("the CUDA device stopped: ", cudaGetErrorString(status), " (",
                                                cudaGetErrorName(status),
@@ -92,7 +105,7 @@ void Completion::run() {
     finish(fence);
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      unfinished_ -= 1;
+      finished_ += 1;
     }
     idle_.notify_all();
   }
@@ -115,7 +128,7 @@ void Completion::finish(PendingFence& fence) {
                           index ? "ERR_INDEX_RANGE" : "ERR_INTERNAL", reason(fault));
   }
   for (const HostCopy& copy : fence.copies) {
-    std::memcpy(copy.host, copy.staged.data, copy.bytes);
+    if (copy.host) std::memcpy(copy.host, copy.staged.data, copy.bytes);
     pinned_.give(copy.staged);
   }
   {

@@ -5,6 +5,7 @@
 
 #include <cuda_runtime.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -64,6 +65,7 @@ struct PendingFence {
   std::vector<TimedOp> timed;
   int64_t next_site = 0;  // all operations of this fence have smaller numbers
   std::function<void(std::optional<Error>)> done;
+  std::thread::id thread;  // that pushed it
 };
 
 class Completion {
@@ -74,7 +76,9 @@ class Completion {
   // What went wrong elsewhere. The next fence that ends tells it; one with an error of its own tells that
   // only.
   void report(Error error);
-  void drain();  // waits until every fence pushed so far is done
+  // Waits until every fence pushed so far is done, but no longer than `limit`: then those of the calling
+  // thread write to the host no more, and tell nobody.
+  void drain(std::chrono::milliseconds limit);
   std::vector<OpTime> take_profile();
 
  private:
@@ -87,8 +91,8 @@ class Completion {
   EventPool &events_, &timing_;
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
-  std::deque<PendingFence> fences_;
-  size_t unfinished_ = 0;
+  std::deque<PendingFence> fences_;  // whose events are not reached
+  uint64_t pushed_ = 0, finished_ = 0;
   std::optional<Error> reported_;
   std::map<std::string, OpTime> profile_;
   std::thread thread_;

@@ -89,7 +89,8 @@ class DeviceBackend {
   // Throws the first error of what was submitted meanwhile.
   virtual std::unique_ptr<Recording> end_recording() { return nullptr; }
 
-  // Waits until everything queued so far has run (blocks the caller; for shutdown).
+  // Waits until everything queued so far has run (blocks the caller, an environment that ends). A device that
+  // may hang is waited for some seconds; what this thread has asked to read is then not written any more.
   virtual void drain() = 0;
   // In synchronous mode each op runs to its end before submit returns, and throws from there, so that a fault
   // shows with the caller's stack. Set from the environment variable NATIVE_SYNC=1 too.

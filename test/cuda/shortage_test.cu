@@ -203,4 +203,27 @@ TEST_CASE("a fence that cannot be queued leaves alone what other threads have as
   CHECK_EQ(reader.finish(), "");
   CHECK_EQ(reader.values(), ramp(8, 0));
 }
+
+TEST_CASE("drain gives up on a device that hangs, and what its thread has asked for is forgotten") {
+  const Tensor x = uploaded(ramp(8, 0));
+  REQUIRE(!fence());
+  Hold hold(current_context().stream());
+  std::future<std::vector<float>> other = std::async(std::launch::async, [&] { return read(x); });
+  std::vector<float> own(8, -1);
+  bool told = false;
+  device().copy_to_host(own.data(), x.raw(), x.nbytes());
+  device().fence([&](std::optional<Error>) { told = true; });
+  const auto before = std::chrono::steady_clock::now();
+  std::thread release([&] {  // so that a drain that waits comes to an end
+    std::this_thread::sleep_for(std::chrono::seconds(12));
+    hold.let_go();
+  });
+  device().drain();
+  CHECK_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(10));
+  release.join();
+  REQUIRE(!fence());
+  CHECK_FALSE(told);
+  CHECK_EQ(own, std::vector<float>(8, -1));
+  CHECK_EQ(other.get(), ramp(8, 0));
+}
 #endif

@@ -231,10 +231,11 @@ cudaError_t cudaGetDeviceCount(int* count) {
 
 cudaError_t cudaGetDevice(int* device) {
   *device = g_device;
-  return cudaSuccess;
+  return lost();
 }
 
 cudaError_t cudaSetDevice(int device) {
+  if (const cudaError_t status = lost()) return status;
   if (device < 0 || device >= device_count()) return remember(cudaErrorInvalidDevice);
   g_device = device;
   return cudaSuccess;
