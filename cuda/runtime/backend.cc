@@ -50,12 +50,8 @@ CudaBackend::CudaBackend(int device)
 
 CudaBackend::~CudaBackend() = default;
 
-// The runtime's current device is a property of the thread, which other code in the process may have set.
-void CudaBackend::use_device() const {
-  int current = -1;
-  check_cuda(cudaGetDevice(&current), "the thread's device");
-  if (current != device_) check_cuda(cudaSetDevice(device_), "choosing the device");
-}
+// The thread's current device, and which context of it, is what other code in the process may have set.
+void CudaBackend::use_device() const { check_cuda(cudaSetDevice(device_), "choosing the device"); }
 
 void* CudaBackend::allocate(size_t bytes, bool host_writes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
@@ -88,13 +84,14 @@ void CudaBackend::release(void* data, size_t) {
       if (!error_) error_ = error;
     }
   };
-  attempt([&] { use_device(); });
+  const bool upload = uploads_->owns(data);
+  if (upload && recording_) {
+    released_meanwhile_.push_back(data);  // its event would be recorded too
+    return;
+  }
+  if (upload) attempt([&] { use_device(); });
   attempt([&] {
-    if (recording_ && uploads_->owns(data)) {
-      released_meanwhile_.push_back(data);  // its event would be recorded too
-    } else if (!uploads_->release(data)) {
-      memory_.release(data);
-    }
+    if (!uploads_->release(data)) memory_.release(data);
   });
 }
 

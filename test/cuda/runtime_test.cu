@@ -281,6 +281,20 @@ TEST_CASE("work goes to its device whichever one other code of the process has c
 }
 
 #ifdef CUDA_EMULATION
+TEST_CASE("work goes to the runtime's context whichever one other code has made the thread's") {
+  const auto elsewhere = [] { emulation::enter_other_context(); };
+  elsewhere();
+  Tensor x = uploaded(ramp(300, 0));
+  elsewhere();
+  increment(x, 1);
+  elsewhere();
+  CHECK_EQ(read(x), ramp(300, 1));
+  elsewhere();
+  x = Tensor();
+  elsewhere();
+  CHECK_FALSE(fence());
+}
+
 TEST_CASE("page-locked memory that lies idle in other sizes is given back when there is no other") {
   PinnedMemory pinned;
   pinned.give(pinned.take(size_t{1} << 20));

@@ -18,6 +18,7 @@ constexpr size_t kPage = 4096;
 thread_local cudaError_t g_last = cudaSuccess;
 thread_local std::string g_text;  // of the last launch failure this thread was told
 thread_local int g_device = 0;    // that this thread works with; a thread that chose none has the first
+thread_local bool g_other_context = false;  // of the device, which is not the one that the runtime works with
 thread_local bool g_host_function = false;  // this is one, which the device runs in a stream
 
 std::mutex g_mutex;
@@ -52,7 +53,9 @@ size_t pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 namespace emulation {
 
-int current_device() { return g_device; }
+int current_device() { return g_other_context ? -1 : g_device; }
+
+void enter_other_context() { g_other_context = true; }
 
 const Capability& capability() {
   static const Capability chosen = [] {
@@ -238,6 +241,7 @@ cudaError_t cudaSetDevice(int device) {
   if (const cudaError_t status = lost()) return status;
   if (device < 0 || device >= device_count()) return remember(cudaErrorInvalidDevice);
   g_device = device;
+  g_other_context = false;
   return cudaSuccess;
 }
 cudaError_t cudaSetDeviceFlags(unsigned) { return cudaSuccess; }

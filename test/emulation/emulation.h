@@ -43,6 +43,10 @@ void reset_statistics();
 // While lost, the device answers as after an access outside its memory: nothing runs, everything fails.
 void lose_device(bool lost);
 
+// What cuCtxCreate of other code does: the calling thread works with a context of its device in which handles
+// of the runtime's are invalid, until it chooses a device.
+void enter_other_context();
+
 // Bytes of device memory and in use now. The environment variable EMULATION_MEMORY gives the bytes at the start (default
 // 4 GiB).
 void set_memory_limit(size_t bytes);

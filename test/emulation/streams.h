@@ -56,7 +56,7 @@ cudaError_t remember(cudaError_t error);  // for cudaGetLastError
 // Remembered; else cudaSuccess.
 cudaError_t lost();
 void run_host_function(cudaHostFn_t function, void* data);
-int current_device();  // of the calling thread
+int current_device();  // of the calling thread; -1 in another context of it
 // Reads or writes device memory from the host's side, while no grid runs.
 void copy_memory(void* to, const void* from, size_t bytes);
 void set_memory(void* to, int value, size_t bytes);
