@@ -38,7 +38,7 @@ void launch_kernel(void (*kernel)(Parameters...), const LaunchShape& shape, Argu
   }
   if (shape.overlap && context.overlaps_grids()) {
     attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = context.next_grid_overlaps();
   }
   check_cuda(
       cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...),

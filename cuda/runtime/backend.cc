@@ -32,6 +32,9 @@ CudaBackend::CudaBackend(int device)
   context_.capability_ = chosen_capability(10 * properties.major + properties.minor);
   const char* overlap = std::getenv("NATIVE_CUDA_OVERLAP");
   context_.overlaps_grids_ = context_.capability_ >= 90 && !(overlap && std::strcmp(overlap, "0") == 0);
+  int driver = 0;
+  check_cuda(cudaDriverGetVersion(&driver), "version of the driver");
+  context_.graphs_overlap_ = driver >= 12030;  // CUDA 12.3 brought the edges of graphs that it takes
   context_.shared_bytes_limit_ = properties.sharedMemPerBlockOptin;
   context_.cache_bytes_ = static_cast<size_t>(properties.l2CacheSize);
   int shared = 0;  // by processes (MPS); older drivers do not say
@@ -173,6 +176,7 @@ void CudaBackend::fence(std::function<void(std::optional<Error>)> done) {
     fence.fault = pinned_.take(sizeof(Fault));
     std::memset(fence.fault.data, 0, sizeof(Fault));
     fence.event = events_.take();
+    context_.note_queued(false);
     check_cuda(cudaMemcpyAsync(fence.fault.data, context_.fault_, sizeof(Fault), cudaMemcpyDeviceToHost,
                                context_.stream()),
                "reading faults");
@@ -201,6 +205,7 @@ void CudaBackend::copy_to_host(void* host, const void* device, size_t bytes) {
   Reads& reads = reads_[std::this_thread::get_id()];
   const auto copy = [&] {
     reads.copies.push_back({pinned_.take(bytes), host, bytes});
+    context_.note_queued(false);
     check_cuda(cudaMemcpyAsync(reads.copies.back().staged.data, device, bytes, cudaMemcpyDeviceToHost,
                                context_.stream()),
                "copy to the host");

@@ -36,9 +36,13 @@ class Context {
   int multiprocessors() const { return multiprocessors_; }
   // What kernels are chosen by: chosen_capability() of the device.
   int capability() const { return capability_; }
-  // Whether the next grid may start before what is in front of it ends: in a recording, before a grid only,
-  // as a graph knows no such edges from copies. NATIVE_CUDA_OVERLAP=0 keeps all apart.
-  bool overlaps_grids() const { return overlaps_grids_ && (behind_grid_ || !recording_); }
+  // Whether grids may start before those in front of them end. NATIVE_CUDA_OVERLAP=0 keeps all apart.
+  bool overlaps_grids() const { return overlaps_grids_; }
+  // Whether the next one may: behind a grid only, since copies and graphs let nothing start early, and in a
+  // recording where the driver knows such edges of graphs.
+  bool next_grid_overlaps() const {
+    return overlaps_grids_ && behind_grid_ && (!recording_ || graphs_overlap_);
+  }
   // Whether blocks of one grid may wait for each other: those that fit the device are sure to run at the same
   // time, unless other processes (MPS) or collectives take multiprocessors.
   bool blocks_may_wait() const { return blocks_may_wait_; }
@@ -69,7 +73,7 @@ class Context {
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0, capability_ = 0;
   size_t shared_bytes_limit_ = 0, cache_bytes_ = 0;
-  bool overlaps_grids_ = false, recording_ = false, behind_grid_ = false;
+  bool overlaps_grids_ = false, graphs_overlap_ = false, recording_ = false, behind_grid_ = false;
   bool blocks_may_wait_ = true;
   Fault* fault_ = nullptr;
   int site_ = 0;

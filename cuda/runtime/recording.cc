@@ -34,6 +34,7 @@ void CudaRecording::replay() {
   backend_.submit({"replay", {}}, [this] {
     CHECK(!backend_.recording_, "ERR_DEVICE",
           "recorded work cannot be replayed while work is being recorded");
+    backend_.context_.note_queued(false);
     check_cuda(cudaGraphLaunch(graph_, backend_.context_.stream()), "launch of recorded work");
   });
 }

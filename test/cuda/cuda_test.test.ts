@@ -29,6 +29,13 @@ test('blocks do not wait for each other where processes share the device', async
   expect(stdout).toMatch(/test cases: \s*[4-9]\d* \|\s*[4-9]\d* passed \| 0 failed/);
 });
 
+test('a driver from before CUDA 12.3 records grids that do not overlap', async () => {
+  const { stdout } = await promisify(execFile)(program, ['-tc=*recorded work*'], {
+    env: { ...process.env, EMULATION_DRIVER: '12020' },
+  });
+  expect(stdout).toMatch(/test cases: \s*[3-9] \|\s*[3-9] passed/);
+});
+
 test.each(['80', '86', '89'])('an emulated device of capability %s has its limits', async (capability) => {
   const { stdout } = await promisify(execFile)(program, ['-tc=emulation: a device holds*'], {
     env: { ...process.env, EMULATION_CAPABILITY: capability },

@@ -232,15 +232,35 @@ TEST_CASE("kernels are chosen by what the device and this build have in common")
 }
 
 // cuda_test.test.ts runs this once with the variable and once without.
-TEST_CASE("grids may overlap unless NATIVE_CUDA_OVERLAP=0") {
+TEST_CASE("grids may overlap unless NATIVE_CUDA_OVERLAP=0, and only behind grids") {
   const char* setting = std::getenv("NATIVE_CUDA_OVERLAP");
   const bool apart = setting && std::string(setting) == "0";
   CHECK_EQ(current_context().overlaps_grids(), !apart);
-  const Tensor x = uploaded(ramp(8, 0));
-  emulation::reset_statistics();
+  Tensor x = uploaded(ramp(8, 0));
+  // How many of two grids may begin before what is in front of them ends.
+  const auto early = [&] {
+    emulation::reset_statistics();
+    increment(x, 1);
+    increment(x, 1);
+    device().drain();
+    return emulation::statistics().early;
+  };
+  const uint64_t second = apart ? 0 : 1;
+  x = uploaded(ramp(8, 0));
+  CHECK_EQ(early(), second);
+  REQUIRE(!fence());
+  CHECK_EQ(early(), second);
+  std::vector<float> values(8);
+  device().copy_to_host(values.data(), x.raw(), x.nbytes());
+  CHECK_EQ(early(), second);
+  REQUIRE(!fence());
+  device().begin_recording(nullptr);
   increment(x, 1);
-  CHECK_EQ(read(x), ramp(8, 1));
-  CHECK_EQ(emulation::statistics().early, apart ? 0 : 1);
+  const std::unique_ptr<Recording> recording = device().end_recording();
+  increment(x, 1);
+  recording->replay();
+  CHECK_EQ(early(), second);
+  CHECK_EQ(read(x), ramp(8, 10));
 }
 #endif
 

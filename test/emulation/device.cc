@@ -219,11 +219,15 @@ cudaError_t cudaPeekAtLastError() { return g_last; }
 cudaError_t cudaGetLastError() { return std::exchange(g_last, cudaSuccess); }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  const char* text = std::getenv("EMULATION_DRIVER");
+  *version = text ? std::atoi(text) : 13000;
   return cudaSuccess;
 }
 
-cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
 
 cudaError_t cudaGetDeviceCount(int* count) {
   // As on a machine, the variable can hide the devices.

@@ -19,6 +19,7 @@ struct Launch {
   int threads = 0;
   size_t shared_bytes = 0;
   int cluster = 1;
+  bool waits = false;             // calls wait_for_previous_grid(), as who launches it says
   bool overlap = false;           // may start before the grid in front of it ends
   const void* foreign = nullptr;  // an argument that points at what is no memory of the device
   std::function<void()> thread;

@@ -21,15 +21,17 @@ size_t shared_limit(const void* kernel) {
 // What the attributes of a launch say.
 struct Attributes {
   dim3 cluster;
-  bool overlap = false, cooperative = false;
+  bool waits = false, overlap = false, cooperative = false;
 
   explicit Attributes(const cudaLaunchConfig_t& config) {
     for (unsigned i = 0; i < config.numAttrs; ++i) {
       const auto& [id, value] = config.attrs[i];
       if (id == cudaLaunchAttributeClusterDimension)
         cluster = {value.clusterDim.x, value.clusterDim.y, value.clusterDim.z};
-      if (id == cudaLaunchAttributeProgrammaticStreamSerialization)
+      if (id == cudaLaunchAttributeProgrammaticStreamSerialization) {
+        waits = true;
         overlap = value.programmaticStreamSerializationAllowed != 0;
+      }
       if (id == cudaLaunchAttributeCooperative) cooperative = value.cooperative != 0;
     }
   }
@@ -102,6 +104,7 @@ cudaError_t emulation::queue_kernel(const cudaLaunchConfig_t& config, const void
   launch->threads = static_cast<int>(config.blockDim.x);
   launch->shared_bytes = config.dynamicSmemBytes;
   launch->cluster = static_cast<int>(attributes.cluster.x);
+  launch->waits = attributes.waits;
   launch->overlap = attributes.overlap;
   launch->foreign = foreign;
   launch->thread = std::move(thread);
@@ -118,10 +121,14 @@ cudaError_t emulation::queue_kernel(const cudaLaunchConfig_t& config, const void
   if (attributes.cooperative && blocks > static_cast<uint64_t>(fit))
     return remember(cudaErrorCooperativeLaunchTooLarge);
   EmulatedStream& stream = stream_of(config.stream);
-  // The documentation has edges of a graph by which a grid starts early between two grids only.
+  // The documentation has edges of a graph by which a grid starts early between two grids only; CUDA 12.3
+  // brought them.
   if (launch->overlap && stream.capture) {
     const std::vector<Task>& tasks = stream.capture->tasks;
-    if (tasks.empty() || !tasks.back().kernel) return spoil(stream.capture, cudaErrorNotSupported);
+    int driver = 0;
+    cudaDriverGetVersion(&driver);
+    if (tasks.empty() || !tasks.back().kernel || driver < 12030)
+      return spoil(stream.capture, cudaErrorNotSupported);
   }
   stream.push({nullptr, std::move(launch)});
   return cudaSuccess;

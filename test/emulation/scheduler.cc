@@ -36,7 +36,7 @@ void enter_fiber(void* scheduler_context) {
   try {
     grid.launch_.thread();
     // A grid that ends before its predecessor would let the grid behind it, too, start before that.
-    if (grid.launch_.overlap && !g_fiber->followed) fail("returns without wait_for_previous_grid");
+    if (grid.launch_.waits && !g_fiber->followed) fail("returns without wait_for_previous_grid");
   } catch (const std::exception& error) {
     grid.fail_fiber(error.what());
   }

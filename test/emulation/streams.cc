@@ -15,9 +15,10 @@ std::mutex g_device;
 // and threads that all come to the wait before any goes on cannot miss a barrier in front of it.
 constexpr int kWatchedLaunches = 32;
 
-// A kernel that says it may start early comes as far as it does without the memory of the device, as if the
-// grid in front had not done anything yet. That finds every access before wait_for_previous_grid(), in the
-// first launches of each kernel; what comes before the wait does not depend on data.
+// A kernel that waits for the grid in front comes as far as it does without the memory of the device, as if
+// that grid had not done anything yet; also where this launch may not start early. That finds every access
+// before wait_for_previous_grid(), in the first launches of each kernel; what comes before the wait does not
+// depend on data.
 void run_kernel(const Launch& launch) {
   std::lock_guard<std::mutex> device(g_device);
   static std::map<const void*, int> launches;
@@ -27,12 +28,10 @@ void run_kernel(const Launch& launch) {
                  " is no memory of the device");
   }
   Grid grid(launch);
-  if (launch.overlap) {
-    ++g_statistics.early;
-    if (launches[launch.kernel]++ < kWatchedLaunches) {
-      const NoDeviceMemory early;
-      grid.run(true);
-    }
+  if (launch.overlap) ++g_statistics.early;
+  if (launch.waits && launches[launch.kernel]++ < kWatchedLaunches) {
+    const NoDeviceMemory early;
+    grid.run(true);
   }
   grid.run(false);
 }
