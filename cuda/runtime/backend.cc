@@ -24,11 +24,13 @@ constexpr std::chrono::seconds kPatience{5};
 
 CudaBackend::CudaBackend(int device)
     : device_(device),
-      memory_([this] { check_cuda(cudaStreamSynchronize(context_.stream()), "waiting for the device"); }) {
+      memory_([this] { check_cuda(cudaStreamSynchronize(context_.stream()), "waiting for the device"); },
+              is_set("NATIVE_CUDA_EXACT")),
+      exact_(is_set("NATIVE_CUDA_EXACT")) {
   use_device();
   cudaDeviceProp properties;
   check_cuda(cudaGetDeviceProperties(&properties, device_), "device properties");
-  context_.multiprocessors_ = properties.multiProcessorCount;
+  context_.multiprocessors_ = chosen_multiprocessors(properties.multiProcessorCount);
   context_.capability_ = chosen_capability(10 * properties.major + properties.minor);
   const char* overlap = std::getenv("NATIVE_CUDA_OVERLAP");
   context_.overlaps_grids_ = context_.capability_ >= 90 && !(overlap && std::strcmp(overlap, "0") == 0);
@@ -59,7 +61,7 @@ void CudaBackend::use_device() const { check_cuda(cudaSetDevice(device_), "choos
 void* CudaBackend::allocate(size_t bytes, bool host_writes) {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   use_device();
-  const bool upload = host_writes && !recording_;
+  const bool upload = host_writes && !recording_ && !exact_;
   const auto take = [&] { return upload ? uploads_->allocate(bytes) : memory_.allocate(bytes); };
   void* data = nullptr;
   try {
@@ -92,7 +94,7 @@ void CudaBackend::release(void* data, size_t) {
     released_meanwhile_.push_back(data);  // its event would be recorded too
     return;
   }
-  if (upload) attempt([&] { use_device(); });
+  if (upload || exact_) attempt([&] { use_device(); });
   attempt([&] {
     if (!uploads_->release(data)) memory_.release(data);
   });

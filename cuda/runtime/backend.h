@@ -73,6 +73,7 @@ class CudaBackend final : public DeviceBackend {
   std::unique_ptr<Completion> completion_;
   std::atomic<bool> synchronous_{false}, profiling_{false};
   bool poison_ = false;
+  const bool exact_;
   std::unique_ptr<class CudaRecording> recording_;  // while work is being recorded
   std::vector<void*> released_meanwhile_;
   std::vector<PinnedMemory::Block> staged_meanwhile_;  // of recordings that went meanwhile

@@ -30,7 +30,8 @@ bool DeviceMemory::BySize::operator()(const Block* a, const Block* b) const {
   return std::tie(a->pool, a->small, a->size, a->data) < std::tie(b->pool, b->small, b->size, b->data);
 }
 
-DeviceMemory::DeviceMemory(std::function<void()> before_free) : before_free_(std::move(before_free)) {}
+DeviceMemory::DeviceMemory(std::function<void()> before_free, bool exact)
+    : before_free_(std::move(before_free)), exact_(exact) {}
 
 DeviceMemory::~DeviceMemory() {
   for (int pool = 1; pool <= pools_; ++pool) dissolve_pool(pool);
@@ -38,7 +39,7 @@ DeviceMemory::~DeviceMemory() {
 }
 
 void* DeviceMemory::allocate(size_t bytes) {
-  const size_t size = rounded(std::max<size_t>(bytes, 1), kStep);
+  const size_t size = rounded(std::max<size_t>(bytes, 1), exact_ ? 1 : kStep);
   Block* block = take_free(size);
   if (!block) block = take_segment(size);
   const size_t rest = block->size - size;
@@ -57,12 +58,13 @@ DeviceMemory::Block* DeviceMemory::take_free(size_t size) {
   const auto found = free_.lower_bound(&key);
   if (found == free_.end() || (*found)->pool != pool_ || (*found)->small != key.small) return nullptr;
   Block* block = *found;
+  if (exact_ && block->size != size) return nullptr;
   free_.erase(found);
   return block;
 }
 
 DeviceMemory::Block* DeviceMemory::take_segment(size_t size) {
-  const size_t bytes = segment_size(size);
+  const size_t bytes = exact_ ? size : segment_size(size);
   if (pool_ == 0) {
     // Sizes that no longer occur must not pile up: hold at most one and a half times what was in use.
     const size_t limit = most_live_ + most_live_ / 2 + kLooseBytes;
@@ -121,6 +123,10 @@ void DeviceMemory::release(void* data) {
     block = before;
   }
   free_.insert(block);
+  if (exact_ && pool_ == 0 && block->pool == 0) {
+    before_free_();
+    free_segment(block);
+  }
 }
 
 void DeviceMemory::join(Block* block, Block* next) {

@@ -19,7 +19,9 @@ namespace native::cuda {
 class DeviceMemory {
  public:
   // `before_free` waits for all queued work: segments go back to the driver only then.
-  explicit DeviceMemory(std::function<void()> before_free);
+  // `exact`: each block is what the driver hands out for its very size, and goes back as soon as it is
+  // released, so that tools know where tensors end.
+  explicit DeviceMemory(std::function<void()> before_free, bool exact = false);
   ~DeviceMemory();
 
   // At least `bytes`, aligned to 512. Throws ERR_OUT_OF_MEMORY with the sizes when the device is full, after
@@ -62,6 +64,7 @@ class DeviceMemory {
   void trim(size_t keep_bytes);
 
   std::function<void()> before_free_;
+  const bool exact_;
   std::set<Block*, BySize> free_;  // by pool, kind, size
   std::unordered_map<void*, Block*> live_;
   int pool_ = 0, pools_ = 0;  // 0: the common pool

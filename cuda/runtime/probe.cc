@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -95,6 +96,16 @@ int chosen_capability(int of_device) {
         "NATIVE_CUDA_CAPABILITY is '", text, "'; for this device it must be a number between ",
         kLowestCapability, " and ", of_device);
   return static_cast<int>(wanted);
+}
+
+int chosen_multiprocessors(int of_device) {
+  const char* text = std::getenv("NATIVE_CUDA_MULTIPROCESSORS");
+  if (!text || !*text) return of_device;
+  char* end = nullptr;
+  const long most = std::strtol(text, &end, 10);
+  CHECK(*end == 0 && most >= 1, "ERR_DEVICE", "NATIVE_CUDA_MULTIPROCESSORS is '", text,
+        "'; it must be a number from 1");
+  return static_cast<int>(std::min<long>(most, of_device));
 }
 
 }  // namespace native::cuda

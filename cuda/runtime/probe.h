@@ -16,4 +16,8 @@ DeviceReport probe_devices();
 // what the device cannot do.
 int chosen_capability(int of_device);
 
+// How many multiprocessors kernels are planned for: the device's, or fewer by the environment variable
+// NATIVE_CUDA_MULTIPROCESSORS. Throws ERR_DEVICE when that is no number from 1.
+int chosen_multiprocessors(int of_device);
+
 }  // namespace native::cuda

@@ -29,6 +29,21 @@ test('blocks do not wait for each other where processes share the device', async
   expect(stdout).toMatch(/test cases: \s*[4-9]\d* \|\s*[4-9]\d* passed \| 0 failed/);
 });
 
+test('kernels are planned for fewer multiprocessors where that is asked for', async () => {
+  const { stdout } = await promisify(execFile)(program, ['-tc=kernels are planned for*'], {
+    env: { ...process.env, NATIVE_CUDA_MULTIPROCESSORS: '2' },
+  });
+  expect(stdout).toContain('test cases: 1 | 1 passed');
+});
+
+test('memory is exact where that is asked for', async () => {
+  const cases = '-tc=an access past*,what the host fills*,*recorded*,tables and scratch*';
+  const { stdout } = await promisify(execFile)(program, [cases], {
+    env: { ...process.env, NATIVE_CUDA_EXACT: '1' },
+  });
+  expect(stdout).toMatch(/test cases: \s*(\d+) \|\s*\1 passed/);
+});
+
 test('a driver from before CUDA 12.3 records grids that do not overlap', async () => {
   const { stdout } = await promisify(execFile)(program, ['-tc=*recorded work*'], {
     env: { ...process.env, EMULATION_DRIVER: '12020' },

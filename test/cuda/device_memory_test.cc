@@ -148,6 +148,36 @@ TEST_CASE_FIXTURE(Fixture, "a pool keeps its blocks to itself until it is dissol
   CHECK_EQ(memory.stats().reserved_bytes, 0);
 }
 
+TEST_CASE("exact memory is taken for each block and goes back with it, once no recording may use it") {
+  cuda::current_context();
+  int waits = 0;
+  DeviceMemory memory([&] { waits += 1; }, true);
+  void* a = memory.allocate(700);
+  void* b = memory.allocate(3 * kMiB + 1);
+  CHECK_EQ(memory.stats().reserved_bytes, 700 + 3 * kMiB + 1);
+  CHECK_EQ(memory.stats().live_bytes, 700 + 3 * kMiB + 1);
+  memory.release(b);
+  CHECK_EQ(memory.stats().reserved_bytes, 700);
+  CHECK_EQ(waits, 1);
+  const int pool = memory.new_pool();
+  memory.begin_pool(pool);
+  memory.release(a);
+  void* c = memory.allocate(900);
+  memory.release(c);
+  void* d = memory.allocate(800);  // not within c, which is larger
+  CHECK_NE(d, c);
+  CHECK_EQ(memory.allocate(900), c);
+  memory.release(c);
+  memory.end_pool();
+  CHECK_EQ(memory.stats().reserved_bytes, 700 + 900 + 800);
+  CHECK_EQ(waits, 1);
+  memory.release(d);
+  memory.dissolve_pool(pool);
+  memory.empty_cache();
+  CHECK_EQ(memory.stats().reserved_bytes, 0);
+  CHECK_EQ(memory.stats().live_bytes, 0);
+}
+
 TEST_CASE_FIXTURE(Fixture, "releasing what is not in use is an error") {
   int nothing = 0;
   CHECK_THROWS_AS(memory.release(&nothing), Error);

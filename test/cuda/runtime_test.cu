@@ -226,6 +226,46 @@ TEST_CASE("drain waits for copies to the host too") {
 }
 
 #ifdef CUDA_EMULATION
+// cuda_test.test.ts runs this once with the variable and once without.
+TEST_CASE("kernels are planned for as many multiprocessors as NATIVE_CUDA_MULTIPROCESSORS says at most") {
+  cudaDeviceProp device;
+  REQUIRE_EQ(cudaGetDeviceProperties(&device, 0), cudaSuccess);
+  const char* name = "NATIVE_CUDA_MULTIPROCESSORS";
+  const char* setting = std::getenv(name);
+  const std::string before = setting ? setting : "";
+  CHECK_EQ(current_context().multiprocessors(), setting ? std::atoi(setting) : device.multiProcessorCount);
+  for (const auto& [text, expected] : {std::pair{"3", 3}, {"1000", 132}, {"", 132}}) {
+    setenv(name, text, 1);
+    CHECK_EQ(chosen_multiprocessors(132), expected);
+  }
+  for (const char* wrong : {"0", "-1", "few"}) {
+    setenv(name, wrong, 1);
+    CHECK_THROWS_AS(chosen_multiprocessors(132), Error);
+  }
+  setenv(name, before.c_str(), 1);
+}
+
+// Run by cuda_test.test.ts with the variable.
+TEST_CASE("an access past a tensor is found where NATIVE_CUDA_EXACT=1") {
+  const char* setting = std::getenv("NATIVE_CUDA_EXACT");
+  if (!setting || std::string(setting) != "1") return;
+  const size_t count = 1024;  // of which the emulated device sees the very end
+  const Tensor computed = empty({static_cast<int64_t>(count)}, DType::float32, DeviceType::cuda);
+  for (const Tensor& x : {uploaded(ramp(count, 0)), computed}) {
+    const auto increment_beyond = [&](int more) {
+      device().submit({"increment", {}}, [&] {
+        launch_kernel(increment_kernel, LaunchShape{dim3(1), 32}, x.data<float>(),
+                      static_cast<int>(count) + more, 1);
+      });
+      return fence();
+    };
+    CHECK_FALSE(increment_beyond(0));
+    const auto error = increment_beyond(1);
+    REQUIRE(error);
+    CHECK_NE(std::string(error->what()).find("no memory of the device"), std::string::npos);
+  }
+}
+
 TEST_CASE("kernels are chosen by what the device and this build have in common") {
   for (const int capability : {80, 86, 89, 90}) CHECK_EQ(chosen_capability(capability), capability);
   for (const int later : {100, 103, 120}) CHECK_EQ(chosen_capability(later), 80);  // PTX of compute_80
