@@ -5,6 +5,7 @@
 #include <cstring>
 #include <future>
 #include <new>
+#include <utility>
 
 #include "runtime/probe.h"
 #include "runtime/recording.h"
@@ -252,14 +253,14 @@ void CudaBackend::begin_recording(Recording* beside) {
     mutex_.unlock();
     throw;
   }
+  error_before_recording_ = std::exchange(error_, std::nullopt);  // for the next fence, not for end_recording
 }
 
 std::unique_ptr<Recording> CudaBackend::end_recording() {
   CHECK(recording_, "ERR_DEVICE", "no work is being recorded");
   const std::unique_lock<std::recursive_mutex> lock(mutex_, std::adopt_lock);  // of begin_recording
   std::unique_ptr<CudaRecording> recording = std::move(recording_);
-  std::optional<Error> failed = std::move(error_);
-  error_.reset();
+  std::optional<Error> failed = std::exchange(error_, std::exchange(error_before_recording_, std::nullopt));
   try {
     recording->finish();
   } catch (const Error& error) {

@@ -78,7 +78,7 @@ class CudaBackend final : public DeviceBackend {
   std::vector<void*> released_meanwhile_;
   std::vector<PinnedMemory::Block> staged_meanwhile_;  // of recordings that went meanwhile
   // Since the last fence:
-  std::optional<Error> error_;
+  std::optional<Error> error_, error_before_recording_;
   std::vector<TimedOp> timed_;
   // What a thread has asked to read since its own last fence, and why that could not be queued.
   struct Reads {

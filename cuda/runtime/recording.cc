@@ -20,6 +20,7 @@ CudaRecording::CudaRecording(CudaBackend& backend, const CudaRecording* beside) 
 void CudaRecording::finish() {
   capturing_ = false;
   backend_.context_.recording_ = false;
+  backend_.context_.note_queued(false);
   backend_.memory_.end_pool();
   last_site_ = backend_.sites_.next();
   backend_.sites_.retain(first_site_, last_site_);

@@ -158,6 +158,18 @@ TEST_CASE("an operation that fails while it is recorded fails the recording, and
   CHECK_EQ(read(x), ramp(8, 1));
 }
 
+TEST_CASE("what failed before a recording is told of by the next wait and not by the recording") {
+  device().submit({"before", {}}, [] { fail("ERR_SHAPE", "does not fit"); });
+  device().begin_recording(nullptr);
+  const Tensor y = full({8}, 1, DType::float32, DeviceType::cuda);
+  const std::unique_ptr<Recording> recording = device().end_recording();
+  const std::optional<Error> error = fence();
+  REQUIRE(error);
+  CHECK(std::string(error->what()).find("before") != std::string::npos);
+  recording->replay();
+  CHECK(!fence());
+}
+
 TEST_CASE("a fault in recorded work names its operation at every replay") {
   device().begin_recording(nullptr);
   find_fault(42);

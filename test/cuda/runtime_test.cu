@@ -279,6 +279,7 @@ TEST_CASE("grids may overlap unless NATIVE_CUDA_OVERLAP=0, and only behind grids
   Tensor x = uploaded(ramp(8, 0));
   // How many of two grids may begin before what is in front of them ends.
   const auto early = [&] {
+    check_cuda(cudaStreamSynchronize(current_context().stream()), "what was queued before");
     emulation::reset_statistics();
     increment(x, 1);
     increment(x, 1);
@@ -297,10 +298,10 @@ TEST_CASE("grids may overlap unless NATIVE_CUDA_OVERLAP=0, and only behind grids
   device().begin_recording(nullptr);
   increment(x, 1);
   const std::unique_ptr<Recording> recording = device().end_recording();
-  increment(x, 1);
+  CHECK_EQ(early(), second);
   recording->replay();
   CHECK_EQ(early(), second);
-  CHECK_EQ(read(x), ramp(8, 10));
+  CHECK_EQ(read(x), ramp(8, 11));
 }
 #endif
 
