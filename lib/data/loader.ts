@@ -199,8 +199,8 @@ export class VideoLoader {
   }
 
   /**
-   * One batch of an epoch by itself, the same as {@link epoch} gives; no counter counts it.
-   * @throws as {@link epoch}, but for ERR_BAD_VIDEOS
+   * One batch of an epoch by itself, the same as {@link VideoLoader.epoch} gives; no counter counts it.
+   * @throws as {@link VideoLoader.epoch}, but for ERR_BAD_VIDEOS
    */
   async batch(epoch: number, index: number): Promise<Batch> {
     checkCount('epoch', epoch, 0);

@@ -47,8 +47,8 @@ void lose_device(bool lost);
 // of the runtime's are invalid, until it chooses a device.
 void enter_other_context();
 
-// Bytes of device memory and in use now. The environment variable EMULATION_MEMORY gives the bytes at the start (default
-// 4 GiB).
+// Bytes of device memory and in use now. The environment variable EMULATION_MEMORY gives the bytes at the
+// start (default 4 GiB).
 void set_memory_limit(size_t bytes);
 size_t memory_in_use();
 // Bytes of page-locked memory of the host (default unlimited).
