@@ -5,8 +5,9 @@
 # Files of test/cuda, by worth: kernels with barriers of their own first. Their names are the beginnings of those of files.
 products="gemm_test gemm_tf32 linear matmul patch_embed"
 passes="layer_norm tensor_list softmax cross_entropy reduce copy unary binary random gather layout l2_normalize pixels"
-runtime="device_memory recording launch runtime"
-test_files="hopper_primitives gemm_sm90 attention $products $passes $runtime"
+runtime="device_memory recording launch runtime shortage"
+# large_launch is too large for sanitizers.
+test_files="hopper_primitives gemm_sm90 attention $products $passes $runtime large_launch"
 # Kernels whose blocks go on to further tiles where there are more of these than multiprocessors. The tests have shapes for
 # four, as the emulated device has them.
 persistent="attention gemm_sm90 gemm_test gemm_tf32 layer_norm linear"
