@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The CUDA backend on a real card, in ten minutes: build, tests, benchmarks, the models, sanitizers. Needs nvcc, cmake and
+# The CUDA backend on a real card, in ten minutes: build, tests, sanitizers, benchmarks, the models. Needs nvcc, cmake and
 # a C++ compiler. What else the machine may lack (Node, the packages of the tests, doctest, oneDNN) is taken from the
 # archive that `node scripts/pack_gpu_check.mjs KIT.tar.xz` made elsewhere.
 #
@@ -7,7 +7,7 @@
 #                        [--python FILE] [--target sm_90a] [--programs FOLDER] [--scale full|quick|tiny] [--archive FILE]
 #                        [--slug NAME]
 #
-# Phases: build facts primitives test bench model sanitize sweep counters node curve, of which docs/cuda.md says in which
+# Phases: build facts primitives test sanitize bench model sweep counters node curve, of which docs/cuda.md says in which
 # calls they are best made. Each has a time limit; what is left of --minutes limits it further, so --minutes is a minute
 # less than what the machine allows. With --minutes 30 or more, limits are wider, and the other models are measured too.
 # Where a primitive of sm_90a is wrong, nothing above it can be right: then tests and kernels run as on capability 8.0, and
@@ -29,7 +29,7 @@ stop() {
 }
 
 kit="" out=bench/results minutes=10 python=python3 target="" device="" programs="" scale=full archive="" slug=""
-phases="build facts primitives test bench model sanitize sweep counters node curve"
+phases="build facts primitives test sanitize bench model sweep counters node curve"
 while [ $# -gt 0 ]; do
   case $1 in
     --kit) kit=$(realpath -e "$2") || stop "there is no kit $2" ;;
@@ -135,6 +135,7 @@ if wanted primitives && [ -n "$hopper" ]; then
   fi
 fi
 if wanted test; then run_tests "$(at_most 120 240)"; fi
+if wanted sanitize; then sanitize "$(at_most 90 300)"; fi
 if wanted bench; then
   watch_card bench
   kernels=$out/$slug-kernels.json
@@ -188,7 +189,6 @@ if wanted model; then
   may_run_out=""
   leave_card
 fi
-if wanted sanitize; then sanitize "$(at_most 150 400)"; fi
 if wanted sweep; then sweep "$(at_most 120 240)"; fi
 if wanted counters; then counters; fi
 if wanted node; then
