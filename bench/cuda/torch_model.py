@@ -5,8 +5,8 @@
 The counterpart of bench/model.mjs: the same sizes, random weights and pixels, text features that are given. Inference has
 its weights in bfloat16; training runs under autocast with a fused AdamW. Each way after REPEATS is measured in turn: as
 it is, or by torch.compile in that mode. Prints a JSON line per way when it is done, with the median seconds of a step, the
-better of two rounds of REPEATS, and the peak of the device memory that tensors took (and that the allocator held); a way that fails gives a line with the
-error. Development only. DEVICE=cpu shows that it runs; `tiny` is a model for that.
+better of two rounds of REPEATS, and the peak of the device memory that tensors took (and that the allocator held); a way
+that fails gives a line with the error. Development only. DEVICE=cpu shows that it runs; `tiny` is a model for that.
 """
 import gc
 import json
