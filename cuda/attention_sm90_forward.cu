@@ -243,11 +243,12 @@ void forward(const AttentionArgs& a) {
       static_cast<int>(a.queries), static_cast<int>(a.keys), static_cast<int>(a.heads), 0, 0, a.q_batch == 0};
   sizes.query_blocks = static_cast<int>(blocks_for(a.queries, kRows));
   sizes.works = static_cast<int>(blocks_for(a.batch * a.heads * sizes.query_blocks, 1));
-  const int resident = kResident * current_context().multiprocessors();
+  const Context& context = current_context();
+  const int64_t blocks = context.persistent_blocks(sizes.works, kResident * context.multiprocessors());
   launch_kernel(attention_forward_sm90_kernel<T>,
-                {dim3(static_cast<unsigned>(smaller(sizes.works, resident))), kThreads, sizeof(Shared)},
-                map(a.q, q_shape(a)), map(a.k, kv_shape(a)), map(a.v, kv_shape(a)), static_cast<T*>(a.out),
-                a.log_sum, sizes, 1.0f / std::sqrt(static_cast<float>(a.head_size)));
+                {dim3(static_cast<unsigned>(blocks)), kThreads, sizeof(Shared)}, map(a.q, q_shape(a)),
+                map(a.k, kv_shape(a)), map(a.v, kv_shape(a)), static_cast<T*>(a.out), a.log_sum, sizes,
+                1.0f / std::sqrt(static_cast<float>(a.head_size)));
 }
 
 }  // namespace

@@ -258,7 +258,7 @@ void backward(const AttentionBackwardArgs& args) {
   const Context& context = current_context();
   const int per_multiprocessor =
       std::min<int>(kMaxWarps / plan.warps, static_cast<int>(context.shared_bytes_limit() / bytes));
-  const int grid = smaller(plan.items, context.multiprocessors() * per_multiprocessor);
+  const int64_t grid = context.persistent_blocks(plan.items, context.multiprocessors() * per_multiprocessor);
   const int64_t places = plan.shared_queries ? plan.items : plan.passes > 1 ? grid : 0;
   const Scratch partial(static_cast<size_t>(places * plan.blocks * kPartialWords) * sizeof(float4));
   plan.partial = partial.data<float4>();

@@ -221,9 +221,10 @@ void backward_of(const LayerNormBackwardArgs& args, const BackwardOperands<T>& a
                                                                 args.residual, args.dx, args.dappend});
   const bool in_registers = vectors && a.dim <= kMaxColumns;
   const int warps = persistent_warps<T>(a.dim);
+  const Context& context = current_context();
   const int64_t parts = in_registers
-                            ? std::min<int64_t>((a.rows + warps - 1) / warps,
-                                                kPersistentBlocks * current_context().multiprocessors())
+                            ? context.persistent_blocks((a.rows + warps - 1) / warps,
+                                                        kPersistentBlocks * context.multiprocessors())
                             : std::min<int64_t>((a.rows + 63) / 64, 256);
   const Scratch partial(static_cast<size_t>(parts * 2 * a.dim) * sizeof(float));  // [parts, 2, dim]
   if (in_registers) {

@@ -27,10 +27,12 @@ void describe_device() {
   cudaRuntimeGetVersion(&runtime);
   constexpr const char* kScales[] = {"full", "quick", "tiny"};
   std::printf(
-      "{\"device\":\"%s\",\"capability\":%d,\"kernels\":%d,\"overlap\":%s,\"multiprocessors\":%d,"
-      "\"residentPairs\":%d,\"memoryGb\":%.0f,\"l2Mb\":%.0f,\"driver\":%d,\"runtime\":%d,\"scale\":\"%s\"}\n",
+      "{\"device\":\"%s\",\"capability\":%d,\"kernels\":%d,\"overlap\":%s,\"shared\":%s,"
+      "\"multiprocessors\":%d,\"residentPairs\":%d,\"memoryGb\":%.0f,\"l2Mb\":%.0f,\"driver\":%d,"
+      "\"runtime\":%d,\"scale\":\"%s\"}\n",
       device.name, device.major * 10 + device.minor, native::cuda::current_context().capability(),
-      native::cuda::current_context().overlaps_grids() ? "true" : "false", device.multiProcessorCount,
+      native::cuda::current_context().overlaps_grids() ? "true" : "false",
+      native::cuda::current_context().shares_device() ? "true" : "false", device.multiProcessorCount,
       bench::resident_pairs(), static_cast<double>(device.totalGlobalMem) * 0x1p-30,
       device.l2CacheSize * 0x1p-20, driver, runtime, kScales[static_cast<int>(bench::scale())]);
 }

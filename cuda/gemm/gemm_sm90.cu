@@ -104,14 +104,12 @@ double cost(const GemmArgs& args, const Sm90Choice& choice, int multiprocessors)
   return std::max(tiles + kTurn * (together - 1), tile + kTurn * choice.slabs);
 }
 
-// Whether there is such a kernel for products of this shape, and blocks of it may wait for each other if they
-// have to.
+// Whether there is such a kernel for products of this shape.
 bool possible(const GemmArgs& args, const Sm90Choice& choice) {
   if (choice.cluster != 1 && choice.cluster != 2) return false;
   if (one_tile(args) && choice.tile != Sm90TileKind::cooperative_128x128) return false;
   if (choice.slabs == 1) return !choice.apart;
-  return choice.slabs > 1 && float_result(args) && choice.slabs <= std::min<int64_t>(step_count(args), 256) &&
-         (choice.apart || current_context().blocks_may_wait());
+  return choice.slabs > 1 && float_result(args) && choice.slabs <= std::min<int64_t>(step_count(args), 256);
 }
 
 Sm90Aux aux_of(const GemmEpilogue& e) {
@@ -200,10 +198,8 @@ Sm90Choice search_sm90(const GemmArgs& args, int multiprocessors) {
 
 Sm90Choice choose_sm90(const GemmArgs& args) {
   Context& context = current_context();
-  const Sm90Choices::Key key{args.m,         args.n,
-                             args.k,         args.batch,
-                             args.sum_batch, float_result(args),
-                             one_tile(args), context.blocks_may_wait()};
+  const Sm90Choices::Key key{args.m,        args.n, args.k, args.batch, args.sum_batch, float_result(args),
+                             one_tile(args)};
   return context.remembered<Sm90Choices>().get(key,
                                                [&] { return search_sm90(args, context.multiprocessors()); });
 }
@@ -232,6 +228,7 @@ void gemm_sm90(const GemmArgs& args, const Sm90Choice& choice) {
   p.accumulate = e.accumulate;
   p.row_sum = e.row_sum;
   p.accumulate_row_sum = e.accumulate_row_sum;
+  p.tickets = current_context().shares_device() ? current_context().tickets() : nullptr;
 
   const int a_rows = args.a.major == Major::k ? tile.m : kStepK;
   const int b_rows = (args.b.major == Major::k ? tile.n : kStepK) / choice.cluster;

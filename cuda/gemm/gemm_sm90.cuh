@@ -12,17 +12,19 @@
 #include <primitives/wgmma.cuh>
 
 #include "common/ring.cuh"
-#include "gemm/gemm_sm90_launch.h"
+#include "gemm/gemm_sm90_schedule.cuh"
 
 namespace native::cuda {
 
 // A tile of kM x kN. Each multiplying warpgroup holds kBlocks blocks of 64 rows; its results pass through
-// kSlots slots of 8 KB.
-template <bool kPingPong_, int kBlocks_, int kN_, int kStages_, int kSlots_>
+// kSlots slots of 8 KB. kTickets: clusters take their work as they become free.
+template <bool kPingPong_, int kBlocks_, int kN_, int kStages_, int kSlots_, bool kTickets_ = false>
 struct Sm90Tile {
   static constexpr bool kPingPong = kPingPong_;
   static constexpr int kBlocks = kBlocks_, kN = kN_, kStages = kStages_, kSlots = kSlots_;
   static constexpr int kM = 64 * kBlocks * (kPingPong ? 1 : 2);
+  static constexpr bool kTickets = kTickets_;
+  using ByTickets = Sm90Tile<kPingPong, kBlocks, kN, kStages, kSlots, true>;
 };
 
 inline constexpr int kSm90Threads = 384, kStepK = 64;
@@ -43,62 +45,7 @@ struct alignas(1024) Sm90Shared {
   };
   Barrier full[Tile::kStages], empty[Tile::kStages];
   Barrier slot_free[2][Tile::kSlots], slot_filled[2][Tile::kSlots], slot_written[2][Tile::kSlots];
-};
-
-// One slab of one tile.
-struct Sm90Work {
-  int slab, batch, row, column;  // row and column: first element of the block's tile
-  int begin, end;                // steps
-  int tile;                      // index of the tile without its slab
-  bool sums_rows;                // the one of a row of tiles that makes row_sum
-};
-
-// Work is numbered with columns fastest, so that neighbours share rows of A, and slabs slowest, so that all
-// blocks read the same k range at a time. Where B does not fit the cache, a band of its columns is done for
-// all rows before the next. Cluster c of C does c, c + C, ... Row sums are made in another column of each row
-// of tiles, since c, c + C, ... may all lie in one.
-template <class C, class Tile>
-struct Sm90Schedule {
-  static constexpr bool kSlabs = std::is_same_v<C, float>;  // 16-bit results are summed at once
-  const Sm90Params& params;
-  int rank, index, stride, count;
-
-  __device__ __forceinline__ explicit Sm90Schedule(const Sm90Params& p)
-      : params(p),
-        rank(p.cluster > 1 ? cluster_rank() : 0),
-        index(static_cast<int>(blockIdx.x) / p.cluster),
-        stride(static_cast<int>(gridDim.x) / p.cluster),
-        count(p.slabs * p.batch * p.row_tiles * p.column_tiles) {}
-
-  __device__ __forceinline__ bool valid() const { return index < count; }
-  __device__ __forceinline__ int first_step(int slab) const {
-    const int all = params.steps * params.summed;
-    return kSlabs ? slab * all / params.slabs : slab * all;
-  }
-  __device__ __forceinline__ int step_count() const {
-    const int slab = kSlabs ? index / (params.batch * params.row_tiles * params.column_tiles) : 0;
-    return first_step(slab + 1) - first_step(slab);
-  }
-  __device__ __forceinline__ Sm90Work work() const {
-    Sm90Work work;
-    const int tiles = params.row_tiles * params.column_tiles, matrix = index / tiles;
-    const int tile = index - matrix * tiles;
-    const int band = tile / (params.row_tiles * params.band), first = band * params.band;
-    const int in_band = tile - band * params.row_tiles * params.band;
-    const int left = params.column_tiles - first, width = left < params.band ? left : params.band;
-    const int rows = in_band / width, column_tile = first + in_band - rows * width;
-    const int row_tile = rows * params.cluster + rank;
-    work.slab = kSlabs ? matrix / params.batch : 0;
-    work.batch = matrix - work.slab * params.batch;
-    work.row = row_tile * Tile::kM;
-    work.column = column_tile * Tile::kN;
-    work.begin = first_step(work.slab);
-    work.end = first_step(work.slab + 1);
-    work.tile =
-        (work.batch * params.row_tiles * params.cluster + row_tile) * params.column_tiles + column_tile;
-    work.sums_rows = params.row_sum && column_tile == rows % params.column_tiles;
-    return work;
-  }
+  Sm90Tickets tickets;
 };
 
 // Loads kRows x 64 k of an operand: [row, k] in one box, or [k, row] in panels of 64 rows.
@@ -132,13 +79,15 @@ __device__ __forceinline__ void load_operand_half(unsigned char* shared, const T
   }
 }
 
-// By one thread: fills stages as they become empty.
+// By one thread: fills stages as they become empty, and hands out the work before it is due.
 template <class C, class Tile, Major kA, Major kB>
 __device__ __forceinline__ void load_operands(Sm90Shared<Tile>& shared, const TensorMap& a,
                                               const TensorMap& b, const Sm90Params& params) {
   constexpr int kStageBytes = (Tile::kM + Tile::kN) * kRowBytes;
   Ring<Tile::kStages> stage;
-  for (Sm90Schedule<C, Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
+  Sm90Draw<C, Tile> schedule(params, shared.tickets);
+  for (schedule.start(); schedule.valid(); schedule.advance()) {
+    const int next = schedule.draw();
     const Sm90Work work = schedule.work();
     int matrix = work.begin / params.steps;
     int k = (work.begin - matrix * params.steps) * kStepK;
@@ -157,9 +106,11 @@ __device__ __forceinline__ void load_operands(Sm90Shared<Tile>& shared, const Te
       k += kStepK;
       if (k == params.steps * kStepK) k = 0, ++matrix;
     }
+    schedule.announce(next);
   }
-  // The other block of the cluster may still arrive here: stay until it has left all stages.
+  // The other block of the cluster may still arrive here: stay until it has left all stages and tickets.
   if (params.cluster > 1) {
+    schedule.wait_for_readers();
     for (int i = 0; i < Tile::kStages; ++i, stage.advance()) {
       barrier_wait_cluster(shared.empty[stage.index], stage.phase ^ 1);
     }

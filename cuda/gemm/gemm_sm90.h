@@ -31,7 +31,7 @@ struct Sm90Choice {
 };
 
 // What choose_sm90 chose so far on this device.
-struct Sm90Choices : Memo<Sm90Choice, 8> {};
+struct Sm90Choices : Memo<Sm90Choice, 7> {};
 
 // Whether these arguments can be run like that; how gemm_sm90 runs them; running them so.
 bool gemm_sm90_supports(const GemmArgs& args, const Sm90Choice& choice);

@@ -31,7 +31,8 @@ __device__ __forceinline__ void load_aux(Sm90Shared<Tile>& shared, const TensorM
                                          const Sm90Params& params) {
   Ring<Tile::kSlots> slot, other_slot;  // of the group whose tile this is; of the other (ping-pong)
   int owner = 0;
-  for (Sm90Schedule<C, Tile> schedule(params); schedule.valid(); schedule.index += schedule.stride) {
+  Sm90Schedule<C, Tile> schedule(params, shared.tickets, Sm90Reader::thread);
+  for (schedule.start(); schedule.valid(); schedule.advance()) {
     const Sm90Work work = schedule.work();
 #pragma unroll 1
     for (int y = work.row; y < work.row + Tile::kM; y += 64) {
@@ -116,9 +117,10 @@ __device__ __forceinline__ void store_results(Sm90Shared<Tile>& shared, const Te
   constexpr bool kFloat = std::is_same_v<C, float>;
   const bool leader = elect_one();
   Ring<Tile::kSlots> slot;
-  Sm90Schedule<C, Tile> schedule(params);
-  if (Tile::kPingPong) schedule.index += group * schedule.stride;
-  for (; schedule.valid(); schedule.index += (Tile::kPingPong ? 2 : 1) * schedule.stride) {
+  Sm90Schedule<C, Tile> schedule(params, shared.tickets, Sm90Reader::warp);
+  schedule.start();
+  if (Tile::kPingPong && group == 1) schedule.advance();
+  for (; schedule.valid(); schedule.advance(Tile::kPingPong ? 2 : 1)) {
     const Sm90Work work = schedule.work();
     const int row = work.row + (Tile::kPingPong ? 0 : group * 64 * Tile::kBlocks);
     int* turn =

@@ -24,10 +24,11 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
   float sum[Tile::kBlocks][Tile::kN / 2], row_sum[Tile::kBlocks][4];
   Ring<Tile::kStages> stage;
   Ring<Tile::kSlots> slot;
-  Sm90Schedule<C, Tile> schedule(params);
+  Sm90Schedule<C, Tile> schedule(params, shared.tickets, Sm90Reader::warp);
+  schedule.start();
   if (Tile::kPingPong && group == 1) {
     stage.skip(schedule.step_count());
-    schedule.index += schedule.stride;
+    schedule.advance();
   }
   // Behind the epilogue of a cooperative tile the tensor cores would wait for the next one's numbers, so
   // these are found while its last products run, if registers are left.
@@ -55,11 +56,10 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
                                                                       params.cluster, sum, row_sum)
                                   : multiply<T, Tile, kA, kB, false>(shared, stage, steps, first_block,
                                                                      params.cluster, sum, row_sum);
-    schedule.index += schedule.stride;
+    schedule.advance();
     if (Tile::kPingPong && schedule.valid()) {
       named_barrier_arrive(kTurnBarrier + 1 - group, 256);
       stage.skip(schedule.step_count());
-      schedule.index += schedule.stride;
     }
     if (kEarly && schedule.valid()) work = schedule.work();
     wgmma_wait<0>();
@@ -77,6 +77,8 @@ __device__ __forceinline__ void multiply_tiles(Sm90Shared<Tile>& shared, const S
       named_barrier(kBiasBarrier + group, 128);
     }
     write_tile<C>(shared, slot, params, group, sum, with_row_sum, row_sum);
+    // Not sooner: a ticket is drawn while the tile before is loaded, into stages that this one has left.
+    if (Tile::kPingPong) schedule.advance();
   }
 }
 
@@ -94,6 +96,12 @@ __device__ __forceinline__ void initialize(Sm90Shared<Tile>& shared, const Sm90P
         barrier_init(shared.slot_filled[group][i], 1);
         barrier_init(shared.slot_written[group][i], 4);
       }
+    }
+    // Two warpgroups that multiply, two warps that store, one thread that loads operands, perhaps another.
+    const int readers = 8 + 2 + 1 + (reads_aux(params.aux) ? 1 : 0);
+    for (uint32_t i = 0; Tile::kTickets && i < kSm90Tickets; ++i) {
+      barrier_init(shared.tickets.drawn[i], 1);
+      barrier_init(shared.tickets.read[i], readers * params.cluster);
     }
     fence_barrier_init();
   }
@@ -150,6 +158,9 @@ __global__ void __launch_bounds__(kSm90Threads, 1)
 
 template <class T, class C, class Tile, Major kA, Major kB>
 void launch_tile(const Sm90Launch& launch) {
+  if constexpr (!Tile::kTickets) {
+    if (launch.params.tickets) return launch_tile<T, C, typename Tile::ByTickets, kA, kB>(launch);
+  }
   const auto kernel = gemm_sm90_kernel<T, C, Tile, kA, kB>;
   const Sm90Params& params = launch.params;
   LaunchShape shape;
@@ -157,7 +168,7 @@ void launch_tile(const Sm90Launch& launch) {
   shape.shared_bytes = sizeof(Sm90Shared<Tile>);
   shape.cluster = params.cluster;
   const int most = resident_clusters(reinterpret_cast<const void*>(kernel), shape);
-  const int works = params.slabs * params.batch * params.row_tiles * params.column_tiles;
+  const int works = work_count(params);
   shape.grid = dim3(static_cast<unsigned>((works < most ? works : most) * params.cluster));
   launch_kernel(kernel, shape, launch.a, launch.b, launch.c, launch.aux, params);
 }

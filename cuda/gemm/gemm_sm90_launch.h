@@ -31,7 +31,13 @@ struct Sm90Params {
   bool accumulate_row_sum;
   int* turns;  // [batch, row tiles, column tiles, 2]: how many slabs of a half (ping-pong: of all) of a tile
                // are in C, 0 at first; null where there is one slab, or `apart`
+  int*
+      tickets;  // how much work clusters have taken, 0 before and after; null: cluster c of C takes c, c + C,
+                // ...
 };
+
+// Of slabs of tiles, for each block of a cluster.
+constexpr int work_count(const Sm90Params& p) { return p.slabs * p.batch * p.row_tiles * p.column_tiles; }
 
 struct Sm90Launch {
   TensorMap a, b, c, aux;

@@ -182,8 +182,9 @@ __device__ __forceinline__ void store_vector(V* pointer, V value) {
   __stwb(pointer, value);
 }
 
-// Flags and counters in global memory through which blocks wait for each other. A block may wait only when
-// all blocks are resident: a grid no larger than resident_clusters().
+// Flags and counters in global memory through which blocks wait for each other. A block may wait only for one
+// that is sure to run: any of a grid no larger than resident_clusters() on a device that is not shared, or
+// one that took its work before this one.
 __device__ __forceinline__ int load_acquire(const int* pointer) {
   int value;
   asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(pointer) : "memory");

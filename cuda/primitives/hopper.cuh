@@ -84,6 +84,18 @@ __device__ __forceinline__ void barrier_wait_cluster(Barrier& barrier, uint32_t 
       : "memory");
 }
 
+// Stores a word at the same place in the shared memory of block `rank` of the cluster, at some time, and
+// completes its 4 bytes on the barrier there.
+__device__ __forceinline__ void store_async(int* shared, int value, Barrier& barrier, int rank) {
+  asm volatile(
+      "{\n\t.reg .b32 place, remote;\n\tmapa.shared::cluster.u32 place, %0, %3;\n\t"
+      "mapa.shared::cluster.u32 remote, %2, %3;\n\t"
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [place], %1, [remote];\n\t}" ::"r"(
+          shared_address(shared)),
+      "r"(value), "r"(shared_address(&barrier)), "r"(rank)
+      : "memory");
+}
+
 // How TMA and the descriptors of wgmma permute the 16-byte chunks of a row; the numbers are those of the
 // descriptors (the tensor map has others).
 enum class Swizzle : int { none = 0, bytes_128 = 1, bytes_64 = 2, bytes_32 = 3 };

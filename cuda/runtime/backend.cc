@@ -21,6 +21,12 @@ bool is_set(const char* variable) {
 // How long the end of an environment waits for the device, which a kernel that hangs never leaves.
 constexpr std::chrono::seconds kPatience{5};
 
+// What kernels find in device memory all the time.
+struct KernelWords {
+  Fault fault;
+  int tickets;
+};
+
 }  // namespace
 
 CudaBackend::CudaBackend(int device)
@@ -42,11 +48,12 @@ CudaBackend::CudaBackend(int device)
   context_.cache_bytes_ = static_cast<size_t>(properties.l2CacheSize);
   int shared = 0;  // by processes (MPS); older drivers do not say
   if (cudaDeviceGetAttribute(&shared, cudaDevAttrMpsEnabled, device_) != cudaSuccess) cudaGetLastError();
-  if (shared) context_.keep_blocks_independent();
+  context_.share_device(shared || is_set("NATIVE_CUDA_SHARED"));
   check_cuda(cudaStreamCreateWithFlags(&context_.stream_, cudaStreamNonBlocking), "stream");
-  void* fault = memory_.allocate(sizeof(Fault));
-  check_cuda(cudaMemsetAsync(fault, 0, sizeof(Fault), context_.stream_), "device memory");
-  context_.fault_ = static_cast<Fault*>(fault);
+  void* words = memory_.allocate(sizeof(KernelWords));
+  check_cuda(cudaMemsetAsync(words, 0, sizeof(KernelWords), context_.stream_), "device memory");
+  context_.fault_ = &static_cast<KernelWords*>(words)->fault;
+  context_.tickets_ = &static_cast<KernelWords*>(words)->tickets;
   uploads_ = std::make_unique<Uploads>(context_.stream_, memory_, pinned_, events_);
   completion_ = std::make_unique<Completion>(device_, sites_, pinned_, events_, timing_);
   synchronous_ = is_set("NATIVE_SYNC");
@@ -104,7 +111,7 @@ void CudaBackend::release(void* data, size_t) {
 MemoryStats CudaBackend::memory() const {
   std::lock_guard<std::recursive_mutex> lock(mutex_);
   MemoryStats stats = memory_.stats();
-  stats.live_tensors -= uploads_->idle_blocks() + 1;  // and the fault's
+  stats.live_tensors -= uploads_->idle_blocks() + 1;  // and the kernels' words
   stats.live_bytes -= uploads_->idle_bytes() + memory_.size_of(context_.fault_);
   return stats;
 }

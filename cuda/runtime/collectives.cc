@@ -29,7 +29,11 @@ class Communicator {
   void connect(const nccl::UniqueId& id) {
     int device = 0;
     check_cuda(cudaGetDevice(&device), "the thread's device");
-    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream of collectives");
+    // Before blocks of the next grid, which would take every multiprocessor that becomes free.
+    int least = 0, greatest = 0;
+    check_cuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "priorities of streams");
+    check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, greatest),
+               "stream of collectives");
     for (cudaEvent_t* event : {&fork_, &join_}) {
       check_cuda(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "event");
     }
@@ -233,7 +237,7 @@ std::vector<std::string> open(int rank, int world_size, const std::string&, doub
     nccl::library();  // what is missing shows before anyone waits
   }
   g_communicator = new Communicator(rank, world_size, timeout_seconds);
-  cuda_backend().context().keep_blocks_independent();  // NCCL's kernels take multiprocessors of their own
+  cuda_backend().context().share_device();  // NCCL's kernels take multiprocessors of their own
   return std::vector<std::string>(static_cast<size_t>(world_size), text);
 }
 

@@ -43,10 +43,18 @@ class Context {
   bool next_grid_overlaps() const {
     return overlaps_grids_ && behind_grid_ && (!recording_ || graphs_overlap_);
   }
-  // Whether blocks of one grid may wait for each other: those that fit the device are sure to run at the same
-  // time, unless other processes (MPS) or collectives take multiprocessors.
-  bool blocks_may_wait() const { return blocks_may_wait_; }
-  void keep_blocks_independent() { blocks_may_wait_ = false; }
+  // Whether other kernels may hold multiprocessors while ours run: those of other processes (MPS), or
+  // collectives. Then blocks that fit the device need not all run at the same time.
+  bool shares_device() const { return shares_device_; }
+  void share_device(bool shared = true) { shares_device_ = shared; }
+  // A grid of persistent blocks that share `works` pieces of work, of which `resident` fit the device. Where
+  // it is shared, those that find no room begin when others end, so the shares are smaller there.
+  int64_t persistent_blocks(int64_t works, int64_t resident) const {
+    const int64_t blocks = shares_device_ ? 4 * resident : resident;
+    return works < blocks ? works : blocks;
+  }
+  // Device memory: the number of the next piece of work of the grid that runs, 0 between grids.
+  int* tickets() const { return tickets_; }
   // What queues something on the stream says whether it is a grid.
   void note_queued(bool grid) { behind_grid_ = grid; }
   size_t shared_bytes_limit() const { return shared_bytes_limit_; }  // per block
@@ -74,7 +82,8 @@ class Context {
   int multiprocessors_ = 0, capability_ = 0;
   size_t shared_bytes_limit_ = 0, cache_bytes_ = 0;
   bool overlaps_grids_ = false, graphs_overlap_ = false, recording_ = false, behind_grid_ = false;
-  bool blocks_may_wait_ = true;
+  bool shares_device_ = false;
+  int* tickets_ = nullptr;
   Fault* fault_ = nullptr;
   int site_ = 0;
   // In context.cc: every kernel's file includes this one, and headers take most of the time to compile it.

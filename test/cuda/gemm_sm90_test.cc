@@ -1,6 +1,7 @@
 // The warpgroup product against float64: every tile with every pair of majors, alone and in clusters, sizes
-// around tiles and around the ring of stages, all epilogues, slabs in order, batches, equal bits in any order
-// of events; and that each of its barriers, fences and waits is needed.
+// around tiles and around the ring of stages, all epilogues, slabs in order, batches, work in fixed shares
+// and by tickets, equal bits in any order of events; and that each of its barriers, fences and waits is
+// needed.
 #include "gemm/gemm_sm90.h"
 
 #include <algorithm>
@@ -54,6 +55,17 @@ constexpr Sm90TileKind kTiles[] = {Sm90TileKind::ping_pong_128x192, Sm90TileKind
 constexpr Sm90TileShape beyond(Sm90TileKind tile) {
   const Sm90TileShape shape = kSm90TileShapes[static_cast<int>(tile)];
   return {3 * shape.m + 5, shape.n + 9};
+}
+
+// The same on a device that others use too: work is handed out by tickets.
+gemm_test::Run shared(const gemm_test::Run& run_it) {
+  return [run_it](const GemmArgs& args) {
+    Context& context = current_context();
+    const bool before = context.shares_device();
+    context.share_device();
+    run_it(args);
+    context.share_device(before);
+  };
 }
 
 }  // namespace
@@ -208,15 +220,12 @@ TEST_CASE("choose_sm90: slabs where the result is small, none where it is large"
   CHECK(gemm_sm90_supports(args, dw));
   // On a large device all slabs of so few tiles end together. Those of many do not, and pass through memory
   // costs more there.
-  const bool may_wait = current_context().blocks_may_wait();
-  CHECK(gemm_sm90_supports(args, {dw.tile, dw.cluster, dw.slabs, false}) == may_wait);
-  CHECK((may_wait || dw.apart));
   CHECK(search_sm90(args, 132).apart);
   args.m = 3072, args.n = 768;
   args.a.pitch = 3072, args.b.pitch = args.c_pitch = 768;
   const Sm90Choice large = search_sm90(args, 132);
   CHECK(large.slabs > 1);
-  CHECK(large.apart != may_wait);
+  CHECK(!large.apart);
   args.m = args.n = 8192, args.k = 8192;
   args.a.pitch = args.b.pitch = args.c_pitch = 8192;
   CHECK(choose_sm90(args).slabs == 1);
@@ -225,7 +234,43 @@ TEST_CASE("choose_sm90: slabs where the result is small, none where it is large"
   CHECK(choose_sm90(args).tile != Sm90TileKind::cooperative_128x128);
 }
 
+TEST_CASE("gemm_sm90: work by tickets makes the same bits") {
+  const auto same = [](const Problem& p, const gemm_test::Run& run_it) {
+    CHECK(gemm_test::result_of(p, shared(run_it)) == gemm_test::result_of(p, run_it));
+    int tickets = -1;
+    cudaMemcpy(&tickets, current_context().tickets(), sizeof tickets, cudaMemcpyDeviceToHost);
+    CHECK(tickets == 0);
+  };
+  for (const Sm90TileKind tile : kTiles) {
+    const Sm90TileShape large = beyond(tile);
+    for (const int cluster : {1, 2}) {
+      same(product(2 * large.m, large.n, 136), run(tile, cluster));
+      same(weight(200, 264, 7 * 64 + 8), run(tile, cluster, 7));
+    }
+  }
+  // Tickets, and stages within a tile, go round.
+  Problem p = product(20 * 128 + 8, 72, 72, Major::mn);
+  p.bias = p.residual = true;
+  same(p, run(Sm90TileKind::ping_pong_128x192, 2));
+  same(p, run(Sm90TileKind::cooperative_128x256, 1));
+  for (const Sm90TileKind tile : kTiles) same(product(6 * 256 + 8, 200, 9 * 64), run(tile, 1));
+  same(product(8, 8, 8), run(Sm90TileKind::ping_pong_128x192, 2));
+}
+
 #if defined(CUDA_EMULATION)
+TEST_CASE("gemm_sm90: clusters that begin when others end take nothing that these wait for") {
+  const Problem p = weight(200, 264, 9 * 64);
+  for (const Sm90TileKind tile : kTiles) {
+    for (const int cluster : {1, 2}) {
+      const auto slabs = run(tile, cluster, 9);
+      const check::Values expected = gemm_test::result_of(p, slabs);
+      emulation::leave_multiprocessors(cluster);
+      CHECK(gemm_test::result_of(p, shared(slabs)) == expected);
+      emulation::leave_multiprocessors(0);
+    }
+  }
+}
+
 TEST_CASE("gemm_sm90: the same bits in any order of events, and no bank conflicts") {
   const Problem p = weight(200, 136, 7 * 64);
   const auto split = run(Sm90TileKind::cooperative_128x128, 2, 4);
@@ -274,6 +319,9 @@ TEST_CASE("gemm_sm90: every barrier, fence and wait is needed") {
   // Slabs that wait for each other, in one block too.
   add(weight(128, 72, 9 * 64), run(Sm90TileKind::cooperative_128x128, 1, 9));
   add(weight(128, 72, 9 * 64), run(Sm90TileKind::ping_pong_128x192, 2, 9));
+  // Work by tickets, more of it than the ring holds.
+  add(product(128 * 28, 72, 64), shared(run(Sm90TileKind::ping_pong_128x192, 2)));
+  add(weight(128, 72, 12 * 64), shared(run(Sm90TileKind::cooperative_128x128, 1, 12)));
   // A grid that reads what the grid before it writes.
   p = product(128, 72, 64);
   p.residual = true;

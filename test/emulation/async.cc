@@ -172,6 +172,14 @@ unsigned char* async_view(Block& block) {
   return bytes.data();
 }
 
+void store_word(Block& block, uint32_t offset, int value, uint32_t barrier_offset) {
+  std::memset(block.shared + offset, 0xFF, sizeof(value));
+  background(&block, [=, &block] {
+    std::memcpy(block.shared + offset, &value, sizeof(value));
+    complete_bytes(block, barrier_offset, sizeof(value));
+  });
+}
+
 void note_shared_store(const void* pointer, size_t bytes) {
   thread_state<SharedStores>().unfenced.push_back({shared_offset(pointer, bytes, bytes, "store"), bytes});
 }

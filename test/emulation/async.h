@@ -25,6 +25,9 @@ uint32_t shared_barrier_offset(const void* barrier, const char* what);
 // The block of this rank in the running block's cluster; fails when it has ended.
 Block& cluster_block(int rank, const char* what);
 
+// A word into the shared memory of `block`, at a random time; until then it is poison.
+void store_word(Block& block, uint32_t offset, int value, uint32_t barrier_offset);
+
 // The asynchronous view of a block's shared memory.
 unsigned char* async_view(Block& block);
 // Bytes that the running thread stores; its next fence carries them over.

@@ -290,7 +290,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrReservedSharedMemoryPerBlock:
       *value = static_cast<int>(kSharedReserved);
       return cudaSuccess;
-    case cudaDevAttrMpsEnabled:  // EMULATION_MPS=1
+    case cudaDevAttrMpsEnabled:
       *value = std::getenv("EMULATION_MPS") != nullptr;
       return cudaSuccess;
     case cudaDevAttrMultiProcessorCount:

@@ -40,6 +40,10 @@ struct Statistics {
 Statistics statistics();
 void reset_statistics();
 
+// How many multiprocessors others leave to each grid, though the runtime counts on all of them; 0: all. The
+// environment variable EMULATION_MPS gives the number at the start, and makes the device one that is shared.
+void leave_multiprocessors(int count);
+
 // While lost, the device answers as after an access outside its memory: nothing runs, everything fails.
 void lose_device(bool lost);
 

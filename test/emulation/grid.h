@@ -117,6 +117,7 @@ int launch_bound(const void* kernel);
 // sites.cc
 bool site_is_skipped(const char* what, Site site);
 Plant planted();
+int left_multiprocessors();  // by others, to this grid
 extern Statistics g_statistics;
 uint64_t launch_seed();
 

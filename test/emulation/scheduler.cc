@@ -55,7 +55,8 @@ Grid::Grid(const Launch& launch) : launch_(launch), random_state_(launch_seed())
   if (planted() == Plant::last_block_missing)
     order_.erase(std::find(order_.begin(), order_.end(), clusters - 1));
   capacity_ =
-      kMultiprocessors * blocks_per_multiprocessor(launch.threads, launch.shared_bytes) / launch.cluster;
+      std::max(1, left_multiprocessors() * blocks_per_multiprocessor(launch.threads, launch.shared_bytes) /
+                      launch.cluster);
   wanted_ = 1 + static_cast<int>(random() % 4);
   if (wanted_ > capacity_) wanted_ = capacity_;
   constexpr int kOdds[] = {2, 8, 32, 1 << 30};

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 
+#include "device_facts.h"
 #include "grid.h"
 
 namespace emulation {
@@ -27,6 +28,12 @@ uint64_t first_seed() {
   return seed ? std::strtoull(seed, nullptr, 10) : 1;
 }
 std::atomic<uint64_t> g_seed{first_seed()}, g_launch{0};
+
+int first_left() {
+  const char* count = std::getenv("EMULATION_MPS");
+  return count ? std::atoi(count) : 0;
+}
+std::atomic<int> g_left{first_left()};
 
 // A short way from a site to its record.
 struct CacheEntry {
@@ -105,6 +112,12 @@ void skip_nothing() {
 
 void plant(Plant mistake) { g_plant = mistake; }
 Plant planted() { return g_plant; }
+
+void leave_multiprocessors(int count) { g_left = count; }
+int left_multiprocessors() {
+  const int left = g_left;
+  return left > 0 ? left : kMultiprocessors;
+}
 
 Statistics statistics() { return g_statistics; }
 void reset_statistics() { g_statistics = {}; }

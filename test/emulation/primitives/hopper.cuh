@@ -50,6 +50,12 @@ inline void barrier_wait_cluster(Barrier& barrier, uint32_t parity, Site site = 
   emulation::shared_barrier_wait(&barrier, parity, "barrier_wait_cluster", site);
 }
 
+inline void store_async(int* shared, int value, Barrier& barrier, int rank) {
+  emulation::Block& block = emulation::cluster_block(rank, "store_async");
+  emulation::store_word(block, emulation::shared_offset(shared, 4, 4, "store_async"), value,
+                        emulation::shared_barrier_offset(&barrier, "store_async"));
+}
+
 enum class Swizzle : int { none = 0, bytes_128 = 1, bytes_64 = 2, bytes_32 = 3 };
 
 using TensorMap = CUtensorMap;
