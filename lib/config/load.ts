@@ -5,6 +5,7 @@ import { checkKnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { refuseDevice } from '../base/refuse_device';
 import { resolveShipped } from '../base/shipped_path';
+import { systemReason } from '../base/system_reason';
 import { ConfigBuilder } from './builder';
 import type { Config } from './schema';
 
@@ -145,7 +146,7 @@ function readConfigFile(path: string, parent: string | undefined): string {
   } catch (cause) {
     const missing = (cause as NodeJS.ErrnoException).code === 'ENOENT';
     const code = missing ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_READ';
-    const problem = missing ? 'does not exist' : `cannot be read: ${(cause as Error).message}`;
+    const problem = missing ? 'does not exist' : `cannot be read: ${systemReason(cause)}`;
     throw new CodedError(code, `configuration file ${path}${from} ${problem}`, { cause });
   }
 }

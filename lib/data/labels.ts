@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { CodedError } from '../base/error';
 import { refuseDevice } from '../base/refuse_device';
 import { resolveShipped } from '../base/shipped_path';
+import { systemReason } from '../base/system_reason';
 import { splitRow } from './csv';
 import { utf8Text } from './utf8_text';
 
@@ -43,7 +44,7 @@ function tryRead(path: string): string | undefined {
     refuseDevice(path);
     bytes = readFileSync(path);
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
+    const { code } = cause as NodeJS.ErrnoException;
     if (
       code === 'ENOENT' ||
       code === 'ENOTDIR' ||
@@ -51,7 +52,9 @@ function tryRead(path: string): string | undefined {
       code === 'ERR_INVALID_ARG_VALUE'
     )
       return undefined;
-    throw new CodedError('ERR_FILE_READ', `class table ${path} cannot be read: ${message}`, { cause });
+    throw new CodedError('ERR_FILE_READ', `class table ${path} cannot be read: ${systemReason(cause)}`, {
+      cause,
+    });
   }
   return utf8Text(bytes, path, 'ERR_LABELS');
 }

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { CodedError } from '../base/error';
 import { refuseDevice } from '../base/refuse_device';
+import { systemReason } from '../base/system_reason';
 import { utf8Text } from './utf8_text';
 
 /** A line of a list of videos. */
@@ -123,7 +124,13 @@ async function readText(path: string): Promise<string> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') {
       throw new CodedError('ERR_FILE_NOT_FOUND', `${path}: the list of videos does not exist`);
     }
-    throw new CodedError('ERR_FILE_READ', `${path}: ${(error as Error).message}`, { cause: error });
+    throw new CodedError(
+      'ERR_FILE_READ',
+      `${path}: the list of videos cannot be read: ${systemReason(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
   return utf8Text(bytes, path, 'ERR_LIST_FORMAT');
 }

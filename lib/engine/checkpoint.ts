@@ -1,6 +1,7 @@
 import { readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../base/error';
+import { systemReason } from '../base/system_reason';
 import type { Config } from '../config/schema';
 import { type Checkpoint, PyFloat, toPlain, writeTorch } from '../io';
 import { writeError } from '../io/atomic_file';
@@ -157,7 +158,7 @@ async function listCheckpoints(folder: string): Promise<Found[]> {
     names = await readdir(folder);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new CodedError('ERR_FILE_READ', `${folder}: ${(cause as Error).message}`, { cause });
+    throw new CodedError('ERR_FILE_READ', `${folder} cannot be read: ${systemReason(cause)}`, { cause });
   }
   return names.flatMap((name) => {
     const match = /^ckpt_epoch_(\d+)(?:_batch_(\d+))?\.pth$/.exec(name);

@@ -4,6 +4,7 @@ import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises
 import { basename, dirname, resolve } from 'node:path';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
+import { systemReason } from '../base/system_reason';
 
 /** Options of everything that writes a file. */
 export interface WriteOptions {
@@ -150,7 +151,16 @@ async function flushDirectory(path: string): Promise<void> {
 
 /** The {@link CodedError} for a failed file system call that was to make or change `path`; other errors come back as they are. */
 export function writeError(path: string, error: unknown): unknown {
-  const { code, message, syscall } = error as NodeJS.ErrnoException;
+  const { code, syscall } = error as NodeJS.ErrnoException;
   if (syscall === undefined || code?.startsWith('ERR_')) return error;
-  return new CodedError('ERR_FILE_WRITE', `${path} cannot be written: ${message}`, { cause: error });
+  const reason = inTheWay(path, error as NodeJS.ErrnoException) ?? systemReason(error);
+  return new CodedError('ERR_FILE_WRITE', `${path} cannot be written: ${reason}`, { cause: error });
+}
+
+/** What is wrong with the folders that lead to `path`, where that is the reason. */
+function inTheWay(path: string, { code, syscall, path: place }: NodeJS.ErrnoException): string | undefined {
+  if (syscall === 'open' && (code === 'ENOENT' || code === 'ENOTDIR'))
+    return `there is no folder ${dirname(path)}`;
+  if (syscall === 'mkdir' && (code === 'EEXIST' || code === 'ENOTDIR')) return `${place} is not a folder`;
+  return undefined;
 }

@@ -1,5 +1,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { CodedError, type ErrorCode } from '../base/error';
+import { systemReason } from '../base/system_reason';
 
 /** Bytes that can be read in parts. */
 export interface ByteRange {
@@ -104,7 +105,5 @@ export function readError(path: string, error: unknown): unknown {
     const why = code === 'ENOTDIR' ? ': what it names as a folder is a file' : '';
     return new CodedError('ERR_FILE_NOT_FOUND', `${path} does not exist${why}`, { cause: error });
   }
-  return new CodedError('ERR_FILE_READ', `${path} cannot be read: ${(error as Error).message}`, {
-    cause: error,
-  });
+  return new CodedError('ERR_FILE_READ', `${path} cannot be read: ${systemReason(error)}`, { cause: error });
 }

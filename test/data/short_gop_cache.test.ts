@@ -152,7 +152,7 @@ test('settings that cannot be read are not taken for none: copies could be of ot
   mkdirSync(join(place, 'cache.json'), { recursive: true });
   await expect(cache({}, undefined, place)).rejects.toMatchObject({
     code: 'ERR_FILE_READ',
-    message: expect.stringMatching(/unreadable\/cache\.json cannot be read: EISDIR/),
+    message: expect.stringMatching(/unreadable\/cache\.json cannot be read: it is a folder \(EISDIR\)/),
   });
   expect(readdirSync(place)).toEqual(['cache.json']);
 });

@@ -69,7 +69,7 @@ test('a missing list, an unreadable list and a missing root are named', async ()
   const path = join(folder, 'none.txt');
   const open = (list: string, root: string) => VideoDataset.fromList(list, { root });
   await expect(open(path, folder)).rejects.toEqual(code('ERR_FILE_NOT_FOUND', 'none.txt: the list'));
-  await expect(open(folder, folder)).rejects.toEqual(code('ERR_FILE_READ', 'EISDIR'));
+  await expect(open(folder, folder)).rejects.toEqual(code('ERR_FILE_READ', 'it is a folder'));
   await expect(open(path, join(folder, 'gone'))).rejects.toEqual(
     code('ERR_FILE_NOT_FOUND', 'gone: the folder'),
   );

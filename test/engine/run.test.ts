@@ -386,9 +386,9 @@ test.each(['MODEL.RESUME', 'MODEL.PRETRAINED'])(
     symlinkSync('loop', join(tiny.root, 'loop'));
     try {
       for (const [name, code, words] of [
-        ['loop', 'ERR_FILE_READ', 'cannot be read: ELOOP'],
+        ['loop', 'ERR_FILE_READ', 'cannot be read: too many symbolic links encountered (ELOOP)'],
         ['val.txt/x.pth', 'ERR_FILE_NOT_FOUND', 'does not exist: what it names as a folder is a file'],
-        ['n'.repeat(300), 'ERR_FILE_READ', 'cannot be read: ENAMETOOLONG'],
+        ['n'.repeat(300), 'ERR_FILE_READ', 'cannot be read: name too long (ENAMETOOLONG)'],
       ] as const) {
         const { error } = await outcomeOf(tiny.config([key, join(tiny.root, name)]));
         expect(error).toMatchObject({

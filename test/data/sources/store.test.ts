@@ -292,7 +292,7 @@ test('a list over an archive, and a folder whose name ends like one', async () =
 test('a root that cannot be looked at is not called missing', async () => {
   symlinkSync('loop', join(folder, 'loop'));
   await expect(openStore(join(folder, 'loop'))).rejects.toEqual(
-    coded('ERR_FILE_READ', /loop cannot be read: ELOOP/),
+    coded('ERR_FILE_READ', /loop cannot be read: .*\(ELOOP\)/),
   );
   await expect(openStore(join(folder, 'gone'))).rejects.toEqual(
     coded('ERR_FILE_NOT_FOUND', /gone: the folder of the videos does not exist/),
