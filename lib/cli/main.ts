@@ -10,7 +10,7 @@ import { addDemo } from './demo';
 import { addDoctor } from './doctor';
 import { addInfo } from './info';
 import { addLaunch } from './launch';
-import { exitOnClosedPipe, printError, printOwnWarnings } from './terminal';
+import { exitOnLostOutput, printError, printOwnWarnings } from './terminal';
 import { addTest, addTrain } from './train';
 import { packageVersion } from './version';
 
@@ -51,7 +51,7 @@ export function createProgram(): Command {
 }
 
 async function main(): Promise<void> {
-  exitOnClosedPipe();
+  exitOnLostOutput();
   printOwnWarnings();
   try {
     await createProgram().parseAsync(normalizeArguments(process.argv.slice(2)), { from: 'user' });
@@ -63,8 +63,14 @@ async function main(): Promise<void> {
 }
 
 function usageError({ code, message }: CommanderError): CodedError {
-  const problem = code === 'commander.help' ? 'no command was given' : message.replace(/^error: |\.$/g, '');
-  return new CodedError('ERR_USAGE', `${problem.replaceAll('\n', ' ')}; --help says what there is`);
+  const problem =
+    code === 'commander.help'
+      ? 'no command was given'
+      : message
+          .replace(/^error: |\.$/g, '')
+          .replace(/\. (\w)/, (_, letter: string) => `: ${letter.toLowerCase()}`)
+          .replaceAll('\n', ' ');
+  return new CodedError('ERR_USAGE', `${problem}; --help says what there is`);
 }
 
 if (require.main === module) void main();

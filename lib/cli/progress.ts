@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { Presets, SingleBar } from 'cli-progress';
 import { type EngineEvent, type Listener, logLines } from '../engine/events';
-import { note, print } from './terminal';
+import { note, print, shown } from './terminal';
 
 /**
  * Shows what the engine reports: log lines on standard output and, when standard error is a terminal, a progress bar
@@ -100,7 +100,7 @@ export class ProgressBar {
   showListing(archive: string, done: number, total: number): void {
     const steps = Math.max(1, Math.ceil(total / 1e6));
     const step = Math.max(0, Math.ceil((steps * done) / total) - 1);
-    this.show(`list ${basename(archive)}`, { step, steps }, 'MB');
+    this.show(`list ${shown(basename(archive))}`, { step, steps }, 'MB');
   }
 
   /** Makes room for a line. The bar comes back at its next update. */

@@ -1,14 +1,30 @@
 // What the commands print goes through here: results to standard output, everything else to standard error.
+import { CodedError } from '../base/error';
+import { systemReason } from '../base/system_reason';
 import { isOwnWarning, type WarningCode } from '../base/warning';
 
 /** Prints a line of the result. */
 export function print(line = ''): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${shown(line)}\n`);
 }
 
 /** Prints a line that is not part of the result: progress, hints, warnings. */
 export function note(line: string): void {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${shown(line)}\n`);
+}
+
+/**
+ * The text with control characters written out, but for those of lines and tabs. Names of files and classes are made by
+ * others, and a terminal would do what such characters say. In JSON they mean the same as before.
+ *
+ * @example
+ * shown('\u001b[31m.mp4'); // '\\u001b[31m.mp4'
+ */
+export function shown(text: string): string {
+  return text.replaceAll(
+    /(?![\n\t])\p{Cc}/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /**
@@ -45,14 +61,17 @@ export function printOwnWarnings(): void {
 }
 
 /**
- * Ends the process quietly when whoever reads our output has gone away (`xclip-native … | head`), instead of failing with
- * EPIPE in the middle of something.
+ * Ends the process when nobody takes our output: quietly when whoever read it has gone away (`xclip-native … | head`), with
+ * an error when the disk that results go to is full. Without standard error, work and status are what they are with it.
  */
-export function exitOnClosedPipe(): void {
+export function exitOnLostOutput(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
-      throw error;
+      if (stream === process.stderr) return;
+      const reason = `standard output cannot be written: ${systemReason(error)}`;
+      printError(new CodedError('ERR_FILE_WRITE', reason));
+      process.exit(1);
     });
   }
 }
