@@ -73,7 +73,7 @@ export function addClassify(program: Command): void {
         .choices(['float32', 'bfloat16', 'float16'])
         .default('float32'),
     )
-    .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1))
+    .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1, 1024))
     .addHelpText('after', examples)
     .action(classify);
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { CodedError } from '../base/error';
 import { float32ToBfloat16, float32ToHalf, RawTensor, writeSafetensors, writeTorch } from '../io';
 import { openWeights } from '../models/xclip/weights';
+import { requireOther } from './arguments';
 import { interruptible } from './interrupt';
 import { print } from './terminal';
 
@@ -44,6 +45,7 @@ async function convert(input: string, output: string, { dtype }: ConvertFlags): 
       `${output}: the ending must be .pth or .safetensors, which choose the format`,
     );
   }
+  requireOther(input, output);
   await interruptible('stopping', async (signal) => {
     const weights = await openWeights(input);
     try {

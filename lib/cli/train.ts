@@ -80,7 +80,7 @@ function addRunOptions(command: Command, output: string): Command {
     .option('--resume <file>', 'checkpoint to continue, or to test')
     .option('--batch-size <n>', 'videos per step', integerFrom(1))
     .option('--device <name>', 'auto, cpu, cuda or cuda:N')
-    .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1))
+    .option('--threads <n>', 'threads that compute (default: all cores)', integerFrom(1, 1024))
     .option('--reference-sampling', 'draw the clips of a multi-view test at random, as the reference does')
     .option('--seed <n>', 'source of all randomness', integerFrom(0))
     .option('--opts <KEY VALUE...>', 'configuration values, as in "TRAIN.EPOCHS 10 TRAIN.LR 1e-4"');

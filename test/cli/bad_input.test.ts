@@ -225,14 +225,17 @@ test('wrong command lines', async () => {
   await expectError(['test', '-cfg', tiny.cfg], 'ERR_CONFIG_VALUE', '--resume');
   await expectError(['info'], 'ERR_USAGE', '--checkpoint');
   const many = ['--threads', '2000'];
-  await expectError(['train', '-cfg', tiny.cfg, '--output', path('out'), ...many], 'ERR_ARGUMENT', '1024');
+  await expectError(['train', '-cfg', tiny.cfg, '--output', path('out'), ...many], 'ERR_USAGE', '--threads');
   const classify = ['classify', clip, '--checkpoint', checkpoint, '--labels', 'a,b'];
-  await expectError([...classify, ...many], 'ERR_ARGUMENT', '1024');
+  await expectError([...classify, ...many], 'ERR_USAGE', /--threads .* from 1 to 1024/);
   await expectError([...classify, '--device', 'tpu'], 'ERR_DEVICE', "'tpu'");
   await expectError(['train', '-cfg', tiny.cfg, '--device', 'tpu'], 'ERR_CONFIG_VALUE', 'MODEL.DEVICE');
   const pretrained = ['--pretrained', 'nowhere.pt'];
   await expectError(['train', '-cfg', tiny.cfg, ...pretrained], 'ERR_FILE_NOT_FOUND', 'MODEL.PRETRAINED');
   await expectError(['convert', checkpoint, 'weights.txt'], 'ERR_USAGE', 'weights.txt');
+  const before = readFileSync(checkpoint); // with the configuration and what else training goes on from
+  await expectError(['convert', checkpoint, './tiny.pth'], 'ERR_ARGUMENT', 'would be written over');
+  expect(readFileSync(checkpoint).equals(before)).toBe(true);
 });
 
 test('a stack follows only when DEBUG is set', async () => {
