@@ -45,6 +45,8 @@ interface Row {
 
 async function demo({ output, device, opts = [] }: DemoFlags, signal: AbortSignal): Promise<void> {
   const started = performance.now();
+  const own = [...(device === undefined ? [] : ['MODEL.DEVICE', device]), ...opts];
+  loadConfig({ cfg: configFile, opts: own }); // refuses what is wrong before videos are written
   const data = await dataset(join(output, 'data'), signal);
   print(
     `${data.videoCount} ${data.codec} videos in ${data.videoFolder}: ${data.seen.length} classes to learn,`,
@@ -55,8 +57,7 @@ async function demo({ output, device, opts = [] }: DemoFlags, signal: AbortSigna
   const shared = [
     ...['DATA.ROOT', data.videoFolder, 'DATA.NUM_CLASSES', String(data.seen.length)],
     ...['DATA.TRAIN_FILE', data.trainList, 'DATA.VAL_FILE', data.valList, 'DATA.LABEL_LIST', data.seenLabels],
-    ...(device === undefined ? [] : ['MODEL.DEVICE', device]),
-    ...opts,
+    ...own,
   ];
   const execute = async (overrides: string[], flags: ConfigFlags): Promise<RunResult> => {
     const listener = progressListener();

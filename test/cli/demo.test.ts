@@ -1,5 +1,5 @@
 // The main job from end to end, cut to two epochs: what it learns by then is far above chance, and far from done.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runCli } from '../support/built_cli';
 import { temporaryFolder } from '../support/video';
@@ -33,7 +33,15 @@ test('demo makes videos, learns from them, tests what it learnt and shows it', a
   expect(clip.classes).toHaveLength(5);
 
   // The videos are there, so that another run need not make them.
-  const again = await runCli([...words, 'TEST.NUM_CLIP', '0'], { cwd: folder });
-  expect(again).toMatchObject({ status: 1, stderr: expect.stringContaining('TEST.NUM_CLIP') });
+  const again = await runCli([...words, 'DATA.VAL_FILE', 'none.txt'], { cwd: folder });
+  expect(again).toMatchObject({ status: 1, stderr: expect.stringContaining('none.txt') });
   expect(again.stderr).not.toContain('Writing videos');
+});
+
+test('a misspelt key is refused before videos are made', async () => {
+  const { status, stderr } = await runCli(['demo', '--output', 'none', '--opts', 'TRAIN.EPOCH', '1'], {
+    cwd: folder,
+  });
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/^error ERR_CONFIG_KEY: .*TRAIN\.EPOCHS\?\n$/)]);
+  expect(existsSync(join(folder, 'none'))).toBe(false);
 });
