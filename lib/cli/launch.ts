@@ -47,6 +47,16 @@ async function launchCommand(command: string[], flags: LaunchFlags): Promise<num
   if (command[0] !== 'train' && command[0] !== 'test') {
     throw new CodedError('ERR_USAGE', `launch runs train or test, not "${command[0]}"; --help says more`);
   }
+  if (flags.nnodes > 1 && flags.rdzvEndpoint === undefined) {
+    throw new CodedError(
+      'ERR_USAGE',
+      'several machines meet at --rdzv-endpoint host:port of machine 0: give it',
+    );
+  }
+  if (flags.nodeRank >= flags.nnodes) {
+    const problem = `--node-rank counts machines from 0: of ${flags.nnodes} none has ${flags.nodeRank}`;
+    throw new CodedError('ERR_USAGE', problem);
+  }
   const controller = new AbortController();
   const pass = (name: NodeJS.Signals) => controller.abort(name);
   const signals = ['SIGINT', 'SIGTERM'] as const;

@@ -300,7 +300,11 @@ test.each([
   ],
   [['launch', '--rdzv-endpoint', 'host:0', 'train'], /ERR_USAGE: --rdzv-endpoint is "host:0", not host:port/],
   [['launch', '--rdzv-endpoint', 'host:65536', 'train'], /ERR_USAGE: .* is "host:65536", not host:port/],
-  [['launch', '--nnodes', '2', 'train'], /ERR_ARGUMENT: several machines need host and port/],
+  [['launch', '--nnodes', '2', 'train'], /ERR_USAGE: several machines meet at --rdzv-endpoint/],
+  [
+    ['launch', '--nnodes', '2', '--node-rank', '2', '--rdzv-endpoint', 'host:1', 'train'],
+    /ERR_USAGE: --node-rank counts machines from 0: of 2 none has 2/,
+  ],
   [['launch', '--nproc-per-node', '0', 'train'], /ERR_USAGE/],
 ])('%j is refused', async (words, message) => {
   const { status, stderr } = await cli(words);
