@@ -86,7 +86,9 @@ function mergeFile(builder: ConfigBuilder, path: string, chain: readonly string[
   const error = document.errors[0];
   if (error) {
     const where = `${path}:${error.linePos?.[0].line ?? 1}`;
-    throw new CodedError('ERR_CONFIG_SYNTAX', `${where}: not valid YAML: ${error.message.split('\n')[0]}`);
+    // Its first line; the others show the place.
+    const problem = error.message.replace(/(?: at line \d+, column \d+:)?\n.*$/s, '');
+    throw new CodedError('ERR_CONFIG_SYNTAX', `${where}: not valid YAML: ${problem}`);
   }
   const root = document.contents;
   if (root === null || (isScalar(root) && root.value === null)) return;

@@ -74,8 +74,8 @@ export async function packDataset(dataset: VideoDataset, options: PackOptions): 
 }
 
 async function addSample(tar: TarWriter, sample: VideoSample): Promise<void> {
-  const { source, name, labels } = sample;
-  const size = source.length ?? (await sizeOf(source.path));
+  const { source, name, labels, where } = sample;
+  const size = source.length ?? (await sizeOf(source.path, where));
   await tar.add(name, size, readSource(source, size));
   const text = Buffer.from(labels.join(','));
   await tar.add(labelName(name), text.length, toIterable(text));
@@ -134,14 +134,14 @@ function shardPath(output: string, number: number): string {
   return join(dirname(output), `${stem}-${String(number).padStart(6, '0')}.tar`);
 }
 
-async function sizeOf(path: string): Promise<number> {
+async function sizeOf(path: string, where: string): Promise<number> {
   try {
     const info = await stat(path);
     // Looked at before opening: opening a named pipe would wait for ever.
-    if (!info.isFile()) throw new CodedError('ERR_FILE_READ', `${path} is not a regular file`);
+    if (!info.isFile()) throw new CodedError('ERR_FILE_READ', `${where}: ${path} is not a regular file`);
     return info.size;
   } catch (error) {
-    throw readError(path, error);
+    throw readError(`${where}: ${path}`, error);
   }
 }
 

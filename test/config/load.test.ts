@@ -177,6 +177,13 @@ describe('files', () => {
     expect(() => loadConfig({ cfg: write('bad.yaml', content) })).toThrow(failure(code, ...parts));
   });
 
+  test('that are not YAML are refused in one line, which names the place once', () => {
+    const text = 'SEED: 1\nTAG x\n';
+    expect(() => loadConfig({ cfg: write('bad.yaml', text) })).toThrow(
+      /bad\.yaml:2: not valid YAML: Implicit map keys need to be followed by map values$/,
+    );
+  });
+
   test('may name a value and use it again, but not without end', () => {
     const { TRAIN } = loadConfig({ cfg: write('alias.yaml', 'TRAIN:\n  EPOCHS: &n 3\n  BATCH_SIZE: *n\n') });
     expect(TRAIN).toMatchObject({ EPOCHS: 3, BATCH_SIZE: 3 });

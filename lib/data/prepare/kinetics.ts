@@ -31,11 +31,7 @@ export function prepareKinetics(
   for (const split of ['train', 'val']) {
     const list = lists.get(`${split}.txt`);
     const where = files.map(({ path }) => path).join(', ');
-    if (!list)
-      throw new CodedError(
-        'ERR_LIST_FORMAT',
-        `${where || 'the annotations'}: no clip of the split "${split}"`,
-      );
+    if (!list) throw new CodedError('ERR_LIST_FORMAT', `${where}: no clip of the split "${split}"`);
     classes.requireAll(new Set(list.map(({ label }) => label)), `${where}: split "${split}"`);
   }
   return { lists, tables: new Map() };

@@ -80,6 +80,10 @@ export async function prepareDataset(options: PrepareOptions): Promise<ListSumma
   const table = options.labels ?? labels;
   const classes = new ClassTable(readLabels(table), table);
   const annotations = await readAnnotations(options.annotations, files);
+  if (annotations.length === 0) {
+    const { annotations: folder, dataset } = options;
+    throw new CodedError('ERR_FILE_NOT_FOUND', `${folder} has none of the annotation files of ${dataset}`);
+  }
   const { signal, onListing } = options;
   const store = await openStore(options.root, { signal, onListing });
   const prepared = lists(annotations, classes, new Catalogue(await store.names()));

@@ -157,9 +157,12 @@ export function checkGeometry(found: Geometry, wanted: Geometry, source: string)
   const named = differing.filter((key) => SETTINGS[key]);
   const shown = named.length > 0 ? named : differing;
   const differences = shown.map((key) => `${key} ${found[key]} (configured: ${wanted[key]})`).join(', ');
+  const settings = named.map((key) => `${SETTINGS[key]} ${found[key]}`).join(' ');
   const remedy =
-    named.map((key) => `${SETTINGS[key]} ${found[key]}`).join(' ') || 'the sizes in MODEL.CUSTOM to match';
-  refuse(source, `holds a model with ${differences}; set ${remedy}, or take another checkpoint`);
+    differing.includes('arch') && found.arch === 'custom'
+      ? 'take the configuration that it was trained with, config.yaml in the folder of that run'
+      : `set ${settings || 'the sizes in MODEL.CUSTOM to match'}`;
+  refuse(source, `holds a model with ${differences}; ${remedy}, or take another checkpoint`);
 }
 
 function checkShapes(

@@ -96,13 +96,16 @@ describe('Kinetics', () => {
     expect(existsSync(join(folder, 'lists'))).toBe(false);
   });
 
-  test('a root without the videos, a missing folder of annotations', async () => {
+  test('a root without the videos, a missing folder of annotations, one without any', async () => {
     mkdirSync(join(folder, 'empty'));
     await expect(prepare('kinetics400', { root: join(folder, 'empty') })).rejects.toEqual(
       coded('ERR_FILE_NOT_FOUND', /train\.txt: none of the 2 .*"aaaaaaaaaaa_000001_000011\.mp4"/),
     );
     await expect(prepare('kinetics400', { annotations: join(folder, 'no') })).rejects.toEqual(
       coded('ERR_FILE_NOT_FOUND', /no does not exist/),
+    );
+    await expect(prepare('ucf101', { annotations: join(folder, 'empty') })).rejects.toEqual(
+      coded('ERR_FILE_NOT_FOUND', /empty has none of the annotation files of ucf101$/),
     );
   });
 

@@ -138,6 +138,13 @@ describe('checkGeometry', () => {
       mismatch('textLayers 2 \\(configured: 3\\)', 'MODEL.CUSTOM'),
     );
   });
+
+  // MODEL.ARCH custom alone would be refused: it needs a dozen sizes beside it.
+  test('sends to the configuration of the run where sizes are those of no published model', () => {
+    expect(() => checkGeometry(TINY, { ...TINY, ...ZOO['ViT-B/16'], arch: 'ViT-B/16' }, 'x.pth')).toThrow(
+      mismatch('arch custom', 'config.yaml in the folder of that run, or take another checkpoint'),
+    );
+  });
 });
 
 function removeAll(tensors: Map<string, unknown>, prefix: string): void {
