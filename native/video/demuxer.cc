@@ -27,6 +27,11 @@ int refuse_open(AVFormatContext*, AVIOContext**, const char*, int, AVDictionary*
 
 int interrupted(void* bytes) { return static_cast<ByteSource*>(bytes)->stopped() ? 1 : 0; }
 
+bool begins_as_mp4(ByteSource& bytes) {
+  uint8_t head[8];
+  return bytes.read_at(0, head, sizeof head) == sizeof head && memcmp(head + 4, "ftyp", 4) == 0;
+}
+
 // Options for FFmpeg's probe decoders, one dictionary per stream.
 class StreamOptions {
  public:
@@ -117,6 +122,9 @@ void Demuxer::open(const Stop& stop) {
   av_dict_free(&settings);
   check(stop);
   const auto& formats = allowed_formats().restriction;
+  CHECK(opened != AVERROR_INVALIDDATA || formats || !begins_as_mp4(bytes_), "ERR_VIDEO_FORMAT", name_,
+        ": begins as an MP4 file, but its index (moov) is not there or damaged; most have it at their end: ",
+        "is the file cut off?");
   CHECK(opened >= 0, "ERR_VIDEO_FORMAT", name_, ": not a video file this package reads (", error_text(opened),
         "); containers: ",
         formats ? concat(*formats, " (NATIVE_VIDEO_FORMATS)")

@@ -43,6 +43,17 @@ describe('what is not a video file', () => {
     expect(await codeOf(VideoReader.open(source()))).toBe(code);
   });
 
+  test('a file that was cut off before its index is told from what is no video', async () => {
+    const bytes = readFileSync(local);
+    const begun = bytes.subarray(0, Math.min(bytes.indexOf('moov'), bytes.length) - 4);
+    await expect(VideoReader.open(write('begun.mp4', begun))).rejects.toMatchObject({
+      code: 'ERR_VIDEO_FORMAT',
+      message: expect.stringMatching(
+        /begun\.mp4: begins as an MP4 file, but its index .* is the file cut off\?$/,
+      ),
+    });
+  });
+
   test('a FIFO is refused at once, not waited for', async () => {
     const path = join(folder, 'fifo.mp4');
     execFileSync('mkfifo', [path]);
