@@ -75,7 +75,7 @@ test('what is read is not written over, and a report has a place before work beg
     /^error ERR_FILE_WRITE: \S* is a folder; name a file for the report\n$/,
   );
   expect(await refused('cache', train, '--root', videos, '--output', at('no'), '--gop', '601')).toMatch(
-    /^error ERR_USAGE: .*'601' is invalid\. expected a whole number from 1 to 600;/,
+    /^error ERR_USAGE: .*'601' is invalid: expected a whole number from 1 to 600;/,
   );
 });
 
