@@ -301,6 +301,13 @@ function toSource(source: VideoInput): VideoSource {
   if (typeof source === 'string') return { path: source };
   if (ArrayBuffer.isView(source)) return { data: source };
   const isObject = typeof source === 'object' && source !== null;
+  if (isObject && Symbol.asyncIterator in source) {
+    const remedy = 'give its path, or its bytes: await buffer(stream), from node:stream/consumers';
+    throw new CodedError(
+      'ERR_ARGUMENT',
+      `a video is read back and forth, which a stream cannot be; ${remedy}`,
+    );
+  }
   if (!isObject || !('fd' in source || 'path' in source || 'data' in source)) {
     throw new CodedError(
       'ERR_ARGUMENT',

@@ -1,7 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { VideoReader } from '../../lib/data/video_reader';
 import { type VideoOptions, videoAddon } from '../../lib/native/video';
 import { fixturePath, readFixture } from '../support/fixture';
@@ -113,6 +114,16 @@ test('what is asked for by no name there is, or of no type there is, is refused 
       refused(new RegExp(`^a video is opened by its path, its bytes .*; got ${kind}$`)),
     );
   }
+});
+
+test('a stream, which has the path and later the descriptor of a file, is refused with what to do', async () => {
+  const stream = createReadStream(clip);
+  await expect(VideoReader.open(stream as never)).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+    message: expect.stringMatching(/^a video is read back and forth, .*: await buffer\(stream\)/),
+  });
+  using video = await VideoReader.open(await buffer(stream));
+  expect(video.length).toBe(40);
 });
 
 describe('an open file', () => {

@@ -31,6 +31,8 @@ export function checkFootage(what: string, footage: unknown): asserts footage is
       'a path, the bytes of a file, an open file, a VideoReader or pictures',
       footage,
     );
+  if (frames !== undefined && !ArrayBuffer.isView(frames))
+    throw wrongKind(what, 'video.frames', 'the bytes of all pictures in one Uint8Array', frames);
 }
 
 export function isRawFrames(footage: Footage): footage is RawFrames {

@@ -207,6 +207,7 @@ export class XCLIP extends Module implements TextTower {
    */
   encodeText(tokens: TextInput, mode: Mode = evaluation): Tensor {
     checkMode('encodeText', mode);
+    this.checkAlive();
     const encode = () => scope(() => inDtype(encodeText(this, tokens, this.computeDtype, mode), 'float32'));
     if (isRecording() && this.textParameters.some((parameter) => parameter.requiresGrad)) return encode();
     return this.textCache.get(tokens, this.textParameters, () => noGrad(encode));
@@ -410,7 +411,12 @@ export class XCLIP extends Module implements TextTower {
     super.dispose();
   }
 
+  private checkAlive(): void {
+    if (this.logit_scale.disposed) throw new CodedError('ERR_DISPOSED', 'the model was disposed before');
+  }
+
   private checkFrames(frames: Tensor): void {
+    this.checkAlive();
     checkTensor('forward', 'frames', frames);
     if (frames.dtype === 'uint8' || frames.dtype === 'int32' || frames.dtype === 'int64')
       throw new CodedError(

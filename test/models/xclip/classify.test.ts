@@ -122,6 +122,11 @@ test('a path, its bytes, a part of a file, an open file, a reader and pictures s
   ];
   expect(await model.classify(all, names, { clips: 2 })).toEqual(all.map(() => expected));
   await handle.close();
+  const several = { frames: [frames, frames], width, height };
+  await expect(model.classify(several as never, names)).rejects.toMatchObject({
+    code: 'ERR_ARGUMENT',
+    message: 'classify: video.frames must be the bytes of all pictures in one Uint8Array, got an array',
+  });
   expect(await reader.get(0)).toHaveLength(width * height * 3); // it stays open
   expect(await model.embedVideo(bytes)).toEqual(await model.embedVideo(path));
 });

@@ -60,9 +60,9 @@ test('a disposed model says so', async () => {
   other.dispose();
   other.dispose();
   const frames = tinyFrames();
-  expect(() => other.forward(frames, tinyTokens())).toThrow(
-    expect.objectContaining({ code: 'ERR_DISPOSED' }),
-  );
+  const refused = { code: 'ERR_DISPOSED', message: 'the model was disposed before' };
+  expect(() => other.forward(frames, tinyTokens())).toThrow(expect.objectContaining(refused));
+  expect(() => other.encodeText(tinyTokens())).toThrow(expect.objectContaining(refused));
   frames.dispose();
 });
 
