@@ -93,7 +93,9 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
       const crops = Number(flags.crops) as 1 | 3;
       const options = { topK, clips: clipCount, crops, deadlineMs: 1000 * deadline, signal };
       const results: (Result | Failure)[] = [];
+      let told = 0;
       const report = (result: Result) => {
+        told++;
         if (!flags.json) show(result);
         else if (flags.pictures) print(JSON.stringify(result));
         else results.push(result);
@@ -118,6 +120,8 @@ async function classify(clips: string[], flags: ClassifyFlags): Promise<void> {
             for await (const part of model.timeline(video, names, { ...options, window, stride })) {
               report({ path, ...part });
             }
+            if (flags.pictures && told === 0)
+              throw new CodedError('ERR_VIDEO_EMPTY', 'standard input ended before a picture came');
           } catch (error) {
             fail(path, error);
           }

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { CodedError } from '../base/error';
 import { normalizeArguments } from './arguments';
@@ -70,7 +71,10 @@ function usageError({ code, message }: CommanderError): CodedError {
           .replace(/^error: |\.$/g, '')
           .replace(/\. (\w)/, (_, letter: string) => `: ${letter.toLowerCase()}`)
           .replaceAll('\n', ' ');
-  return new CodedError('ERR_USAGE', `${problem}; --help says what there is`);
+  const [, word] = /^unknown option '(-.*?)'/.exec(problem) ?? [];
+  const remedy =
+    word && existsSync(word) ? `the file of that name is ./${word}` : '--help says what there is';
+  return new CodedError('ERR_USAGE', `${problem}; ${remedy}`);
 }
 
 if (require.main === module) void main();

@@ -220,6 +220,12 @@ test('wrong command lines', async () => {
   await expectError(['train'], 'ERR_USAGE', '--cfg');
   await expectError(['trian', '-cfg', 'x'], 'ERR_USAGE', 'trian');
   await expectError(['train', '-cfg', 'x', '--bogus'], 'ERR_USAGE', '--bogus');
+  writeFileSync(path('-clip.mp4'), '');
+  await expectError(
+    ['classify', '-clip.mp4', '--checkpoint', checkpoint, '--labels', 'a'],
+    'ERR_USAGE',
+    /the file of that name is \.\/-clip\.mp4$/m,
+  );
   await expectError(['train', '-cfg', tiny.cfg, '--batch-size', '0'], 'ERR_USAGE', 'batch-size');
   await expectError(['train', '-cfg', tiny.cfg, '--opts', 'TRAIN.EPOCHS'], 'ERR_USAGE', 'TRAIN.EPOCHS');
   await expectError(['test', '-cfg', tiny.cfg], 'ERR_CONFIG_VALUE', '--resume');

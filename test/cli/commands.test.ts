@@ -222,6 +222,11 @@ test('classify looks at pictures that come on standard input as at those of a fi
     status: 1,
     stderr: expect.stringContaining('ERR_SHAPE'),
   });
+  // What was to send them has failed, perhaps, and a pipe has the status of its last command.
+  expect(piped('8x8@8', new Uint8Array(0))).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/^error ERR_VIDEO_EMPTY: standard input ended before a picture came$/m),
+  });
   for (const wrong of [
     [clip, '--pictures', '8x8@8', ...words],
     ['-', ...words],
