@@ -96,7 +96,7 @@ function cudaRows(): void {
   const { driver, runtime, architectures, ...devices } = facts;
   row('cuda driver', driver === 'none' ? 'not installed' : `supports CUDA ${driver}`);
   row('cuda build', `CUDA ${runtime} for ${architectures}`);
-  row('cuda processes', processesFacts('cuda'));
+  if (!unavailable) row('cuda processes', processesFacts('cuda'));
   for (const [name, description] of Object.entries(devices)) row(`cuda ${name}`, description);
 }
 
@@ -115,7 +115,8 @@ function tryAddon(name: string, facts: () => string): boolean {
     row(name, facts());
     return true;
   } catch (error) {
-    row(name, `MISSING: ${(error as Error).message}`);
+    const why = (error as Error).message.replace(`\n${howToBuild()}`, ''); // which is said once, at the end
+    row(name, `MISSING: ${why}`);
     return false;
   }
 }

@@ -162,6 +162,10 @@ test('without addons the error says what to build', () => {
     message = String((error as { stderr: Buffer }).stderr);
   }
   expect(message).toMatch(/ERR_NATIVE_LOAD[\s\S]*compute\.node: no such file[\s\S]*"npx xclip-native build"/);
+  const bin = join(project.folder, 'node_modules/.bin/xclip-native');
+  const doctor = spawnSync(process.execPath, [bin, 'doctor'], { env, encoding: 'utf8' });
+  expect(doctor.stdout.match(/MISSING/g)).toHaveLength(2);
+  expect(doctor.stdout.split('Build it with')).toEqual([expect.any(String), ' "npx xclip-native build".\n']);
 });
 
 test('"build" of an installed package says what it needs, and fails', () => {
