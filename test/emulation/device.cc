@@ -49,6 +49,26 @@ int device_count() {
 // Whole pages, the last byte in front of a page that cannot be touched.
 size_t pages(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
+// [guard page][size][guard page], in huge pages where it is large: to close and open memory takes time for
+// each page. Returns the address behind the first guard page, or null.
+unsigned char* map_guarded(size_t size) {
+  constexpr size_t kHuge = 2 << 20;
+  const size_t more = size < kHuge ? 0 : kHuge;  // to begin at a huge page
+  void* region =
+      mmap(nullptr, size + 2 * kPage + more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (region == MAP_FAILED) return nullptr;
+  auto* data = static_cast<unsigned char*>(region) + kPage;
+  if (more) {
+    const size_t in_front = (kHuge - reinterpret_cast<uintptr_t>(data) % kHuge) % kHuge;
+    if (in_front) munmap(data - kPage, in_front);
+    data += in_front;
+    if (in_front < more) munmap(data + size + kPage, more - in_front);
+    madvise(data, size, MADV_HUGEPAGE);
+  }
+  mprotect(data, size, PROT_READ | PROT_WRITE);
+  return data;
+}
+
 }  // namespace
 
 namespace emulation {
@@ -327,11 +347,8 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   std::lock_guard<std::mutex> lock(g_mutex);
   if (bytes > g_limit || g_used > g_limit - bytes) return remember(cudaErrorMemoryAllocation);
   const size_t size = pages(bytes);
-  void* region =
-      mmap(nullptr, size + 2 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (region == MAP_FAILED) return remember(cudaErrorMemoryAllocation);
-  auto* data = static_cast<unsigned char*>(region) + kPage;
-  mprotect(data, size, PROT_READ | PROT_WRITE);
+  unsigned char* data = map_guarded(size);
+  if (!data) return remember(cudaErrorMemoryAllocation);
   std::memset(data, 0xFF, size);
   keep_host_out(data, size);
   // The end lies at the guard page as far as an alignment of 512 bytes allows.
