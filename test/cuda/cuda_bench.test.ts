@@ -59,44 +59,50 @@ test('every kernel of the training step is measured, with its floors', () => {
   expect(namesOf('memory')).toEqual([...memory, 'cross entropy', 'pixels']);
 });
 
-test('the sweep tries tiles, clusters and slabs, and marks one as the choice of the rule', () => {
-  const { rows } = measured(['sweep']);
-  const products = new Map<string, Row[]>();
-  for (const row of rows.filter(({ suite }) => suite.startsWith('sweep'))) {
-    const product = `${row.suite} ${row.name.split(' ')[0]}`;
-    products.set(product, [...(products.get(product) ?? []), row]);
-  }
-  expect(products.size).toBe(4 * 3);
-  for (const [product, tried] of products) {
-    expect({ product, rules: tried.filter((row) => row.name.endsWith('(rule)')).length }).toEqual({
-      product,
-      rules: 1,
-    });
-    expect(tried.length).toBeGreaterThanOrEqual(8);
-  }
-});
+describe('the sweep', () => {
+  let device: Record<string, unknown>;
+  let rows: Row[];
+  beforeAll(() => {
+    ({ device, rows } = measured(['sweep']));
+  });
 
-test('what the sweep prints makes a table of products', () => {
-  const { device, rows } = measured(['sweep']);
-  // Of a tiny run there is no table; the form of what is printed is the same.
-  const sweep = [{ ...device, scale: 'full' }, ...rows].map((row) => JSON.stringify(row)).join('\n');
-  const folder = mkdtempSync(join(tmpdir(), 'sweep-'));
-  try {
-    writeFileSync(join(folder, 'sweep.jsonl'), sweep);
-    const script = join(packageRoot(), 'bench/cuda/tile_table.mjs');
-    const { status, stdout } = spawnSync(process.execPath, [script, join(folder, 'sweep.jsonl')], {
-      encoding: 'utf8',
-    });
-    expect(status).toBe(0);
-    const table = stdout.split('\n').slice(2, -1);
-    const products = rows.map(({ name, sizes: { m, n, k } }) => [name.split(' ')[0], m, n, k].join(', '));
-    const ofSweep = new Set(products.filter((product) => /^(forward|input|weight), \d/.test(product)));
-    const found = table.map((line) => /ProductKind::(\w+, \d+, \d+, \d+), \{(80|90), /.exec(line)?.[1]);
-    expect(new Set(found)).toEqual(ofSweep);
-    expect(found).toHaveLength(12);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  test('tries tiles, clusters and slabs, and marks one as the choice of the rule', () => {
+    const products = new Map<string, Row[]>();
+    for (const row of rows.filter(({ suite }) => suite.startsWith('sweep'))) {
+      const product = `${row.suite} ${row.name.split(' ')[0]}`;
+      products.set(product, [...(products.get(product) ?? []), row]);
+    }
+    expect(products.size).toBe(4 * 3);
+    for (const [product, tried] of products) {
+      expect({ product, rules: tried.filter((row) => row.name.endsWith('(rule)')).length }).toEqual({
+        product,
+        rules: 1,
+      });
+      expect(tried.length).toBeGreaterThanOrEqual(8);
+    }
+  });
+
+  test('prints what makes a table of products', () => {
+    // Of a tiny run there is no table; the form of what is printed is the same.
+    const sweep = [{ ...device, scale: 'full' }, ...rows].map((row) => JSON.stringify(row)).join('\n');
+    const folder = mkdtempSync(join(tmpdir(), 'sweep-'));
+    try {
+      writeFileSync(join(folder, 'sweep.jsonl'), sweep);
+      const script = join(packageRoot(), 'bench/cuda/tile_table.mjs');
+      const { status, stdout } = spawnSync(process.execPath, [script, join(folder, 'sweep.jsonl')], {
+        encoding: 'utf8',
+      });
+      expect(status).toBe(0);
+      const table = stdout.split('\n').slice(2, -1);
+      const products = rows.map(({ name, sizes: { m, n, k } }) => [name.split(' ')[0], m, n, k].join(', '));
+      const ofSweep = new Set(products.filter((product) => /^(forward|input|weight), \d/.test(product)));
+      const found = table.map((line) => /ProductKind::(\w+, \d+, \d+, \d+), \{(80|90), /.exec(line)?.[1]);
+      expect(new Set(found)).toEqual(ofSweep);
+      expect(found).toHaveLength(12);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 });
 
 test('one measurement can be made for a profiler, by its name in the table', () => {
