@@ -151,7 +151,7 @@ export function div(a: Tensor, b: Tensor | number): Tensor {
 
 /**
  * The larger of `a` and `b` (NaN when either is), broadcast as {@link add}. Where both are equal each gets half of the
- * gradient.
+ * gradient, where one is NaN neither gets any.
  * @example
  * const y = maximum(tensor([-1, 2]), 0); // [0, 2]
  */

@@ -85,16 +85,16 @@ test('a number is an operand in float32, whatever the dtype', async () => {
   expect(await x.grad!.toArray()).toEqual([0.333984375, 0.333984375]);
 });
 
-test('equal operands of maximum share the gradient, and NaN wins', async () => {
-  const a = tensor([1, Number.NaN, 3], [3], { requiresGrad: true });
-  const b = tensor([1, 2, Number.NaN], [3], { requiresGrad: true });
-  const y = maximum(a, b);
-  expect(await y.toArray()).toEqual([1, Number.NaN, Number.NaN]);
-  backward(y, tensor([1, 0, 0]));
-  expect([await a.grad!.toArray(), await b.grad!.toArray()]).toEqual([
-    [0.5, 0, 0],
-    [0.5, 0, 0],
-  ]);
+test.each([
+  ['maximum', maximum, [0, 1]],
+  ['minimum', minimum, [1, 0]],
+] as const)('equal operands of %s share the gradient; NaN wins, and has none', async (_, op, unequal) => {
+  const a = tensor([1, Number.NaN, 3, Number.NaN, 4], [5], { requiresGrad: true });
+  const b = tensor([1, 2, Number.NaN, Number.NaN, 5], [5], { requiresGrad: true });
+  const y = op(a, b);
+  expect(await y.toArray()).toEqual([1, Number.NaN, Number.NaN, Number.NaN, op === maximum ? 5 : 4]);
+  backward(y, tensor([1, 1, 1, 1, 1]));
+  for (const [i, x] of [a, b].entries()) expect(await x.grad!.toArray()).toEqual([0.5, 0, 0, 0, unequal[i]]);
 });
 
 test('an operand used twice receives both gradients', async () => {
