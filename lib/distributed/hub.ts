@@ -16,8 +16,6 @@ import type { JobEnvironment } from './environment';
 import { JsonLines } from './json_lines';
 import { type Patience, waitFor } from './wait_for';
 
-const helloMilliseconds = 10_000;
-
 /** Rank 0. */
 export class Hub extends Control {
   address = '';
@@ -30,14 +28,16 @@ export class Hub extends Control {
   private constructor(
     private readonly job: JobEnvironment,
     private readonly server: Server,
+    private readonly helloMilliseconds: number,
   ) {
     super();
     server.on('connection', (socket) => this.greet(socket));
   }
 
-  static async listen(job: JobEnvironment, options: Patience): Promise<Control> {
+  /** @param helloMilliseconds how long who comes may take to say who it is */
+  static async listen(job: JobEnvironment, options: Patience, helloMilliseconds = 10_000): Promise<Control> {
     const server = createServer();
-    const hub = new Hub(job, server);
+    const hub = new Hub(job, server, helloMilliseconds);
     try {
       await listenAt(server, job);
       await waitFor(
@@ -79,7 +79,7 @@ export class Hub extends Control {
 
   private greet(socket: Socket): void {
     this.strangers.add(socket);
-    const timer = setTimeout(() => socket.destroy(), helloMilliseconds);
+    const timer = setTimeout(() => socket.destroy(), this.helloMilliseconds);
     let rank = -1;
     const lines = new JsonLines(socket, {
       message: (value) => {

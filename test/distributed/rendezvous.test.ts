@@ -2,6 +2,7 @@ import { getEventListeners, once } from 'node:events';
 import { connect } from 'node:net';
 import type { Control } from '../../lib/distributed/control';
 import type { JobEnvironment } from '../../lib/distributed/environment';
+import { Hub } from '../../lib/distributed/hub';
 import { freePort } from '../../lib/distributed/launch';
 import { meet } from '../../lib/distributed/rendezvous';
 
@@ -126,6 +127,21 @@ test('who has come listens to no signal any more, and holds nothing of strangers
   open = await Promise.all([hub, meet(of(1), { signal })]);
   await closed;
   expect(getEventListeners(signal, 'abort')).toEqual([]);
+});
+
+test('a stranger that says nothing is disconnected in time, and nobody who did', async () => {
+  const of = await job(3);
+  const hub = Hub.listen(of(0), { timeoutMs: 20_000 }, 200);
+  const first = meet(of(1), { timeoutMs: 20_000 });
+  const stranger = connect(of(0).port, '127.0.0.1');
+  await once(stranger, 'connect');
+  stranger.resume();
+  await once(stranger, 'close');
+  const second = meet(of(2), { timeoutMs: 20_000 });
+  open = await Promise.all([hub, first, second]);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const values = await Promise.all(open.map((control, rank) => control.exchange(rank)));
+  expect(values).toEqual(Array(3).fill([0, 1, 2]));
 });
 
 test('a wrong token, world size or rank is turned away with the reason, and the job comes about all the same', async () => {
