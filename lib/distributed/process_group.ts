@@ -157,10 +157,16 @@ export class ProcessGroup {
   }
 
   /**
-   * Takes leave. The others are told `reason`, if there is one; without it this process has done its work.
+   * Takes leave. The others are told `reason`, if there is one; without it this process has done its work, and what is
+   * queued is waited for.
+   *
+   * @throws without a reason what failed of that; the group is then to be left with a reason
    */
   async leave(reason: string | null = null): Promise<void> {
-    if (reason === null) for (const device of this.devices) await synchronize(device);
+    for (const device of reason === null ? this.devices : []) {
+      native().commWait(device); // a collective that nobody has waited for may have failed
+      await synchronize(device);
+    }
     this.control.leave(reason);
     for (const device of this.devices) {
       if (reason !== null) native().commAbort(device, reason);

@@ -66,6 +66,18 @@ test('what a collective holds is free when its group is left', async () => {
   expect(results).toEqual(Array(2).fill([0, -1]));
 });
 
+test('what failed of a collective that nobody waited for is told when the group is left', async () => {
+  const { results } = await runJob('leaveFailed', 2, { NATIVE_DEVICE: 'cpu', COLLECTIVE_TIMEOUT_MS: '1000' });
+  const failed = expect.stringMatching(/the connection to another process failed: .*time/i);
+  expect(results).toEqual([
+    ['ERR_DISTRIBUTED', failed],
+    [
+      'ERR_DISTRIBUTED',
+      expect.stringMatching(/^rank 0 has left the job: .*the connection to another process/),
+    ],
+  ]);
+});
+
 test('the addon joins one job at a time and refuses what does not belong to it', async () => {
   const op = native();
   const x = tensor([1, 2], undefined, { device: 'cpu' });

@@ -191,6 +191,17 @@ const tasks = {
     process.exit(1);
   },
 
+  // Rank 1 takes no part in a collective that rank 0 leaves without having waited for it.
+  async leaveFailed(group) {
+    const result = await failureOf(group, () => {
+      if (group.rank === 1) return group.exchange(null);
+      group.startAllReduce([fill(1000, () => 1)]);
+      return group.leave();
+    });
+    console.log(JSON.stringify({ rank: group.rank, result }));
+    process.exit(1);
+  },
+
   // Leaves a collective that nobody has waited for. What it held must be free when it has ended, and must not when it
   // has not.
   async leaveBeside(group) {
