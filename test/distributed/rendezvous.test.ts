@@ -129,6 +129,16 @@ test('who has come listens to no signal any more, and holds nothing of strangers
   expect(getEventListeners(signal, 'abort')).toEqual([]);
 });
 
+test('a rank 0 that waited in vain holds nothing of strangers', async () => {
+  const of = await job(2);
+  const hub = Hub.listen(of(0), { timeoutMs: 500 }, 600_000).catch(({ code }) => code);
+  const stranger = connect(of(0).port, '127.0.0.1');
+  await once(stranger, 'connect');
+  stranger.resume();
+  await once(stranger, 'close');
+  expect(await hub).toBe('ERR_DISTRIBUTED');
+});
+
 test('a stranger that says nothing is disconnected in time, and nobody who did', async () => {
   const of = await job(3);
   const hub = Hub.listen(of(0), { timeoutMs: 20_000 }, 200);
