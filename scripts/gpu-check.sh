@@ -13,9 +13,9 @@
 # Where a primitive of sm_90a is wrong, nothing above it can be right: then tests and kernels run as on capability 8.0, and
 # the run ends. Results go to --out (default bench/results) as they come, their names beginning with <device>-<date>, or
 # --slug: .json holds how each phase ended and how long it took, also of earlier runs of the day, and stays complete if a
-# later phase hangs; -kernels.json, -model.json, -bars.json, -sweep.jsonl, -measured_tiles.inc, -with-table.jsonl,
-# -curve.json and -counters.txt hold the measurements. --archive makes FILE (.tar.gz) of all of them and of what every
-# phase said, anew after each.
+# later phase hangs; -kernels.json, -model.json, -bars.json, -by-tickets.jsonl, -sweep.jsonl, -measured_tiles.inc,
+# -with-table.jsonl, -curve.json and -counters.txt hold the measurements. --archive makes FILE (.tar.gz) of all of them and
+# of what every phase said, anew after each.
 # PyTorch is measured beside ours where --python has it. --target builds without a card, which is all that can be done
 # then. --programs takes cuda_test and cuda_bench from a folder instead of building them, --scale cuts the benchmarks
 # down: both show that everything runs. Ends with a line "N passed, N failed, N left out".

@@ -45,9 +45,17 @@ keep() {
   return 1
 }
 
-# sweep SECONDS: all tiles of the products; the table of the fastest, built in, and products timed with it.
+# products NAME: the products once more, kept by that name.
+products() {
+  phase "bench $1" 90 "$programs/cuda_bench" ${sized[@]+"${sized[@]}"} matmul &&
+    grep '^{' "$logs/bench $1.log" | keep "$out/$slug-$1.jsonl"
+}
+
+# sweep SECONDS: all tiles of the products; the table of the fastest, built in, and products timed with it. Before it,
+# products whose work is handed out, as it is where the device is shared.
 sweep() {
   local found=$out/$slug-sweep.jsonl
+  NATIVE_CUDA_SHARED=1 products by-tickets
   may_run_out=1
   phase sweep "$1" "$programs/cuda_bench" ${sized[@]+"${sized[@]}"} sweep
   may_run_out=""
@@ -56,11 +64,9 @@ sweep() {
   if [ "$scale" != full ] || ! node_phase "tile table" 10 bench/cuda/tile_table.mjs "$found"; then return; fi
   cp "$logs/tile table.log" "$out/$slug-measured_tiles.inc"
   # The table is one small file of C++, so that the benchmark with it is built in seconds.
-  if [ "$programs" = "$work" ] && cp "$logs/tile table.log" cuda/gemm/measured_tiles.inc &&
+  [ "$programs" = "$work" ] && cp "$logs/tile table.log" cuda/gemm/measured_tiles.inc &&
     phase "build with table" 60 cmake --build "$work" --target cuda_bench --parallel "$(nproc)" &&
-    phase "bench with table" 90 "$programs/cuda_bench" matmul; then
-    grep '^{' "$logs/bench with table.log" | keep "$out/$slug-with-table.jsonl"
-  fi
+    products with-table
 }
 
 # counters: what the hardware counts in one call each of a product, attention's backward pass and layer norm's: how busy

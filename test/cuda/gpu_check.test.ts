@@ -217,10 +217,22 @@ test('a profiler that sees nothing has failed, and earlier results of the day st
   const { status, stdout } = check('sweep counters', 'earlier', failing, blind, '--slug', 'a-card');
   expect(status).toBe(1);
   const { phases } = JSON.parse(readFileSync(join(out, 'a-card.json'), 'utf8'));
-  expect(phases.map(({ status: end }: { status: number }) => end)).toEqual([1, 9, 9, 9]);
+  expect(phases.map(({ status: end }: { status: number }) => end)).toEqual([1, 1, 9, 9, 9]);
   expect(stdout).toContain('counters b16-8f-b32 fc1 forward 50432 768 3072 failed with status 9');
   for (const file of ['a-card-counters.txt', 'a-card-sweep.jsonl'])
     expect(readFileSync(join(out, file), 'utf8')).toBe('earlier');
+});
+
+test('products are measured by tickets too, before the sweep', () => {
+  const echoing = join(folder, 'echoing');
+  mkdirSync(echoing);
+  script(join(echoing, 'cuda_bench'), `echo "{\\"shared\\":\\"$NATIVE_CUDA_SHARED\\",\\"of\\":\\"$*\\"}"`);
+  script(join(echoing, 'cuda_test'), 'exit 0');
+  check('sweep', 'tickets', echoing, withTools('none', {}), '--slug', 'a-card');
+  const measured = (name: string) =>
+    JSON.parse(readFileSync(join(folder, `tickets/a-card-${name}.jsonl`), 'utf8'));
+  expect(measured('by-tickets')).toMatchObject({ shared: '1', of: expect.stringMatching(/matmul$/) });
+  expect(measured('sweep')).toMatchObject({ shared: '', of: expect.stringMatching(/sweep$/) });
 });
 
 test('counters are kept, and of which calls they are', () => {
