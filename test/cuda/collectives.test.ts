@@ -103,7 +103,11 @@ test('what a collective holds is free when it has ended, and never when it does 
 });
 
 test('a job that is closed while another thread begins a collective ends with the collective', async () => {
-  const { results } = await runJob('closeDuringLaunch', 2, { ...withLibrary, EMULATION_NCCL_SLOW: '1' });
+  const { results, failed } = await runJob('closeDuringLaunch', 2, {
+    ...withLibrary,
+    EMULATION_NCCL_SLOW: '1',
+  });
+  expect(failed).toBeNull();
   expect(results).toEqual(Array(2).fill({ sums: [6, 8], waited: true }));
 });
 

@@ -228,7 +228,7 @@ test('products are measured by tickets too, before the sweep', () => {
   mkdirSync(echoing);
   script(join(echoing, 'cuda_bench'), `echo "{\\"shared\\":\\"$NATIVE_CUDA_SHARED\\",\\"of\\":\\"$*\\"}"`);
   script(join(echoing, 'cuda_test'), 'exit 0');
-  check('sweep', 'tickets', echoing, withTools('none', {}), '--slug', 'a-card');
+  check('sweep', 'tickets', echoing, withTools('no tools', {}), '--slug', 'a-card');
   const measured = (name: string) =>
     JSON.parse(readFileSync(join(folder, `tickets/a-card-${name}.jsonl`), 'utf8'));
   expect(measured('by-tickets')).toMatchObject({ shared: '1', of: expect.stringMatching(/matmul$/) });

@@ -246,6 +246,18 @@ TEST_CASE("kernels are planned for as many multiprocessors as NATIVE_CUDA_MULTIP
 }
 
 // Run by cuda_test.test.ts with the variable.
+TEST_CASE("persistent blocks are as many as fit, and more where others use the device") {
+  Context& context = current_context();
+  const bool before = context.shares_device();
+  context.share_device(false);
+  CHECK_EQ(context.persistent_blocks(1000, 12), 12);
+  CHECK_EQ(context.persistent_blocks(5, 12), 5);
+  context.share_device();
+  CHECK_EQ(context.persistent_blocks(1000, 12), 48);
+  CHECK_EQ(context.persistent_blocks(20, 12), 20);
+  context.share_device(before);
+}
+
 TEST_CASE("an access past a tensor is found where NATIVE_CUDA_EXACT=1") {
   const char* setting = std::getenv("NATIVE_CUDA_EXACT");
   if (!setting || std::string(setting) != "1") return;

@@ -220,7 +220,7 @@ const tasks = {
   },
 
   // The job is closed while another thread is within the call that begins a collective.
-  async closeDuringLaunch() {
+  async closeDuringLaunch(group) {
     const dist = join(__dirname, '../../dist');
     const { native } = require(`${dist}/native/load`);
     const thread = new Worker(
@@ -239,6 +239,7 @@ const tasks = {
     const began = await next();
     await new Promise((resolve) => setTimeout(resolve, 200));
     native().commClose(resolveDevice());
+    group.devices.clear(); // for which the group has nothing to do any more
     const closed = process.hrtime.bigint();
     const sums = next();
     thread.postMessage('closed');
