@@ -9,10 +9,10 @@ import { installed } from './installed.mjs';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const cmakeJsFile = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const parallel = ['--parallel', String(availableParallelism())];
-const warnings = installed ? ['--CDWARNINGS_AS_ERRORS=OFF'] : [];
+const purpose = installed ? ['--CDWARNINGS_AS_ERRORS=OFF'] : ['--CDCUDA_KEEP_PTX=ON'];
 
 function cmakeJs(command) {
-  const words = [command, '--log-level', 'warn', ...parallel, ...warnings, ...process.argv.slice(2)];
+  const words = [command, '--log-level', 'warn', ...parallel, ...purpose, ...process.argv.slice(2)];
   return spawnSync(process.execPath, [cmakeJsFile, ...words], { cwd: root, stdio: 'inherit' }).status === 0;
 }
 

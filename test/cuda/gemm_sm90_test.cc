@@ -40,8 +40,8 @@ Problem product(int64_t m, int64_t n, int64_t k, Major b = Major::k, DType dtype
   return aligned(p);
 }
 
-Problem weight(int64_t m, int64_t n, int64_t k) {
-  Problem p{m, n, k};
+Problem weight(int64_t m, int64_t n, int64_t k, DType dtype = DType::bfloat16) {
+  Problem p{m, n, k, dtype};
   p.a = p.b = Major::mn;
   p.c_dtype = DType::float32;
   p.row_sum = true;
@@ -88,6 +88,26 @@ TEST_CASE("gemm_sm90: every tile and pair of majors, alone and in clusters") {
       p.a = Major::mn;
       p.b = b;
       expect_correct(aligned(p), run(Sm90TileKind::cooperative_128x128, cluster));
+    }
+  }
+}
+
+// What the templates of gemm_sm90_*.cu are instantiated for, one small product each.
+TEST_CASE("gemm_sm90: every kernel that is compiled") {
+  const auto either = [](const Problem& p, Sm90TileKind tile) {
+    expect_correct(p, run(tile));
+    expect_correct(p, shared(run(tile)));
+  };
+  for (const DType dtype : {DType::bfloat16, DType::float16}) {
+    for (const Sm90TileKind tile : kTiles) {
+      for (const Major b : {Major::k, Major::mn}) either(product(72, 40, 72, b, dtype), tile);
+      either(weight(72, 40, 72, dtype), tile);
+    }
+    for (const Major b : {Major::k, Major::mn}) {
+      Problem p{72, 40, 72, dtype};
+      p.a = Major::mn;
+      p.b = b;
+      either(aligned(p), Sm90TileKind::cooperative_128x128);
     }
   }
 }

@@ -11,9 +11,11 @@ using cuuint64_t = uint64_t;
 
 enum CUresult { CUDA_SUCCESS = 0, CUDA_ERROR_INVALID_VALUE = 1 };
 
-struct alignas(64) CUtensorMap {
+// Named as the driver's headers do, since names of kernels tell their parameters' types.
+struct alignas(64) CUtensorMap_st {
   cuuint64_t opaque[16];
 };
+using CUtensorMap = CUtensorMap_st;
 
 enum CUtensorMapDataType {
   CU_TENSOR_MAP_DATA_TYPE_UINT8 = 0,

@@ -232,6 +232,23 @@ const void* foreign_argument(const T& argument) {
     return nullptr;
   }
 }
+
+namespace ptx {
+struct Program;
+}
+// What runs in place of the kernel where EMULATION_PTX names a folder with nvcc's PTX, else null. Throws
+// native::Error ERR_INTERNAL when the folder does not have it.
+const ptx::Program* program_of(const void* kernel);
+struct Argument {
+  const void* value;
+  size_t bytes;
+};
+void run_program(const ptx::Program& program, const Argument* arguments, size_t count);
+template <class... Values>
+void run_program(const ptx::Program& program, const Values&... values) {
+  const Argument arguments[] = {{&values, sizeof values}..., {nullptr, 0}};
+  run_program(program, arguments, sizeof...(values));
+}
 }  // namespace emulation
 
 template <class... Parameters, class... Arguments>
@@ -244,8 +261,14 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
         ((foreign = foreign ? foreign : emulation::foreign_argument(values)), ...);
       },
       copied);
-  return emulation::queue_kernel(*config, reinterpret_cast<const void*>(kernel), foreign,
-                                 [kernel, copied] { std::apply(kernel, copied); });
+  const void* function = reinterpret_cast<const void*>(kernel);
+  std::function<void()> thread = [kernel, copied] { std::apply(kernel, copied); };
+  if (const auto* program = emulation::program_of(function)) {
+    thread = [program, copied] {
+      std::apply([&](const auto&... values) { emulation::run_program(*program, values...); }, copied);
+    };
+  }
+  return emulation::queue_kernel(*config, function, foreign, std::move(thread));
 }
 
 // The driver's functions by name.

@@ -110,6 +110,11 @@ void catch_faults();
 
 // symbols.cc: the name of a function, also of a local one.
 std::string function_name(const void* function);
+// That name as the linker has it, and for a local one the name of its source file.
+struct Symbol {
+  std::string name, file;
+};
+Symbol function_symbol(const void* function);
 
 // bounds.cc: how many threads a block of the kernel may have.
 int launch_bound(const void* kernel);

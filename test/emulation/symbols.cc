@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <mutex>
 
 #include "grid.h"
 
@@ -33,34 +34,47 @@ std::string demangled(const char* symbol) {
   return name;
 }
 
-std::string look_up(const void* function) {
-  Dl_info info{};
-  if (!dladdr(function, &info) || !info.dli_fname) return "(unknown)";
-  std::ifstream file(info.dli_fname, std::ios::binary);
+// The functions of a file by their addresses in it.
+using Symbols = std::map<Elf64_Addr, Symbol>;
+
+Symbols read_symbols(const char* path) {
+  Symbols functions;
+  std::ifstream file(path, std::ios::binary);
   const std::vector<char> image{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (image.size() < sizeof(Elf64_Ehdr)) return "(unknown)";
+  if (image.size() < sizeof(Elf64_Ehdr)) return functions;
   const auto* header = reinterpret_cast<const Elf64_Ehdr*>(image.data());
   const auto* sections = reinterpret_cast<const Elf64_Shdr*>(image.data() + header->e_shoff);
-  const auto address = static_cast<const char*>(function) - static_cast<const char*>(info.dli_fbase);
   for (int s = 0; s < header->e_shnum; ++s) {
     if (sections[s].sh_type != SHT_SYMTAB) continue;
     const auto* symbols = reinterpret_cast<const Elf64_Sym*>(image.data() + sections[s].sh_offset);
     const char* names = image.data() + sections[sections[s].sh_link].sh_offset;
+    std::string source;  // of the local symbols that follow
     for (size_t i = 0; i < sections[s].sh_size / sizeof(Elf64_Sym); ++i) {
-      const bool here = symbols[i].st_value == static_cast<Elf64_Addr>(address);
-      if (here && ELF64_ST_TYPE(symbols[i].st_info) == STT_FUNC) return demangled(names + symbols[i].st_name);
+      const char* name = names + symbols[i].st_name;
+      const bool local = ELF64_ST_BIND(symbols[i].st_info) == STB_LOCAL;
+      if (ELF64_ST_TYPE(symbols[i].st_info) == STT_FILE) source = name;
+      if (ELF64_ST_TYPE(symbols[i].st_info) == STT_FUNC)
+        functions.try_emplace(symbols[i].st_value, Symbol{name, local ? source : ""});
     }
   }
-  return "(unknown)";
+  return functions;
 }
 
 }  // namespace
 
-std::string function_name(const void* function) {
-  static auto& names = *new std::map<const void*, std::string>;  // grids run one at a time
-  std::string& name = names[function];
-  if (name.empty()) name = look_up(function);
-  return name;
+Symbol function_symbol(const void* function) {
+  static std::mutex mutex;
+  static auto& files = *new std::map<const void*, Symbols>;
+  Dl_info info{};
+  if (!dladdr(function, &info) || !info.dli_fname) return {"(unknown)", ""};
+  std::lock_guard<std::mutex> lock(mutex);
+  const auto [file, fresh] = files.try_emplace(info.dli_fbase);
+  if (fresh) file->second = read_symbols(info.dli_fname);
+  const auto address = static_cast<const char*>(function) - static_cast<const char*>(info.dli_fbase);
+  const auto found = file->second.find(static_cast<Elf64_Addr>(address));
+  return found == file->second.end() ? Symbol{"(unknown)", ""} : found->second;
 }
+
+std::string function_name(const void* function) { return demangled(function_symbol(function).name.c_str()); }
 
 }  // namespace emulation
