@@ -134,16 +134,21 @@ struct Sm90Draw : Sm90Schedule<C, Tile> {
 
   // Lets everybody have it, this thread by advance().
   __device__ __forceinline__ void announce(int number) {
-    if (Tile::kTickets) barrier_arrive_expect(tickets.drawn[place()], sizeof(int));
-    if (Tile::kTickets && rank == 0) {
-      barrier_wait_cluster(tickets.read[place()], phase() ^ 1);
+    if (!Tile::kTickets) return;
+    Barrier& drawn = tickets.drawn[place()];
+    if (params.cluster > 1) barrier_arrive_expect(drawn, sizeof(int));
+    if (rank > 0) return;
+    barrier_wait_cluster(tickets.read[place()], phase() ^ 1);
+    if (params.cluster > 1) {
 #pragma unroll 1
-      for (int block = 0; block < params.cluster; ++block) {
-        store_async(&tickets.work[place()], number, tickets.drawn[place()], block);
-      }
-      // Every cluster draws one number that is too high. After the last of these nobody draws.
-      if (number == count + stride - 1) *params.tickets = 0;
+      for (int block = 0; block < params.cluster; ++block)
+        store_async(&tickets.work[place()], number, drawn, block);
+    } else {
+      tickets.work[place()] = number;
+      barrier_arrive(drawn);
     }
+    // Every cluster draws one number that is too high. After the last of these nobody draws.
+    if (number == count + stride - 1) *params.tickets = 0;
   }
 
   // Until all that was announced has been read, in other blocks too.

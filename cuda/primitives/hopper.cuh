@@ -85,7 +85,8 @@ __device__ __forceinline__ void barrier_wait_cluster(Barrier& barrier, uint32_t 
 }
 
 // Stores a word at the same place in the shared memory of block `rank` of the cluster, at some time, and
-// completes its 4 bytes on the barrier there.
+// completes its 4 bytes on the barrier there. Of clusters of two blocks or more: what it does in a block that
+// is alone is written nowhere.
 __device__ __forceinline__ void store_async(int* shared, int value, Barrier& barrier, int rank) {
   asm volatile(
       "{\n\t.reg .b32 place, remote;\n\tmapa.shared::cluster.u32 place, %0, %3;\n\t"

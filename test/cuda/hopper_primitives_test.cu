@@ -193,32 +193,28 @@ __global__ void __launch_bounds__(128)
 #endif
 }
 
-// The first block of a cluster, which may be alone, sends 5 and 7 through one word of every block, the second
-// when all have read the first. out: [block, word].
-__global__ void __launch_bounds__(32) send_words_kernel(int blocks, int* out) {
+// The first block of a cluster of two sends 5 and 7 through one word of every block, the second when both
+// have read the first. out: [block, word].
+__global__ void __launch_bounds__(32) send_words_kernel(int* out) {
 #if HOPPER_CODE
   struct Words {
     int word;
     Barrier sent, read;
   };
   auto& shared = shared_memory<Words>();
-  const int rank = blocks > 1 ? cluster_rank() : 0;
+  const int rank = cluster_rank();
   if (threadIdx.x == 0) {
     barrier_init(shared.sent, 1);
-    barrier_init(shared.read, blocks);
+    barrier_init(shared.read, 2);
     fence_barrier_init();
   }
-  if (blocks > 1) {
-    cluster_barrier();
-  } else {
-    block_barrier();
-  }
+  cluster_barrier();
   if (threadIdx.x == 0) {
     for (uint32_t i = 0; i < 2; ++i) {
       barrier_arrive_expect(shared.sent, sizeof(int));
       if (rank == 0) {
         barrier_wait_cluster(shared.read, i ^ 1);
-        for (int block = 0; block < blocks; ++block) {
+        for (int block = 0; block < 2; ++block) {
           store_async(&shared.word, 5 + 2 * static_cast<int>(i), shared.sent, block);
         }
       }
@@ -227,7 +223,7 @@ __global__ void __launch_bounds__(32) send_words_kernel(int blocks, int* out) {
       barrier_arrive_cluster(shared.read, 0);
     }
   }
-  if (blocks > 1) cluster_barrier();
+  cluster_barrier();
 #endif
 }
 
@@ -452,22 +448,16 @@ TEST_CASE("clusters: halves of a box for both blocks") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("clusters: words for every block, and for a block alone") {
-  for (const int blocks : {1, 2}) {
-    const Tensor out = words(std::vector<uint16_t>(8));
-    on_device([&] {
-      LaunchShape shape = one_block(64);
-      shape.threads = 32;
-      shape.grid = dim3(static_cast<unsigned>(blocks));
-      shape.cluster = blocks;
-      launch_kernel(send_words_kernel, shape, blocks, reinterpret_cast<int*>(pointer(out)));
-    });
-    const std::vector<uint16_t> actual = read_words(out);
-    for (int block = 0; block < blocks; ++block) {
-      CHECK(actual[static_cast<size_t>(4 * block)] == 5);
-      CHECK(actual[static_cast<size_t>(4 * block + 2)] == 7);
-    }
-  }
+TEST_CASE("clusters: words for every block") {
+  const Tensor out = words(std::vector<uint16_t>(8));
+  on_device([&] {
+    LaunchShape shape = one_block(64);
+    shape.threads = 32;
+    shape.grid = dim3(2);
+    shape.cluster = 2;
+    launch_kernel(send_words_kernel, shape, reinterpret_cast<int*>(pointer(out)));
+  });
+  CHECK(read_words(out) == std::vector<uint16_t>{5, 0, 7, 0, 5, 0, 7, 0});
 }
 
 TEST_CASE("tensor maps: what the engine cannot address is known before the driver refuses it") {

@@ -52,6 +52,7 @@ inline void barrier_wait_cluster(Barrier& barrier, uint32_t parity, Site site = 
 
 inline void store_async(int* shared, int value, Barrier& barrier, int rank) {
   emulation::Block& block = emulation::cluster_block(rank, "store_async");
+  if (block.cluster->blocks.size() == 1) emulation::fail("store_async in a block that is alone");
   emulation::store_word(block, emulation::shared_offset(shared, 4, 4, "store_async"), value,
                         emulation::shared_barrier_offset(&barrier, "store_async"));
 }
