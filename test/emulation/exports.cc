@@ -13,4 +13,11 @@ __attribute__((visibility("default"))) void emulated_copy(void* to, const void* 
   emulation::copy_memory(to, from, bytes);
 }
 
+// Whether the blocks of this stream's grids come before those of others.
+__attribute__((visibility("default"))) bool emulated_comes_first(void* stream) {
+  int least = 0, greatest = 0;
+  cudaDeviceGetStreamPriorityRange(&least, &greatest);
+  return static_cast<cudaStream_t>(stream)->priority == greatest;
+}
+
 }  // extern "C"

@@ -113,6 +113,7 @@ struct EmulatedStream {
 
   const int device = emulation::current_device();
   const bool blocking;  // it and the default stream wait for each other
+  int priority = 0;     // recorded only
   std::shared_ptr<emulation::Capture> capture;
   emulation::Reached reached;  // of the capture
 

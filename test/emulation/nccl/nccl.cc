@@ -51,6 +51,7 @@ struct Id {
 struct Device {
   void (*launch_host)(void*, void (*)(void*), void*) = nullptr;
   void (*copy)(void*, const void*, size_t) = nullptr;
+  bool (*comes_first)(void*) = nullptr;
 };
 
 const Device& device() {
@@ -64,7 +65,9 @@ const Device& device() {
           device.launch_host =
               reinterpret_cast<decltype(device.launch_host)>(dlsym(handle, "emulated_launch_host"));
           device.copy = reinterpret_cast<decltype(device.copy)>(dlsym(handle, "emulated_copy"));
-          return device.launch_host && device.copy ? 1 : 0;
+          device.comes_first =
+              reinterpret_cast<decltype(device.comes_first)>(dlsym(handle, "emulated_comes_first"));
+          return device.launch_host && device.copy && device.comes_first ? 1 : 0;
         },
         &found);
     return found;
@@ -150,6 +153,8 @@ int on_stream(Comm* comm, void* stream, std::function<void()> work) {
     if (g_group.open) g_group.refused = error;
     return error;
   };
+  // Collectives that queue behind the next grid's blocks hold up the other processes, though NCCL allows it.
+  if (!device().comes_first(stream)) return refuse(5);
   if (planted("EMULATION_NCCL_REFUSE", number)) return refuse(5);
   if (planted("EMULATION_NCCL_BLOCK", number)) {
     --g_open_groups;  // that one may abort a call in it
@@ -198,7 +203,7 @@ EXPORT int ncclGetUniqueId(Id* id) {
 }
 
 EXPORT int ncclCommInitRank(Comm** result, int ranks, Id id, int rank) {
-  if (!device().copy) return 3;
+  if (!device().comes_first) return 3;
   auto* comm = new Comm;
   comm->rank = rank;
   comm->ranks = ranks;
