@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CodedError } from '../base/error';
 import { FileBytes, readError } from './file_bytes';
@@ -29,7 +29,9 @@ export interface HuggingFaceFolder {
  * @throws ERR_FILE_NOT_FOUND, ERR_CHECKPOINT_FORMAT, ERR_CHECKPOINT_UNSAFE
  */
 export async function readHuggingFace(folder: string, opened: FileBytes[]): Promise<HuggingFaceFolder> {
-  const config = await readJson(join(folder, 'config.json'));
+  const described = join(folder, 'config.json');
+  if (!(await exists(described))) throw await noModel(folder);
+  const config = await readJson(described);
   const found: string[] = [];
   for (const name of WEIGHTS) if (await exists(join(folder, name))) found.push(name);
   const weights = found[0];
@@ -47,6 +49,21 @@ export async function readHuggingFace(folder: string, opened: FileBytes[]): Prom
     }
   }
   return { config, tensors };
+}
+
+/** What to say of a folder without a configuration, such as one in which a training leaves its checkpoints. */
+async function noModel(folder: string): Promise<CodedError> {
+  const names = await readdir(folder).catch((error) => {
+    throw readError(folder, error);
+  });
+  const weights = names.filter((name) => /\.(pth|pt|bin|safetensors)$/.test(name)).sort();
+  const shown = weights.slice(0, 3).map((name) => join(folder, name));
+  const instead = shown.length > 0 ? `; name a file in it: ${shown.join(', ')}` : '';
+  const more = weights.length > shown.length ? ' ...' : '';
+  return new CodedError(
+    'ERR_FILE_NOT_FOUND',
+    `${folder} is no folder of a Hugging Face model, it has no config.json${instead}${more}`,
+  );
 }
 
 async function readWeights(file: FileBytes): Promise<Map<string, RawTensor>> {

@@ -65,6 +65,12 @@ describe('Hugging Face folders', () => {
     writeFileSync(join(folder, 'config.json'), '[]');
     await expectCode(readCheckpoint(folder), 'ERR_CHECKPOINT_FORMAT', /config\.json: it is no JSON object/);
     rmSync(join(folder, 'config.json'));
-    await expectCode(readCheckpoint(folder), 'ERR_FILE_NOT_FOUND', /config\.json does not exist/);
+    await expectCode(
+      readCheckpoint(folder),
+      'ERR_FILE_NOT_FOUND',
+      /it has no config\.json; name a file in it: \S+model-00001-of-00002\.safetensors, \S+, \S+$/,
+    );
+    mkdirSync(join(folder, 'empty'));
+    await expectCode(readCheckpoint(join(folder, 'empty')), 'ERR_FILE_NOT_FOUND', /it has no config\.json$/);
   });
 });
