@@ -12,7 +12,6 @@ using native::bfloat16;
 using native::float16;
 namespace device = native::cuda;
 
-Site site_of(const Frame& f, const Instruction& i) { return {f.program.file.c_str(), i.line}; }
 [[noreturn]] void refuse(const Frame& f, const Instruction& i, const char* what) {
   fail(what, " at ", f.program.file, ":", i.line);
 }

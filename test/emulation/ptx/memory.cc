@@ -11,11 +11,11 @@ namespace {
 
 enum class Space { generic, shared };
 
-unsigned char* shared_place(uint32_t address, size_t bytes, const char* what) {
+unsigned char* shared_place(uint32_t address, size_t bytes) {
   Block& block = current_block();
   const int64_t at = static_cast<int64_t>(address) - static_cast<int64_t>(kSharedReserved);
   if (at < 0 || static_cast<size_t>(at) + bytes > block.shared_bytes)
-    fail(what, " at byte ", at, " of ", block.shared_bytes, " bytes of shared memory");
+    fail("access at byte ", at, " of ", block.shared_bytes, " bytes of shared memory");
   return block.shared + at;
 }
 
@@ -26,7 +26,7 @@ unsigned char* place(const Frame& f, const Instruction& i, uint32_t slot, size_t
   if (address % bytes)
     fail("access of ", bytes, " bytes at an address that is no multiple of that, at ", f.program.file, ":",
          i.line);
-  if (kSpace == Space::shared) return shared_place(static_cast<uint32_t>(address), bytes, "access");
+  if (kSpace == Space::shared) return shared_place(static_cast<uint32_t>(address), bytes);
   return reinterpret_cast<unsigned char*>(address);
 }
 
@@ -89,8 +89,6 @@ Execute load_or_store(const Opcode& opcode) {
   if (count == 2) return of(std::integral_constant<int, 2>{});
   return of(std::integral_constant<int, 1>{});
 }
-
-Site site_of(const Frame& f, const Instruction& i) { return {f.program.file.c_str(), i.line}; }
 
 void acquire(Frame& f, const Instruction& i) {
   const auto* from = reinterpret_cast<const int*>(place<Space::generic>(f, i, i.o[1], 4));

@@ -11,6 +11,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "scheduler.h"
+
 namespace emulation::ptx {
 
 struct Frame;
@@ -85,6 +87,8 @@ struct Frame {
     }
   }
 };
+
+inline Site site_of(const Frame& f, const Instruction& i) { return {f.program.file.c_str(), i.line}; }
 
 // What executes an instruction of this name; null where it is none of the file's.
 Execute arithmetic(const Opcode& opcode);              // arithmetic.cc: registers to registers
