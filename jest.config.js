@@ -29,6 +29,7 @@ module.exports = {
   // to every new promise: after some 40 files a promise takes ten times the memory and time, and files that make many ran
   // out of heap. So a process is replaced after a few files.
   workerIdleMemoryLimit: 3e8,
+  testSequencer: '<rootDir>/test/support/longest_first.cjs',
   projects: [
     {
       ...shared,
