@@ -9,29 +9,10 @@
 namespace emulation::ptx {
 namespace {
 
-// Integers wrap: their sums are taken of unsigned numbers.
+// Integers wrap: their sums are taken of unsigned numbers, wide enough not to become signed ones.
 template <class T>
-struct Wrapping {
-  using type = T;
-};
-template <>
-struct Wrapping<int16_t> {
-  using type = uint32_t;
-};
-template <>
-struct Wrapping<uint16_t> {
-  using type = uint32_t;
-};
-template <>
-struct Wrapping<int32_t> {
-  using type = uint32_t;
-};
-template <>
-struct Wrapping<int64_t> {
-  using type = uint64_t;
-};
-template <class T>
-using Wide = typename Wrapping<T>::type;
+using Wide =
+    std::conditional_t<!std::is_integral_v<T>, T, std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>>;
 
 struct Add {
   template <class T>
