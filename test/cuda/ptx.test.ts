@@ -10,7 +10,7 @@ import { ptxFolder } from '../support/ptx';
 // makes of their source: the inline assembly of cuda/primitives, which the host never sees, is executed here.
 const program = join(packageRoot(), 'build/emulation/cuda_test');
 const compiled = ptxFolder() ?? '';
-const withPtx = compiled ? test : test.skip;
+const withPtx = compiled ? test : test.skip; // without nvcc there is nothing to run
 
 // Not of kernels, or about places in their source.
 const others = [
