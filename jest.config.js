@@ -6,7 +6,17 @@ const shared = {
   transform: { '\\.ts$': ['ts-jest', { tsconfig: '<rootDir>/test/tsconfig.json', diagnostics: false }] },
   setupFilesAfterEnv: ['<rootDir>/test/support/collect_garbage.ts'],
   // A test file's globals are behind an interceptor, which sums in float64 would pay at every step.
-  sandboxInjectedGlobals: ['Math'],
+  sandboxInjectedGlobals: [
+    'Math',
+    'Number',
+    'Array',
+    'Object',
+    'BigInt',
+    'Float32Array',
+    'Float64Array',
+    'Uint16Array',
+    'Int32Array',
+  ],
   modulePathIgnorePatterns: ['<rootDir>/prebuilt/'], // has another package.json of the same name
 };
 
