@@ -9,7 +9,12 @@ import { readCheckpoint } from '../io';
 import { removeAbandoned } from '../io/atomic_file';
 import { makeFolder, writeText } from '../io/text_file';
 import { createTask, type Task } from '../models';
-import { type Device, resolveDevice } from '../native/device';
+import {
+  type Device,
+  float32MatmulPrecision,
+  resolveDevice,
+  setFloat32MatmulPrecision,
+} from '../native/device';
 import { native } from '../native/load';
 import { videoAddon } from '../native/video';
 import { oncePerVideo } from './bad_samples';
@@ -82,7 +87,9 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
   videoAddon().setWorkerCount(config.DATA.NUM_WORKERS, onCpu);
   let task: Task | undefined;
   let log: Listener | undefined;
+  const precision = float32MatmulPrecision();
   try {
+    if (config.TRAIN.FLOAT32_MATMUL === 'high') setFloat32MatmulPrecision('high');
     task = await createTask(config, classNames, { signal: options.signal });
     const loaded = { config, task, validation, checkpoint, signal: options.signal, group };
     const emit = oncePerVideo((event) => {
@@ -104,6 +111,7 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
     }
     throw error;
   } finally {
+    setFloat32MatmulPrecision(precision);
     videoAddon().setWorkerCount(config.DATA.NUM_WORKERS);
     task?.dispose();
     await checkpoint?.close();

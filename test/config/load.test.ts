@@ -60,6 +60,7 @@ describe('defaults', () => {
         OPTIMIZER: 'adamw',
         OPT_LEVEL: 'O1',
         AMP_DTYPE: 'bfloat16',
+        FLOAT32_MATMUL: 'highest',
         AUTO_RESUME: false,
         USE_CHECKPOINT: false,
         CLIP_GRAD: 0,

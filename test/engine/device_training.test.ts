@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EngineEvent } from '../../lib/engine/events';
 import { run } from '../../lib/engine/run';
-import { defaultDevice, memory } from '../../lib/native/device';
+import { defaultDevice, float32MatmulPrecision, memory } from '../../lib/native/device';
 import { makeTinyRun, type TinyRun } from '../support/tiny_run';
 
 // Whole runs on a CUDA device; the project "cpu" has nothing to compare. On the emulated device they are short.
@@ -41,6 +41,19 @@ test.each([
   const cuda = await losses([...opts, 'MODEL.DEVICE', 'cuda'], 3);
   const apart = cpu.map((loss, step) => Math.abs(loss - cuda[step]!) / loss);
   expect(Math.max(...apart)).toBeLessThan(allowed);
+});
+
+test('float32 is multiplied in tf32 where the configuration says so, and only there', async () => {
+  if (!onCuda()) return;
+  const [exact, rounded] = [
+    await losses(['TRAIN.OPT_LEVEL', 'O0'], 1),
+    await losses(['TRAIN.OPT_LEVEL', 'O0', 'TRAIN.FLOAT32_MATMUL', 'high'], 1),
+  ];
+  expect(float32MatmulPrecision()).toBe('highest');
+  expect(rounded).not.toEqual(exact);
+  // Operands are rounded by up to 2^-11, 5e-4.
+  for (const [step, loss] of exact.entries())
+    expect(Math.abs(rounded[step]! - loss) / loss).toBeLessThan(1e-3);
 });
 
 /** The numbers of metrics.jsonl that do not depend on time, memory or where the run is. */
