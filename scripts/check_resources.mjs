@@ -3,9 +3,9 @@
 // uses a stack (local memory), when the compiler serialised or ignored something that a kernel relies on (its C75xx
 // messages), and when there is nothing to read.
 //
-//   node scripts/check_resources.mjs [build folder] [--all]
+//   node scripts/check_resources.mjs [build folder] [--all | --brief]
 //
-// Without --all the table has only what is worst in each source file.
+// Without --all the table has only what is worst in each source file; with --brief there is none, as at the end of a build.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const args = process.argv.slice(2);
 const all = args.includes('--all');
+const brief = args.includes('--brief');
 const folder = args.find((arg) => !arg.startsWith('--')) ?? join(root, 'build');
 
 function* logs(path) {
@@ -91,12 +92,13 @@ function main() {
     const weight = ({ spills, stack, registers }) => 1e6 * (spills + stack) + registers;
     if (!other || weight(row) > weight(other)) worst.set(key(row), row);
   }
-  console.log('source                                   arch     regs spill stack  kernel');
-  for (const { source, architecture, registers, spills, stack, name } of worst.values()) {
+  if (!brief) console.log('source                                   arch     regs spill stack  kernel');
+  for (const { source, architecture, registers, spills, stack, name } of brief ? [] : worst.values()) {
     const numbers = [registers, spills, stack].map((x) => String(x).padStart(5)).join(' ');
     console.log(`${source.padEnd(40)} ${architecture.padEnd(8)}${numbers}  ${name.slice(0, 70)}`);
   }
-  console.log(`${rows.length} kernels in ${files.length} files, ${problems.length} problems`);
+  const found = `${problems.length} problems (spills, stacks, products one after the other)`;
+  console.log(`${rows.length} CUDA kernels in ${files.length} files, ${found}`);
   for (const problem of problems) console.error(problem);
   return problems.length > 0 ? 1 : 0;
 }
