@@ -2,7 +2,8 @@
 // come from the npm registry. One that cannot be fetched is left out, and that is said.
 //
 //   npm run test:nodes -- [22 24 26]
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
@@ -19,7 +20,7 @@ const tests = [
 const build = `node-${process.platform}-${process.arch}`; // the package that holds the program
 const folder = mkdtempSync(join(tmpdir(), 'nodes-'));
 
-function fetched(version) {
+async function fetched(version) {
   const prefix = join(folder, version);
   const words = [
     'install',
@@ -30,14 +31,15 @@ function fetched(version) {
     '--loglevel=error',
     `${build}@${version}`,
   ];
-  const { status } = spawnSync('npm', words, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const [status] = await once(spawn('npm', words, { stdio: ['ignore', 'ignore', 'inherit'] }), 'close');
   const program = join(prefix, 'node_modules', build, 'bin/node');
   return status === 0 && existsSync(program) ? program : undefined;
 }
 
 let failed = false;
-for (const version of versions) {
-  const program = fetched(version);
+const programs = await Promise.all(versions.map(fetched));
+for (const [index, version] of versions.entries()) {
+  const program = programs[index];
   if (!program) {
     console.log(`Node ${version}: left out, it could not be fetched`);
     continue;
