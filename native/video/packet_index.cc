@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <numeric>
 #include <queue>
 
@@ -74,6 +75,7 @@ PacketIndex PacketIndex::scan(Demuxer& demuxer, int64_t max_packets, const Stop&
   while (demuxer.read(packet.get(), stop)) {
     const int32_t number = index.packet_count();
     stream.look(*packet);
+    index.note_header(*packet, *demuxer.stream()->codecpar);
     const bool second = fields.is_second(*packet);
     const bool key = (packet->flags & AV_PKT_FLAG_KEY) != 0 && !second;
     const bool shown = (packet->flags & AV_PKT_FLAG_DISCARD) == 0 && !is_hidden(codec, *packet);
@@ -87,6 +89,29 @@ PacketIndex PacketIndex::scan(Demuxer& demuxer, int64_t max_packets, const Stop&
   index.order_by_position();
   index.rank_by_time();
   return index;
+}
+
+// A packet may come with another header than those before, which holds from there on.
+void PacketIndex::note_header(const AVPacket& packet, const AVCodecParameters& stream) {
+  size_t size = 0;
+  const uint8_t* const header = av_packet_get_side_data(&packet, AV_PKT_DATA_NEW_EXTRADATA, &size);
+  if (header == nullptr) return;
+  const auto kept = [this](const uint8_t* data, size_t length) {
+    return &*headers_.emplace(data, data + length).first;
+  };
+  if (header_from_.empty())
+    header_from_[0] = kept(stream.extradata, static_cast<size_t>(stream.extradata_size));
+  const std::vector<uint8_t>* const next = kept(header, size);
+  if (next != header_from_.rbegin()->second) header_from_[packet_count()] = next;  // servers repeat them
+}
+
+const std::vector<uint8_t>* PacketIndex::header_at(int32_t number) const {
+  const auto next = header_from_.upper_bound(number);
+  return next == header_from_.begin() ? nullptr : std::prev(next)->second;
+}
+
+bool PacketIndex::begins_anew(int32_t number) const {
+  return number > 0 && header_from_.count(number) > 0 && packet(number).key;
 }
 
 void PacketIndex::order_by_position() {

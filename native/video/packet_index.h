@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <set>
 #include <vector>
 
 #include "demuxer.h"
@@ -44,6 +46,12 @@ class PacketIndex {
   // say.
   std::vector<int64_t> frame_times() const;
 
+  // The header that holds from packet `number` on, which a seek may pass by. Null where all packets have the
+  // stream's.
+  const std::vector<uint8_t>* header_at(int32_t number) const;
+  // Whether another header begins to hold with it, and nothing refers to what was before.
+  bool begins_anew(int32_t number) const;
+
   // How many pictures, at most, are decoded before one that is shown earlier: those that a decoder has to
   // keep back to give them in order. For use when times tell the order.
   int reorder_depth() const;
@@ -58,6 +66,7 @@ class PacketIndex {
   int32_t find(const AVPacket& packet) const;
 
  private:
+  void note_header(const AVPacket& packet, const AVCodecParameters& stream);
   void order_by_position();
   void rank_by_time();
 
@@ -65,6 +74,8 @@ class PacketIndex {
   std::vector<int32_t> by_rank_;      // frame -> packet
   std::vector<int32_t> keys_;         // packet numbers, ascending
   std::vector<int32_t> by_position_;  // packet numbers by place in the file; empty where it does not tell
+  std::set<std::vector<uint8_t>> headers_;  // each once, however often they change; none if it is always one
+  std::map<int32_t, const std::vector<uint8_t>*> header_from_;  // by the packet that each begins with
   bool times_tell_order_ = true;
   bool plain_ = false;
 };

@@ -19,6 +19,11 @@ bool reorders(const AVCodecContext& codec) {
   return codec.codec_id == AV_CODEC_ID_H264 || codec.codec_id == AV_CODEC_ID_HEVC;
 }
 
+// Whether decoding could begin with this picture, as far as decoders tell.
+bool may_be_first(const AVFrame& frame) {
+  return frame.pict_type == AV_PICTURE_TYPE_I || frame.pict_type == AV_PICTURE_TYPE_NONE;
+}
+
 }  // namespace
 
 Reader::Reader(const Source& source, const Options& options, const Stop& stop)
@@ -43,13 +48,19 @@ Reader::Reader(const Source& source, const Options& options, const Stop& stop)
 Reader::~Reader() { release(); }
 
 void Reader::release() {
-  codec_ = nullptr;
-  close_decoder(decoder_, decoder_is_sound(), frame_);
+  close_codec();
   av_packet_free(&packet_);
   av_frame_free(&frame_);
 }
 
+void Reader::close_codec() {
+  codec_ = nullptr;
+  close_decoder(decoder_, decoder_is_sound(), frame_);
+  given_.reset();
+}
+
 void Reader::open_codec() {
+  close_codec();
   AVCodecContext* context = avcodec_alloc_context3(nullptr);
   CHECK(context != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a decoder");
   int result = avcodec_parameters_to_context(context, demuxer_.stream()->codecpar);
@@ -59,6 +70,7 @@ void Reader::open_codec() {
   context->thread_count = options_.threads;
   context->max_pixels = options_.max_pixels;
   context->pkt_timebase = demuxer_.stream()->time_base;
+  context->flags |= AV_CODEC_FLAG_UNALIGNED;  // what is cropped at the left is cropped to the pixel
 #ifndef __x86_64__
   context->idct_algo = FF_IDCT_SIMPLE;  // that of NEON rounds otherwise
 #endif
@@ -67,11 +79,11 @@ void Reader::open_codec() {
   if (shared) given_ = std::make_unique<PlainStream>(*demuxer_.stream()->codecpar);
   decoder_.context = context;  // freed with the reader
   if (result >= 0) result = open_decoder(context, demuxer_.codec(), shared, decoder_);
-  codec_ = decoder_.context;
   used_ = std::chrono::steady_clock::now();
   failed_ = result < 0;
   CHECK(result >= 0, "ERR_VIDEO_FORMAT", name(), ": the ", demuxer_.codec()->name,
         " decoder cannot read the stream (", error_text(result), ")");
+  codec_ = decoder_.context;
 }
 
 // A decoder that has rested is not worth keeping: idle ones are closed in pauses, and this may be one.
@@ -147,11 +159,26 @@ bool Reader::land_at_or_before(int32_t target, const Stop& stop) {
   return false;
 }
 
+// A flush does not empty a decoder: that of MPEG-4 may leave out what it would have shown before.
+void Reader::start_anew(const Stop& stop) {
+  open_codec();
+  start_at(0, stop);
+  anew_ = true;
+}
+
 void Reader::start_at(int32_t target, const Stop& stop) {
-  flush_decoder(codec_, frame_);
-  draining_ = ended_ = false;
+  if (codec_ == nullptr || index_.header_at(0) != nullptr) {
+    open_codec();
+  } else {
+    flush_decoder(codec_, frame_);
+  }
+  header_at_ = target;
+  draining_ = ended_ = anew_ = false;
   last_frame_ = -1;
   run_start_ = target;
+  // Containers may call key frames what are none. That of H.264 shows nothing before a picture to begin with;
+  // other decoders make up what is referred to.
+  based_ = target == 0 || codec_->codec_id == AV_CODEC_ID_H264;
   const bool ahead = next_packet_ >= 0 && next_packet_ <= target && index_.key_before(target) <= next_packet_;
   if (!ahead) {
     av_packet_unref(packet_);
@@ -172,14 +199,14 @@ void Reader::start_at(int32_t target, const Stop& stop) {
 // Hands the next packet to the decoder, numbered by its place in the file, or tells it that the stream has
 // ended: where it has, and where a new run begins anyway.
 void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
-  const bool drain = drain_after_ >= 0 && next_packet_ > drain_after_ && next_packet_ < resume_at_;
-  if (drain || !read_packet(stop)) {
+  if (leaves_out_next() || at_new_header() || !read_packet(stop)) {
     avcodec_send_packet(codec_, nullptr);
     draining_ = true;
     return;
   }
   held_ = false;
   const int32_t number = next_packet_++;
+  if (number == header_at_) give_header();
   const int32_t frame = index_.packet(number).rank;
   packet_->pts = number;
   packet_->dts = AV_NOPTS_VALUE;
@@ -197,6 +224,18 @@ void Reader::feed(const std::vector<int32_t>& wanted, const Stop& stop) {
   av_packet_unref(packet_);
 }
 
+// A decoder keeps what the next header does not say, the range of colours for one. So each gets a new one,
+// and pictures are the same wherever decoding began.
+bool Reader::at_new_header() const { return next_packet_ != header_at_ && index_.begins_anew(next_packet_); }
+
+void Reader::give_header() {
+  const std::vector<uint8_t>* const header = index_.header_at(header_at_);
+  if (header == nullptr) return;
+  uint8_t* const to = av_packet_new_side_data(packet_, AV_PKT_DATA_NEW_EXTRADATA, header->size());
+  CHECK(to != nullptr, "ERR_OUT_OF_MEMORY", name(), ": no memory for a header");
+  std::copy(header->begin(), header->end(), to);
+}
+
 // Decodes up to the next picture, left in frame_. Returns the number of its packet, or -1 at the end.
 int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& stop) {
   for (int errors = 0; !ended_;) {
@@ -207,6 +246,7 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
     if (result == 0) {
       const int64_t number = frame_->pts;
       if (number < 0 || number >= index_.packet_count()) continue;
+      based_ = based_ || (number == run_start_ && may_be_first(*frame_));
       constexpr int kBitstream = FF_DECODE_ERROR_INVALID_BITSTREAM | FF_DECODE_ERROR_DECODE_SLICES;
       if (is_damaged())
         note_damage(static_cast<int32_t>(number), (frame_->decode_error_flags & kBitstream) != 0);
@@ -214,6 +254,10 @@ int32_t Reader::next_picture(const std::vector<int32_t>& wanted, const Stop& sto
     } else if (result == AVERROR(EAGAIN) && !draining_) {
       feed(wanted, stop);
       errors = 0;
+    } else if (result == AVERROR_EOF && !leaves_out_next() && at_new_header()) {
+      open_codec();
+      header_at_ = next_packet_;
+      draining_ = false;
     } else if (result == AVERROR_EOF || ++errors > kMaxErrors) {
       ended_ = true;
     } else if (result == AVERROR_INVALIDDATA) {
@@ -230,6 +274,10 @@ void Reader::plan_drain(int32_t target, const std::vector<int32_t>& wanted) {
   drain_after_ =
       reorders(*codec_) && !decodes_all_ && next != wanted.end() ? index_.last_packet_of(target) : -1;
   resume_at_ = next == wanted.end() ? -1 : index_.start_for(*next);
+}
+
+bool Reader::leaves_out_next() const {
+  return drain_after_ >= 0 && next_packet_ > drain_after_ && next_packet_ < resume_at_;
 }
 
 void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, const Stop& stop) {
@@ -251,17 +299,18 @@ void Reader::decode_until(int32_t target, const std::vector<int32_t>& wanted, co
     }
     last_frame_ = number < 0 ? info_.frame_count : std::max(last_frame_, index_.packet(number).rank);
     const bool found = number >= 0 && index_.packet(number).rank == target;
-    if (found && !is_damaged()) return;
+    if (found && !is_damaged() && based_) return;
     if (last_frame_ < target) continue;
     // The decoder went past it or had to make up parts of it. It may have needed an earlier start; only what
-    // fails from the beginning is damaged.
-    if (run_start_ == 0) {
+    // a new one fails at from the beginning is damaged.
+    if (anew_) {
       const double time = info_.timestamps[static_cast<size_t>(target)];
       fail("ERR_VIDEO_DECODE", name(), ": frame ", target, " of ", info_.frame_count, " (at ", time,
            " s) cannot be decoded; the video is damaged or truncated there");
     }
     drain_after_ = -1;
-    start_at(attempt++ == 0 ? index_.key_before(run_start_) : 0, stop);
+    const int32_t earlier = attempt++ == 0 ? index_.key_before(run_start_) : 0;
+    earlier > 0 ? start_at(earlier, stop) : start_anew(stop);
   }
 }
 

@@ -63,14 +63,19 @@ class Reader {
 
  private:
   void open_codec();
+  void close_codec();
   void find_frames(const Stop& stop);
   void fill_info();
   void release();
   bool decoder_is_sound() const;
 
   void start_at(int32_t packet, const Stop& stop);
+  void start_anew(const Stop& stop);
   bool land_at_or_before(int32_t packet, const Stop& stop);
   bool read_packet(const Stop& stop);
+  bool leaves_out_next() const;
+  bool at_new_header() const;
+  void give_header();
   void feed(const std::vector<int32_t>& wanted, const Stop& stop);
   int32_t next_picture(const std::vector<int32_t>& wanted, const Stop& stop);
   void plan_drain(int32_t target, const std::vector<int32_t>& wanted);
@@ -98,6 +103,7 @@ class Reader {
 
   // Where decoding stands.
   int32_t run_start_ = 0;     // packet at which it began
+  int32_t header_at_ = 0;     // packet with which the decoder got its header
   int32_t next_packet_ = -1;  // packet that is read and decoded next, -1: unknown
   int32_t last_frame_ = -1;   // frame delivered last
   bool held_ = false;         // packet_ holds packet `next_packet_` already
@@ -105,6 +111,8 @@ class Reader {
   int32_t drain_after_ = -1;  // packet after which it is told so early, -1: none
   int32_t resume_at_ = -1;    // and the packet where decoding begins anew then
   bool ended_ = false;        // the decoder has delivered its last frame
+  bool anew_ = false;         // it was opened for this run, which begins with the first packet
+  bool based_ = false;        // this run began with a picture that refers to no others
   bool seekable_ = true;      // false once a seek has landed on a packet that could not be identified
 
   // Whether the decoder may go to another video: nothing failed in it, and all it was given is plain.

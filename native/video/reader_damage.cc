@@ -24,7 +24,7 @@ void Reader::survey(int32_t target, const Stop& stop) {
   if (target < surveyed_) return;
   sound_.assign(static_cast<size_t>(info_.frame_count), false);
   drain_after_ = -1;
-  start_at(0, stop);
+  start_anew(stop);
   int32_t frame = -1;
   for (int32_t number; (number = next_picture({}, stop)) >= 0;) {
     frame = index_.packet(number).rank;

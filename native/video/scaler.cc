@@ -44,7 +44,7 @@ Context make(const ScalerSettings& settings) {
                            &brightness, &contrast, &saturation);
   if (settings.source_range != AVCOL_RANGE_UNSPECIFIED)
     source_range = settings.source_range == AVCOL_RANGE_JPEG;
-  const int* coefficients = sws_getCoefficients(settings.source_space);  // BT.601 for what is untagged
+  const int* coefficients = coefficients_of(settings.source_space);
   sws_setColorspaceDetails(context.get(), coefficients, source_range, coefficients, target_range, brightness,
                            contrast, saturation);
   return context;
@@ -56,6 +56,11 @@ struct Kept {
 };
 
 }  // namespace
+
+// For RGB, which files of YUV are wrongly tagged as, libswscale itself has those of BT.709.
+const int* coefficients_of(int space) {
+  return sws_getCoefficients(space == AVCOL_SPC_RGB ? SWS_CS_DEFAULT : space);
+}
 
 SwsContext* scaler_for(const ScalerSettings& settings) {
   static thread_local std::vector<Kept> kept;  // the one used last comes first

@@ -19,6 +19,9 @@ struct ScalerSettings {
   }
 };
 
+// libswscale's coefficients for the number of a colour space: those of BT.601 where it has none for YUV.
+const int* coefficients_of(int space);
+
 // A context with these settings, valid until the thread's next call. Each thread keeps the few it used last,
 // for whatever file comes next: a whole picture converted by one depends on nothing converted before. Throws
 // ERR_VIDEO_DECODE for a pixel format that cannot be converted.

@@ -6,10 +6,7 @@
 #include <algorithm>
 
 #include "../core/simd.h"
-
-extern "C" {
-#include <libswscale/swscale.h>
-}
+#include "scaler.h"
 
 namespace native::video {
 namespace {
@@ -28,8 +25,8 @@ Factors factors_of(const AVFrame& frame) {
   int space, range;
   memcpy(&space, &frame.colorspace, sizeof space);
   memcpy(&range, &frame.color_range, sizeof range);
-  const bool is_full = range == AVCOL_RANGE_JPEG;       // decoders say so of YUVJ formats too
-  const int* const table = sws_getCoefficients(space);  // v to r, u to b, u to g, v to g, of narrow chroma
+  const bool is_full = range == AVCOL_RANGE_JPEG;   // decoders say so of YUVJ formats too
+  const int* const table = coefficients_of(space);  // v to r, u to b, u to g, v to g, of narrow chroma
   const auto chroma = [is_full](int64_t value) { return factor_of(is_full ? value * 224 / 255 : value); };
   const int64_t y = is_full ? 65536 : 65536 * 255 / 219;
   return {static_cast<int16_t>(is_full ? 0 : 8 * 16),
