@@ -86,10 +86,10 @@ Bytes bytes_of(const Napi::Value& value) {
 // tensorFromHost(data, shape, dtype, device): copies host bytes into a new tensor.
 Napi::Value tensor_from_host(const Napi::CallbackInfo& info) {
   return guarded(info, [&] {
-    const Bytes bytes = bytes_of(info[0]);
     const auto shape = Convert<native::Shape>::from(info[1], "shape");
     const auto dtype = Convert<native::DType>::from(info[2], "dtype");
     const auto device = Convert<native::DeviceType>::from(info[3], "device");
+    const Bytes bytes = bytes_of(info[0]);  // last: a getter among the sizes may take the memory away
     const size_t wanted = static_cast<size_t>(native::shape_numel(shape)) * native::dtype_size(dtype);
     CHECK(bytes.size == wanted, "ERR_SHAPE", "data has ", bytes.size, " bytes, but ",
           native::dtype_name(dtype), native::shape_string(shape), " takes ", wanted);

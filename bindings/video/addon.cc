@@ -77,7 +77,8 @@ Napi::Int32Array to_int32_array(Napi::Env env, const std::vector<int32_t>& numbe
 Napi::Value open_video(const Napi::CallbackInfo& info, Environment& environment) {
   const auto source = to_source(info[0]);
   const auto options = to_options(info[1]);
-  const int64_t deadline = to_deadline(info[1]);
+  const bool given = !info[1].IsUndefined();
+  const int64_t deadline = to_deadline(given ? info[1].As<Napi::Object>().Get("deadlineMs") : info[1]);
   const Flag cancelled = to_cancel(info[2]);
   const auto counter = environment.open_videos();
   return environment.run(info.Env(), cancelled, {}, [=]() -> Result {
@@ -196,10 +197,10 @@ Napi::Value run_plan(const Napi::CallbackInfo& info, Environment& environment) {
 
 Napi::Value run_plan_on_frames(const Napi::CallbackInfo& info, Environment& environment) {
   constexpr int64_t kMaxSide = 1 << 15;
-  const auto frames = to_typed_array(info[0], napi_uint8_array, "frames").As<Napi::Uint8Array>();
   const int width = static_cast<int>(to_integer(info[1], "width", 1, kMaxSide));
   const int height = static_cast<int>(to_integer(info[2], "height", 1, kMaxSide));
-  const auto plan = to_plan(info[3]);
+  const auto plan = to_plan(info[3]);  // before any address is taken: a getter in it may move memory away
+  const auto frames = to_typed_array(info[0], napi_uint8_array, "frames").As<Napi::Uint8Array>();
   const PlanOutput out = to_plan_output(plan, info[4], info[5]);
   const int count = to_picture_count(frames, width, height);
   const uint8_t* const pixels = frames.Data();

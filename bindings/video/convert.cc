@@ -165,8 +165,7 @@ native::video::Options to_options(const Napi::Value& value) {
 
 int64_t to_deadline(const Napi::Value& value) {
   constexpr int64_t kDefault = 60'000, kLongest = int64_t{1} << 31;
-  const Napi::Value number = value.IsObject() ? value.As<Napi::Object>().Get("deadlineMs") : value;
-  return number.IsUndefined() ? kDefault : to_integer(number, "deadlineMs", 1, kLongest);
+  return value.IsUndefined() ? kDefault : to_integer(value, "deadlineMs", 1, kLongest);
 }
 
 native::video::EncodeOptions to_encode_options(const Napi::Value& value) {

@@ -15,7 +15,7 @@ namespace bindings {
 // Copies bytes given in memory, so that the caller may change or transfer them.
 native::video::Source to_source(const Napi::Value& value);
 native::video::Options to_options(const Napi::Value& value);
-// Milliseconds of options.deadlineMs, or of a number; 60000 when undefined.
+// Milliseconds; 60000 when undefined.
 int64_t to_deadline(const Napi::Value& value);
 native::video::EncodeOptions to_encode_options(const Napi::Value& value);
 native::data::Plan to_plan(const Napi::Value& value);

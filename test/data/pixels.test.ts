@@ -287,4 +287,15 @@ describe('plans that make no sense are refused', () => {
       code: 'ERR_ARGUMENT',
     });
   });
+
+  test('frames that the plan itself takes away', async () => {
+    const lent = frame.slice();
+    const plan = { ...good };
+    Object.defineProperty(plan, 'flip', { get: () => !structuredClone(lent, { transfer: [lent.buffer] }) });
+    const call = videoAddon().runPlanOnFrames(lent, width, height, plan, out);
+    await expect(call).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT',
+      message: expect.stringContaining('got 0 bytes'),
+    });
+  });
 });

@@ -94,6 +94,11 @@ test('what is asked for by no name there is, or of no type there is, is refused 
   await expect(video.get(0, { signal: 'x' as never })).rejects.toMatchObject(
     refused(/^getBatch: signal must be an AbortSignal/),
   );
+  for (const deadlineMs of [{}, [5], '5', null, 0]) {
+    await expect(video.get(0, { deadlineMs } as never)).rejects.toMatchObject(
+      refused(/^deadlineMs must be an integer in 1\.\.2147483648, got /),
+    );
+  }
   for (const indices of [undefined, null, 5, '12']) {
     await expect(video.getBatch(indices as never)).rejects.toMatchObject(
       refused(/^indices must be an array/),

@@ -48,6 +48,11 @@ const calls = {
     'softmax, gradient': () => addon.softmaxBackward(f(2, 4), half(2, 4), false),
     'unary, gradient': () => addon.unaryBackward('square', f(2), half(2)),
     'more bytes than elements': () => addon.tensorFromHost(new Uint8Array(8), [1], 'float32', 'cpu'),
+    'data that its shape takes away': () => {
+      const data = Float32Array.of(1);
+      const take = () => structuredClone(data, { transfer: [data.buffer] }).length;
+      addon.tensorFromHost(data, Object.defineProperty([1], 0, { get: take }), 'float32', 'cpu');
+    },
     'argmax of nothing': () => addon.argmax(f(2, 0), 1),
     'slice, start': () => addon.sliceBackward(f(2, 1), [2, 4], 1, -1),
     'concat, dtype': () => addon.concatenate([f(2), half(2)], 0),
