@@ -148,15 +148,19 @@ struct Convert<std::tuple<T...>> {
   }
 };
 
-// Runs a body and turns what the core throws, or a lack of memory, into a JavaScript error.
+// Runs a body and turns what it throws, unless it is JavaScript's already, into a JavaScript error.
 template <class Body>
 Napi::Value guarded(const Napi::CallbackInfo& info, Body&& body) {
   try {
     return body();
+  } catch (const Napi::Error&) {
+    throw;
   } catch (const native::Error& error) {
     throw_js(info.Env(), error);
   } catch (const std::bad_alloc&) {
     throw_js(info.Env(), native::Error("ERR_OUT_OF_MEMORY", "out of memory"));
+  } catch (const std::exception& error) {
+    throw_js(info.Env(), native::Error("ERR_INTERNAL", error.what()));
   }
 }
 
@@ -171,11 +175,15 @@ struct Bound;
 
 template <class R, class... A, R (*function)(A...)>
 struct Bound<function> {
-  static inline std::vector<std::string> names;
+  // Of the parameters, as the first environment gives them: another may be in a call when a later one comes.
+  static const std::vector<std::string>& names(std::vector<std::string> given = {}) {
+    static const std::vector<std::string> first = std::move(given);
+    return first;
+  }
 
   template <size_t... I>
   static Napi::Value invoke(const Napi::CallbackInfo& info, std::index_sequence<I...>) {
-    const auto arguments = std::make_tuple(Convert<std::decay_t<A>>::from(info[I], names[I].c_str())...);
+    const auto arguments = std::make_tuple(Convert<std::decay_t<A>>::from(info[I], names()[I].c_str())...);
     if constexpr (std::is_void_v<R>) {
       std::apply(function, arguments);
       return info.Env().Undefined();
@@ -189,11 +197,11 @@ struct Bound<function> {
   }
 
   static Binding make(const char* name, std::vector<std::string> parameters) {
-    names = std::move(parameters);
+    const std::vector<std::string>& own = names(std::move(parameters));
     std::vector<std::string> types{Convert<std::decay_t<A>>::type()...};
     std::string signature = "(";
     for (size_t i = 0; i < types.size(); ++i)
-      signature += (i ? ", " : "") + camel_case(names.at(i)) + ": " + types[i];
+      signature += (i ? ", " : "") + camel_case(own.at(i)) + ": " + types[i];
     if constexpr (std::is_void_v<R>) {
       signature += ") => void";
     } else {

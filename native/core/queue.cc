@@ -5,12 +5,27 @@
 #include <cstring>
 #include <future>
 #include <new>
+#include <system_error>
+#include <utility>
 
 namespace native {
+namespace {
+
+std::thread start_thread(std::function<void()> body) {
+  try {
+    return std::thread(std::move(body));
+  } catch (const std::system_error&) {
+    fail("ERR_SYSTEM",
+         "the system starts no thread for the operations; raise its limit (ulimit -u, or that of the "
+         "container), or end what holds them");
+  }
+}
+
+}  // namespace
 
 CpuQueue::CpuQueue()
     : allocator_([this] { return submitted_.load(); }, [this] { return completed_.load(); }),
-      thread_([this] { run(); }) {
+      thread_(start_thread([this] { run(); })) {
   const char* sync = std::getenv("NATIVE_SYNC");
   synchronous_ = sync && std::strcmp(sync, "1") == 0;
 }
@@ -55,7 +70,8 @@ void CpuQueue::copy_from_host(void* device, const void* host, size_t bytes) {
 
 void CpuQueue::drain() {
   std::unique_lock<std::mutex> lock(mutex_);
-  idle_.wait(lock, [this] { return tasks_.empty() && completed_ == submitted_; });
+  const uint64_t queued = submitted_;
+  idle_.wait(lock, [this, queued] { return completed_ >= queued; });
 }
 
 void CpuQueue::execute(Task& task) {
@@ -84,7 +100,7 @@ void CpuQueue::run() {
     Task task;
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      if (tasks_.empty()) idle_.notify_all();
+      idle_.notify_all();
       wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());

@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { realpathSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import {
   defaultDevice,
   emptyCache,
@@ -130,6 +131,37 @@ test('an emptied cache keeps what queued work still reads', async () => {
     expect(second).toBe(first);
   },
 );
+
+test('an environment ends once what was queued before has run, whatever others go on queueing', async () => {
+  setDefaultDevice('cpu');
+  const big = zeros([700, 700]);
+  const file = realpathSync(process.env.NATIVE_COMPUTE_PATH ?? computeAddonFile());
+  const script = `const { parentPort, workerData } = require('node:worker_threads');
+    require(workerData).full([1], 0, 'float32', 'cpu');
+    parentPort.postMessage('done');`;
+  const worker = new Worker(script, { eval: true, workerData: file });
+  let [done, ended, rounds] = [false, false, 0];
+  worker.once('message', () => {
+    done = true;
+  });
+  worker.once('exit', () => {
+    ended = true;
+  });
+  const queue = () => {
+    const x = matmul(big, big);
+    const read = x.data();
+    x.dispose();
+    return read;
+  };
+  const ahead = Array.from({ length: 4 }, queue);
+  for (; !ended && rounds < 300; rounds += done ? 1 : 0) {
+    ahead.push(queue());
+    await ahead.shift();
+  }
+  expect(rounds).toBeLessThan(300);
+  await Promise.all(ahead);
+  big.dispose();
+});
 
 test('operations are timed by name', async () => {
   const [a, b] = [zeros([64]), zeros([64])];

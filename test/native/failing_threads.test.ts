@@ -45,6 +45,28 @@ onLinux('a system that starts no more threads', () => {
     ]);
   });
 
+  test('is said where the device has no thread yet, and operations run once it does', () => {
+    const lines = node(`
+      const { native } = load('native/load');
+      const computed = () => {
+        try {
+          native().full([1], 7, 'float32', 'cpu');
+          return 'done';
+        } catch (error) {
+          return error.code + ' ' + error.message;
+        }
+      };
+      native(); // loaded
+      writeFileSync(none, '');
+      console.log(computed());
+      rmSync(none);
+      console.log(computed());`);
+    expect(lines).toEqual([
+      expect.stringMatching(/^ERR_SYSTEM the system starts no thread for the operations; raise its limit/),
+      'done',
+    ]);
+  });
+
   test('leaves the work to the threads that there are', () => {
     const lines = node(`
       addon.setWorkerCount(4);
