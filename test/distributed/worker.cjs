@@ -1,4 +1,5 @@
 // A process of the jobs in process_group.test.ts: joins, does what its first argument names, prints a line of JSON.
+const { readdirSync, readFileSync } = require('node:fs');
 const { join } = require('node:path');
 const { Worker } = require('node:worker_threads');
 const {
@@ -27,6 +28,17 @@ async function failureOf(group, work) {
     return [error.code, cause.message];
   }
   return ['nothing failed'];
+}
+
+/** Whether a thread of this process has that name. */
+function hasThread(name) {
+  return readdirSync('/proc/self/task').some((thread) => {
+    try {
+      return readFileSync(`/proc/self/task/${thread}/comm`, 'utf8') === `${name}\n`;
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  });
 }
 
 const tasks = {
@@ -237,7 +249,7 @@ const tasks = {
     );
     const next = () => new Promise((resolve) => thread.once('message', resolve));
     const began = await next();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    while (!hasThread('slow collective')) await new Promise((resolve) => setTimeout(resolve, 5));
     native().commClose(resolveDevice());
     group.devices.clear(); // for which the group has nothing to do any more
     const closed = process.hrtime.bigint();

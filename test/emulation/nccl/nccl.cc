@@ -8,13 +8,14 @@
 //   EMULATION_NCCL_ERROR=N    on its way (ncclCommGetAsyncError)
 //   EMULATION_NCCL_REFUSE=N   the call fails
 //   EMULATION_NCCL_BLOCK=N    the call returns when the communicator is aborted, with an error
-//   EMULATION_NCCL_SLOW=N     the call takes a second
+//   EMULATION_NCCL_SLOW=N     the call takes a second, and names its thread "slow collective"
 //   EMULATION_NCCL_CRASH=N    on its stream, as a kernel does that accesses what is no memory
 //   EMULATION_NCCL_STUCK=N    it never ends, and neither does the abort
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <link.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -162,7 +163,10 @@ int on_stream(Comm* comm, void* stream, std::function<void()> work) {
     ++g_open_groups;
     return refuse(6);
   }
-  if (planted("EMULATION_NCCL_SLOW", number)) usleep(1'000'000);
+  if (planted("EMULATION_NCCL_SLOW", number)) {
+    pthread_setname_np(pthread_self(), "slow collective");
+    usleep(1'000'000);
+  }
   if (planted("EMULATION_NCCL_CRASH", number)) work = [] { throw std::runtime_error("emulated crash"); };
   if (planted("EMULATION_NCCL_STUCK", number)) {
     comm->stuck = true;
