@@ -227,6 +227,13 @@ describe('colour', () => {
     }
   });
 
+  test('contrast moves away from the mean of a picture, a half rounded up', async () => {
+    const two = Uint8Array.of(10, 10, 10, 11, 11, 11);
+    const jitter = [{ order: [1], brightness: 1, contrast: 0, saturation: 1, hue: 0 }];
+    const [result] = await run(two, 2, 1, { ...whole, crops: [[0, 0, 2, 1]], size: [2, 1], jitter });
+    expect([...result!]).toEqual(Array(6).fill(11));
+  });
+
   test('gray', async () => {
     const [result] = await run(input, 64, 48, { ...whole, gray: true });
     expect(sha256(result!)).toBe(golden.grayscale.sha256);

@@ -420,6 +420,7 @@ describe('limits', () => {
     { path: '' },
     { path: 'a\0b' },
     { path: 'a', offset: -1 },
+    { path: 'a', length: -1 },
     { data: 'text' },
   ])('source %j is refused', async (source) => {
     expect(await codeOf(videoAddon().openVideo(source as never))).toBe('ERR_ARGUMENT');
