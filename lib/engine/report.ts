@@ -63,8 +63,8 @@ ${sections.filter(Boolean).join('\n')}
 }
 
 /**
- * The records of the present run in a metrics.jsonl. Where a resumed run repeated steps, the later record counts. A last line that a
- * crash cut short is left out.
+ * The records of the present run in a metrics.jsonl. Where a resumed run repeated steps and tests, the later record counts.
+ * A last line that a crash cut short is left out.
  *
  * @throws ERR_FILE_READ
  */
@@ -78,11 +78,18 @@ export async function readMetrics(path: string): Promise<EngineEvent[]> {
     const event = parseRecord(line);
     if (!event) return;
     if ((event.kind as string) === RUN_BEGINS) records.clear();
-    const key = event.kind === 'train' ? `train ${event.epoch} ${event.step}` : `${event.kind} ${i}`;
+    const key = momentOf(event) ?? `line ${i}`;
     records.delete(key);
     records.set(key, event);
   });
   return [...records.values()];
+}
+
+/** What two records of the same step, epoch or test of a training have in common; undefined for others. */
+function momentOf(event: EngineEvent): string | undefined {
+  if (event.kind === 'train') return `train ${event.epoch} ${event.step}`;
+  if (event.kind !== 'epoch' && event.kind !== 'accuracy') return undefined;
+  return event.epoch === null ? undefined : `${event.kind} ${event.epoch}`;
 }
 
 function parseRecord(line: string): EngineEvent | undefined {

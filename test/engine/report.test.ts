@@ -135,16 +135,21 @@ test('the most confident clips come first, the lowest accuracies, and the most f
   expect(ticks).toEqual(['1', '2']); // epochs that were done by then
 });
 
-test('records are those of the last run that began anew; of a step that was done again the last counts', async () => {
+test('records are those of the last run that began anew; of a step or test that was done again the last counts', async () => {
   const path = join(folder.root, 'metrics.jsonl');
   expect(await readMetrics(path)).toEqual([]);
   const step = (loss: number) => ({ kind: 'train', epoch: 0, step: 0, loss });
   const begin = { kind: 'begin' };
-  const accuracy = { kind: 'accuracy', epoch: 0 };
-  const records = [begin, step(1), accuracy, begin, step(2), accuracy, step(3)].map((one) =>
-    JSON.stringify(one),
-  );
+  const [epoch, saved] = [
+    { kind: 'epoch', epoch: 0 },
+    { kind: 'checkpoint', epoch: 0 },
+  ];
+  const accuracy = (top1: number, epoch: number | null = 0) => ({ kind: 'accuracy', epoch, top1 });
+  const before = [begin, step(1), epoch, accuracy(10), saved];
+  const again = [begin, step(2), epoch, accuracy(20), saved, step(3), epoch, accuracy(30), saved];
+  const last = [accuracy(40, null), accuracy(50, null)];
+  const records = [...before, ...again, ...last].map((one) => JSON.stringify(one));
   writeFileSync(path, `${records.join('\n')}\n{"kind":"accu`);
-  expect(await readMetrics(path)).toEqual([begin, accuracy, step(3)]);
+  expect(await readMetrics(path)).toEqual([begin, saved, step(3), epoch, accuracy(30), saved, ...last]);
   await expect(readMetrics(folder.root)).rejects.toMatchObject({ code: 'ERR_FILE_READ' });
 });
