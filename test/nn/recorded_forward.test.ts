@@ -83,11 +83,54 @@ test('of many shapes the last four are kept, in one memory', async () => {
   const count = await replays(async () => {
     for (const rows of sizes) for (let i = 0; i < 3; i++) await once(rows); // two replays each
     for (const rows of [6, 5, 4, 3]) await once(rows); // one each
-    await once(1); // was dropped: the first time again
+    for (let i = 0; i < 3; i++) await once(1); // was dropped: as if for the first time
+    await once(3); // it was not the one to make room, though it is the oldest
+    recorded.dispose();
+    await once(3); // for the first time
   });
-  expect(count).toBe(onCuda ? 6 * 2 + 4 : 0);
+  expect(count).toBe(onCuda ? 6 * 2 + 4 + 2 + 1 : 0);
   recorded.dispose();
   for (const x of inputs.values()) x.dispose();
+});
+
+test('of shapes that came once, a bounded number is remembered', async () => {
+  const recorded = new RecordedForward(
+    (x: Tensor) => ({ sum: add(x, x) }),
+    () => [],
+  );
+  const once = async (size: number) => {
+    const x = random([size], size);
+    const { sum } = recorded.run(x);
+    await sum.data();
+    for (const one of [x, sum]) one.dispose();
+  };
+  const count = await replays(async () => {
+    for (let size = 1; size <= 65; size++) await once(size);
+    await once(65); // the second time
+    await once(1); // as if for the first
+  });
+  expect(count).toBe(onCuda ? 1 : 0);
+  recorded.dispose();
+});
+
+test('what was recorded with another precision of float32 is not replayed', async () => {
+  const recorded = new RecordedForward((x: Tensor) => ({ product: linear(x, weight) }), parameters);
+  const x = random([4, 16], 3);
+  const before = device.float32MatmulPrecision();
+  const count = await replays(async () => {
+    for (const precision of ['highest', 'high'] as const) {
+      device.setFloat32MatmulPrecision(precision);
+      for (let i = 0; i < 3; i++) {
+        const [own, plain] = [recorded.run(x).product, linear(x, weight)];
+        expect(await own.data()).toEqual(await plain.data());
+        for (const one of [own, plain]) one.dispose();
+      }
+    }
+  });
+  device.setFloat32MatmulPrecision(before);
+  expect(count).toBe(onCuda ? 2 * 2 : 0);
+  recorded.dispose();
+  x.dispose();
 });
 
 test('of several inputs each is copied in, and their shapes together say what is replayed', async () => {
@@ -145,7 +188,10 @@ test('what cannot be recorded goes on as it is, with one warning', async () => {
     return body(x);
   }, parameters);
   const x = bfloat16([2, 16], 3);
+  await bits(body(x)); // and the cached copy of the weight
+  const before = memory().liveTensors;
   for (let i = 0; i < 4; i++) expect(await bits(recorded.run(x))).toEqual(await bits(body(x)));
+  expect(memory().liveTensors).toBe(before);
   emit.mockRestore();
   const expected = [expect.stringContaining('planted'), { code: 'CUDA_GRAPH_REFUSED' }];
   expect(warnings).toEqual(onCuda ? [expected] : []);
@@ -170,6 +216,8 @@ test('a recording that finds no memory beside what the pass before left in the c
     return results;
   }, parameters);
   const x = bfloat16([2, 16], 3);
+  await bits(body(x)); // and the cached copy of the weight
+  const before = memory().liveTensors;
   const count = await replays(async () => {
     for (let i = 0; i < 4; i++) expect(await bits(recorded.run(x))).toEqual(await bits(body(x)));
   });
@@ -178,12 +226,14 @@ test('a recording that finds no memory beside what the pass before left in the c
   emit.mockRestore();
   clear.mockRestore();
   recorded.dispose();
+  expect(memory().liveTensors).toBe(before);
   x.dispose();
 });
 
 test('a pass that runs out of memory beside recordings gets theirs, with one warning', async () => {
   const warnings: unknown[] = [];
   const emit = jest.spyOn(process, 'emitWarning').mockImplementation((...all) => void warnings.push(all));
+  const clear = jest.spyOn(device, 'emptyCache');
   let large = false;
   const recorded = new RecordedForward((x: Tensor) => {
     if (large && device.memory().liveTensors > before) throw new CodedError('ERR_OUT_OF_MEMORY', 'planted');
@@ -198,7 +248,8 @@ test('a pass that runs out of memory beside recordings gets theirs, with one war
     for (const one of [y, y, x]) expect(await bits(recorded.run(one))).toEqual(await bits(body(one)));
   });
   emit.mockRestore();
-  expect(count).toBe(onCuda ? 2 : 0);
+  expect([count, clear.mock.calls.length]).toEqual(onCuda ? [2, 1] : [0, 0]);
+  clear.mockRestore();
   const expected = [expect.stringContaining('planted'), { code: 'CUDA_GRAPH_GIVEN_UP' }];
   expect(warnings).toEqual(onCuda ? [expected] : []);
   recorded.dispose();
