@@ -82,13 +82,13 @@ test('a position whose numbers are none is refused by their names', () => {
 });
 
 /** The training that the checkpoints of the reference are of, before its first step. */
-async function withTraining(use: (trained: Trained) => Promise<void>): Promise<void> {
-  const config = loadConfig({ opts: ['TRAIN.LR', '1e-3'] });
+async function withTraining(use: (trained: Trained) => Promise<void>, lr = 1e-3): Promise<void> {
+  const config = loadConfig({ opts: ['TRAIN.LR', String(lr)] });
   const model = await loadTiny();
   model.freeze((name) => !/visual\.|mit|prompts/.test(name));
   const task = Object.assign(Object.create(XclipTask.prototype) as XclipTask, { model });
-  const optimizer = new AdamW(parameterGroups(model, config));
-  const schedule = new CosineSchedule(optimizer, { totalSteps: 30, warmupSteps: 10 });
+  const optimizer = new AdamW(parameterGroups(model, config), { betas: config.TRAIN.BETAS });
+  const schedule = new CosineSchedule(optimizer, { totalSteps: 30, warmupSteps: 10, minLr: lr / 100 });
   const scaler = new LossScaler({ device: 'cpu' });
   try {
     await use({ config, task, optimizer, schedule, scaler });
@@ -126,6 +126,28 @@ test('training goes on from a checkpoint of the reference: moments, step counts 
     const damaged = { path: checkpoint.path, value: others } as unknown as Checkpoint;
     await expect(restore(damaged, trained)).rejects.toMatchObject({ code: 'ERR_CHECKPOINT_MISMATCH' });
   });
+});
+
+test('what the reference reads back of optimizer and schedule is what it wrote itself', async () => {
+  await using theirs = await readCheckpoint(goldenPath('tiny.pth'));
+  const path = join(folder, 'own.pth');
+  await withTraining(async (trained) => {
+    await restore(theirs, trained);
+    await saveCheckpoint(path, trained, readPosition(theirs, { seed: 1, stepsPerEpoch: 10 })!);
+  }, 8e-6);
+  await using own = await readCheckpoint(path);
+  const parts = ({ value }: Checkpoint) => {
+    const all = value as Dict;
+    return [
+      ...((all.get('optimizer') as Dict).get('param_groups') as Dict[]),
+      all.get('lr_scheduler') as Dict,
+    ];
+  };
+  for (const [i, part] of parts(own).entries()) {
+    const same = [...part.keys()].map((key) => [key, parts(theirs)[i]!.get(key)] as const);
+    expect(part).toEqual(new Map(same));
+  }
+  expect(parts(own)).toHaveLength(parts(theirs).length);
 });
 
 test('a checkpoint has the loss scale, the rates that training began with, and for the reference the last whole epoch', async () => {

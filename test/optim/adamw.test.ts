@@ -229,6 +229,14 @@ test('a state takes the place of the present one, and one that is damaged leaves
   optimizer.dispose();
 });
 
+test('decay rates and eps are those of the paper unless given', async () => {
+  const groups = (options?: object) =>
+    new AdamW([{ params: [['p', tensor([1])]], lr: 1 }], options).stateDict();
+  const given = { betas: [0.9, 0.999], eps: 1e-8 };
+  expect(await groups()).toEqual(await groups(given));
+  expect(await groups({ betas: [0.8] })).toEqual(await groups({ ...given, betas: [0.8, 0.999] }));
+});
+
 test('rejects wrong rates, dtypes and repeated parameters', () => {
   const p = tensor([1], [1], { requiresGrad: true });
   const make = (options: object) => () => new AdamW([{ params: [['p', p]], lr: 1, ...options }]);

@@ -1,3 +1,4 @@
+import { PyFloat } from '../../lib/io';
 import { LossScaler } from '../../lib/optim';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 
@@ -66,8 +67,17 @@ test('the state goes on where it was', async () => {
   using scaler = new LossScaler({ scale: 8, growthInterval: 2 });
   const leaf = parameter([0]);
   await unscale(scaler, [leaf]);
+  const state = await scaler.stateDict();
+  // As torch.amp.GradScaler has it.
+  expect(Object.fromEntries(state)).toEqual({
+    scale: new PyFloat(8),
+    growth_factor: new PyFloat(2),
+    backoff_factor: new PyFloat(0.5),
+    growth_interval: 2,
+    _growth_tracker: 1,
+  });
   using resumed = new LossScaler({ growthInterval: 2 });
-  resumed.loadStateDict(await scaler.stateDict());
+  resumed.loadStateDict(state);
   expect(await resumed.value()).toBe(8);
   await unscale(resumed, [leaf]);
   expect(await resumed.value()).toBe(16);
