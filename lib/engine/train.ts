@@ -151,7 +151,8 @@ async function prepare(
   tools: Tools,
 ): Promise<Start> {
   const { signal, agree } = sharedStop(asked, group);
-  const fresh: VideoLoader = trainLoader(config, dataset, config.SEED, signal, group);
+  const loaderOf = (seed: number): VideoLoader => trainLoader(config, dataset, seed, signal, group);
+  const fresh = loaderOf(config.SEED);
   const stepsPerEpoch = fresh.batchesPerEpoch;
   const position = checkpoint && readPosition(checkpoint, { seed: config.SEED, stepsPerEpoch });
   const seed = position?.seed ?? config.SEED;
@@ -160,7 +161,7 @@ async function prepare(
     warmupSteps: Math.floor(config.TRAIN.WARMUP_EPOCHS * stepsPerEpoch),
     minLr: config.TRAIN.LR / 100,
   });
-  const loader = seed === config.SEED ? fresh : trainLoader(config, dataset, seed, signal, group);
+  const loader = seed === config.SEED ? fresh : loaderOf(seed);
   const trained = new Set(tools.optimizer.parameters());
   const inOrder = task.model.parameters().filter((parameter) => trained.has(parameter));
   const buckets = group && new GradientBuckets(inOrder, group);

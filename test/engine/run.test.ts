@@ -180,11 +180,19 @@ describe.each([
 });
 
 test('SAVE_FREQ says which epochs have a checkpoint, beside the last', async () => {
-  const out = folder('some');
-  const { error } = await outcomeOf(tiny.config(['OUTPUT', out, 'TRAIN.EPOCHS', '4', 'SAVE_FREQ', '2']));
+  const [out, stopped] = [folder('some'), folder('some_stopped')];
+  const opts = ['TRAIN.EPOCHS', '4', 'SAVE_FREQ', '2'];
+  const { error, losses } = await outcomeOf(tiny.config([...opts, 'OUTPUT', out]));
   expect(error).toBeUndefined();
   const saved = readdirSync(out).filter((name) => name.startsWith('ckpt_'));
   expect(saved.sort()).toEqual([0, 2, 3].map((epoch) => `ckpt_epoch_${epoch}.pth`));
+
+  // An abort before the first step after an epoch that has none keeps that epoch.
+  const into = tiny.config([...opts, 'OUTPUT', stopped, 'TRAIN.AUTO_RESUME', 'True']);
+  const first = await outcomeOf(into, (event) => event.kind === 'accuracy' && event.epoch === 1);
+  expect(first.error!.message).toContain(join(stopped, 'ckpt_epoch_2_batch_0.pth'));
+  const second = await outcomeOf(into);
+  expect([...first.losses, ...second.losses]).toEqual(losses);
 });
 
 test('rates rise over the whole steps of the warm-up, then fall by half a cosine to a hundredth', async () => {
