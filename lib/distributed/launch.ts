@@ -64,7 +64,6 @@ export async function launch(options: LaunchOptions): Promise<ProcessEnd | null>
   checkKnownOptions('launch', options, keys);
   const { command, processes, nodes = 1, node = 0, signal, graceMs = 10_000 } = options;
   const env = await jobOf(options);
-  const children: ChildProcess[] = [];
   const running = new Set<ChildProcess>();
   const tell = (name: NodeJS.Signals) => {
     for (const child of running) child.kill(name);
@@ -96,7 +95,6 @@ export async function launch(options: LaunchOptions): Promise<ProcessEnd | null>
         // The last one carries nothing: it closes with this process, however that ends.
         stdio: local === 0 ? ['inherit', 'inherit', 'inherit', 'pipe'] : ['ignore', 'pipe', 'pipe', 'pipe'],
       });
-      children.push(child);
       running.add(child);
       ends.push(
         endOf(child, rank, options.onLine).then((end) => {
