@@ -42,14 +42,14 @@ test('buckets go out in one order, whichever gradients a process has, and leave 
   const means = (step: number) => [
     null,
     [true, 1.5 + step],
-    [true, (1 + step) / 2],
+    [true, (1 + 2 * step) / 2],
     [true, 1.5 + step],
     [true, 1.5 + step],
   ];
   const expected = [...means(0), ...means(1)];
   expect(results).toEqual([
-    { told: [4, 3, 2, 1, 4, 3, 2, 1], results: expected },
-    { told: [4, 3, 1, 4, 3, 1], results: expected },
+    { told: [4, 3, 2, 1, 4, 3, 1], early: [2, 1], results: expected },
+    { told: [4, 3, 1, 4, 3, 2, 1], early: [1, 2], results: expected },
   ]);
 });
 

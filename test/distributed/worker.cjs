@@ -92,29 +92,38 @@ const tasks = {
     return [...means, more()];
   },
 
-  // Three buckets, two of them large. Nobody has a use for the first parameter, rank 1 none for the third.
+  // Three buckets, two of them large. Nobody has a use for the first parameter; in each step one rank has none for the third.
   async buckets(group) {
     const sizes = [2, 2 ** 22 + 1, 3, 2 ** 22, 7]; // 2^22 elements fill a bucket
     const parameters = sizes.map((size) => fill(size, (i) => (i % 5) + 1));
     for (const parameter of parameters) parameter.requiresGrad = true;
     const buckets = new distributed.GradientBuckets(parameters, group);
     const told = [];
+    const early = []; // buckets that travel before the backward pass has ended
     const results = [];
+    const send = group.startAllReduce.bind(group);
+    let sent = 0;
+    group.startAllReduce = (...given) => {
+      sent++;
+      send(...given);
+    };
     for (let step = 0; step < 2; step++) {
-      const used = parameters.filter((_, i) => i > 0 && (i !== 2 || group.rank === 0));
+      const used = parameters.filter((_, i) => i > 0 && (i !== 2 || group.rank === step));
       const loss = used.map((p) => mul(sum(p), group.rank + 1 + step)).reduce((a, b) => add(a, b));
       backward(loss, undefined, (leaf) => {
         told.push(parameters.indexOf(leaf));
         buckets.finished(leaf);
       });
+      early.push(sent);
       await buckets.finish();
+      sent = 0;
       for (const { grad, size } of parameters) {
         const all = grad && (await grad.data());
         results.push(all && [all.length === size && all.every((x) => x === all[0]), all[0]]);
       }
       for (const parameter of parameters) parameter.grad = null;
     }
-    return { told, results };
+    return { told, early, results };
   },
 
   async agree(group) {
