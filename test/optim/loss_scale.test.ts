@@ -1,4 +1,5 @@
 import { PyFloat } from '../../lib/io';
+import { memory } from '../../lib/native/device';
 import { LossScaler } from '../../lib/optim';
 import { type Tensor, tensor } from '../../lib/tensor/tensor';
 
@@ -81,6 +82,14 @@ test('the state goes on where it was', async () => {
   expect(await resumed.value()).toBe(8);
   await unscale(resumed, [leaf]);
   expect(await resumed.value()).toBe(16);
-  expect(() => resumed.loadStateDict(new Map())).toThrow(/not the state of a loss scaler/);
+  for (const damaged of [[], [['scale', 8]], [['_growth_tracker', 1]]] as [string, number][][]) {
+    expect(() => resumed.loadStateDict(new Map(damaged))).toThrow(/not the state of a loss scaler/);
+  }
   leaf.dispose();
+});
+
+test('it holds nothing once it is disposed', () => {
+  const before = memory().liveTensors;
+  new LossScaler().dispose();
+  expect(memory().liveTensors).toBe(before);
 });
