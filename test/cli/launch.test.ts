@@ -161,7 +161,7 @@ test('Ctrl-C stops all after the same step; the run goes on from the checkpoint 
   const [, saved] = /continue with --resume (\S+)/.exec(stopped.stderr) ?? [];
   expect(saved).toMatch(/^broken\/ckpt_epoch_0_batch_\d\.pth$/);
   expect(stopped.stderr).not.toMatch(/launch: |ERR_|\[rank 1\]/);
-  await succeed(train('broken', [...opts, 'MODEL.RESUME', saved!], 2));
+  await succeed(train('broken', [...opts, 'TRAIN.AUTO_RESUME', 'True'], 2));
   const [whole, resumed] = await Promise.all(
     ['unbroken', 'broken'].map((output) => weights(join(tiny.root, output, 'ckpt_epoch_1.pth'))),
   );

@@ -1,6 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Batch } from '../../lib/data/batch';
+import type { ProcessGroup } from '../../lib/distributed/process_group';
 import { evaluateViews } from '../../lib/engine/context';
+import type { Findings } from '../../lib/engine/evaluate';
 import type { EngineEvent } from '../../lib/engine/events';
 import { datasetOf } from '../../lib/engine/setup';
 import { createTask, type Task } from '../../lib/models';
@@ -20,12 +23,17 @@ afterAll(() => {
   tiny.remove();
 });
 
-async function evaluateWith(opts: string[], views = { clips: 1, crops: 1 }, signal?: AbortSignal) {
+async function evaluateWith(
+  opts: string[],
+  views = { clips: 1, crops: 1 },
+  signal?: AbortSignal,
+  group: ProcessGroup | null = null,
+) {
   const config = tiny.config(opts);
   const events: EngineEvent[] = [];
   const validation = await datasetOf(config, 'VAL_FILE');
   const emit = (event: EngineEvent) => events.push(event);
-  const context = { config, task, validation, checkpoint: null, emit, signal, group: null };
+  const context = { config, task, validation, checkpoint: null, emit, signal, group };
   return { evaluation: await evaluateViews(context, views, 0), events };
 }
 
@@ -78,8 +86,11 @@ test('of equal scores the lower class comes first; probabilities are means over 
   });
 });
 
-test('PRINT_FREQ says which steps are logged', async () => {
+test('PRINT_FREQ says which steps are logged; each lets go of its batch', async () => {
+  const release = jest.spyOn(Batch.prototype, 'release');
   const { events } = await evaluateWith(['PRINT_FREQ', '2']);
+  expect(release).toHaveBeenCalledTimes(5);
+  release.mockRestore();
   const logged = events.flatMap((event) => (event.kind === 'test' ? [event.logged] : []));
   expect(logged).toEqual([true, false, true, false, true]);
 });
@@ -120,4 +131,44 @@ test('it stops at an abort, refuses scores that are no numbers, and leaves no me
     expect(evaluateWith([])).rejects.toMatchObject({ code: 'ERR_NOT_FINITE' }),
   );
   expect(native().memory('cpu').liveTensors).toBe(before);
+});
+
+test('in a job all have the findings of all, and an abort of one ends the evaluation of all', async () => {
+  const told: (Findings | null)[] = [];
+  const jobWith = (others: (own: Findings | null) => Findings | null) => {
+    const exchange = async (own: Findings | null) => {
+      told.push(own);
+      return [others(own), own];
+    };
+    return { rank: 1, worldSize: 2, exchange } as unknown as ProcessGroup;
+  };
+  const { evaluation } = await evaluateWith(
+    [],
+    undefined,
+    undefined,
+    jobWith((own) => ({
+      ...own!,
+      predictions: own!.predictions.map((one) => ({ ...one, index: one.index - 1 })),
+    })),
+  );
+  expect(told[0]!.predictions.map(({ index }) => index)).toEqual([1, 3, 5, 7]);
+  expect(evaluation.predictions.map(({ index }) => index)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+
+  const aborted = expect.objectContaining({ code: 'ERR_ABORTED' });
+  await expect(
+    evaluateWith(
+      [],
+      undefined,
+      undefined,
+      jobWith(() => null),
+    ),
+  ).rejects.toEqual(aborted);
+  const own = evaluateWith(
+    [],
+    undefined,
+    AbortSignal.abort(),
+    jobWith(() => told[0]!),
+  );
+  await expect(own).rejects.toEqual(aborted);
+  expect(told.at(-1)).toBeNull(); // the others are not left waiting
 });

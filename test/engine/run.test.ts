@@ -306,6 +306,9 @@ test('an abort of the test after training names the last checkpoint, from which 
   expect(error).toMatchObject({ code: 'ERR_ABORTED', message: expect.stringContaining(`--resume ${saved}`) });
   const again = await outcomeOf(tiny.config(['MODEL.RESUME', saved, 'TRAIN.EPOCHS', '1']));
   expect([again.error, again.losses, again.top1.length]).toEqual([undefined, [], 1]);
+  // A run that is stopped before it has learnt anything names what it began with.
+  const idle = await outcomeOf(tiny.config(['MODEL.RESUME', saved]), ({ kind }) => kind === 'message');
+  expect(idle.error!.message).toBe(`stopped in epoch 1 after 0 batches; continue with --resume ${saved}`);
 });
 
 test('a log that cannot be written does not hide the error that came before', async () => {

@@ -115,6 +115,8 @@ test('a step says what it took, and how long the rest of the epoch will take', a
       [2, 4, true],
       [3, 4, false],
     ]);
+    for (const batch of batches)
+      expect(() => batch.frames).toThrow(expect.objectContaining({ code: 'ERR_DISPOSED' }));
     const counts = batches.map(({ labels }) => labels.length);
     expect(new Set(counts).size).toBeGreaterThan(1);
     const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
