@@ -79,7 +79,6 @@ export abstract class Control {
     const first = this.failure === null;
     this.failure ??= new CodedError('ERR_DISTRIBUTED', `rank ${lost} has left the job: ${reason}`);
     for (const { reject } of this.waiting.values()) reject(this.failure);
-    this.waiting.clear();
     if (first && reason !== workEnded) this.onLost(this.failure);
   }
 }

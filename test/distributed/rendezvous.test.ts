@@ -42,6 +42,12 @@ test('everyone gets the values of all by rank, in the order of the calls', async
   ];
   expect(await Promise.all(ahead)).toEqual(expected);
   expect(await Promise.all(rest)).toEqual([expected, expected]);
+  // Nothing of what has been exchanged is kept.
+  for (const [rank, control] of controls.entries()) {
+    for (const part of rank === 0 ? ['waiting', 'sums'] : ['waiting']) {
+      expect(Reflect.get(control, part)).toEqual(new Map());
+    }
+  }
 });
 
 test('values of megabytes pass, and those that take many packets', async () => {
