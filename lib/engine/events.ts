@@ -50,7 +50,7 @@ export interface TestStep {
 /** A finished evaluation. */
 export interface TestEnd {
   kind: 'accuracy';
-  /** The last epoch trained before it; null when a checkpoint is tested. */
+  /** The epoch that it follows; null in the test after training, and when a checkpoint is tested. */
   epoch: number | null;
   clips: number;
   crops: number;
@@ -60,7 +60,7 @@ export interface TestEnd {
   /** Videos evaluated, and videos that could not be read. */
   videos: number;
   failed: number;
-  /** The best top-1 of the run so far; null when a checkpoint is tested. */
+  /** The best top-1 after an epoch so far; null where `epoch` is. */
   best: number | null;
 }
 

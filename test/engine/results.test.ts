@@ -82,6 +82,11 @@ test('per-class accuracy, confusion, mistakes by confidence, and the protocol', 
     top5: 100,
     failures: [{ path: 'x.mp4' }],
   });
+  const samplingOf = (clips: number) => {
+    const tested = { ...evaluation, views: { clips, crops: 3 } };
+    return resultsOf(config, dataset, names, tested, null).protocol.sampling;
+  };
+  expect([1, 2].map(samplingOf)).toEqual(['even', 'random']); // one clip is not drawn
 });
 
 test('the list of mistakes ends somewhere', () => {

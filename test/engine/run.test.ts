@@ -32,9 +32,11 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
   const begun = performance.now();
   const { error, events, rates } = await outcomeOf(tiny.config(['OUTPUT', out]));
   expect(error).toBeUndefined();
-  const epochs = events.flatMap((event) => (event.kind === 'epoch' ? [event.seconds] : []));
+  const epochs = events.flatMap((event) => (event.kind === 'epoch' ? [event] : []));
   expect(epochs).toHaveLength(2);
-  expect(epochs[0]! + epochs[1]!).toBeLessThan((performance.now() - begun) / 1000);
+  expect(epochs[0]!.seconds + epochs[1]!.seconds).toBeLessThan((performance.now() - begun) / 1000);
+  const lastSteps = events.flatMap((event) => (event.kind === 'train' && event.step === 3 ? [event] : []));
+  expect(epochs.map(({ loss }) => loss)).toEqual(lastSteps.map(({ averageLoss }) => averageLoss));
   const best = events.some((event) => event.kind === 'accuracy' && event.top1 > 0) ? ['best.pth'] : [];
   expect(readdirSync(out).sort()).toEqual(
     [
@@ -74,11 +76,11 @@ test('a run leaves checkpoints, log, metrics, configuration and report, and noth
   expect(
     records
       .filter(({ kind }) => kind === 'accuracy')
-      .map(({ epoch, clips, crops }) => [epoch, clips * crops]),
+      .map(({ epoch, clips, crops, best }) => [epoch, clips * crops, best !== null]),
   ).toEqual([
-    [0, 1],
-    [1, 1],
-    [null, 12],
+    [0, 1, true],
+    [1, 1, true],
+    [null, 12, false],
   ]);
   const page = readFileSync(join(out, 'report.html'), 'utf8');
   expect(page.match(/<svg/g)!.length).toBe(3);
@@ -222,6 +224,7 @@ test('a resumed run goes on with its seed and its best accuracy, whatever the co
     });
     expect(resumed.events).toContainEqual(expect.objectContaining({ kind: 'accuracy', epoch: 1, best }));
     expect(existsSync(join(into, 'best.pth'))).toBe(false);
+    expect(JSON.parse(readFileSync(join(into, 'results.json'), 'utf8')).protocol.seed).toBe(7);
   }
   await checkpoint.close();
   // What it saves is of that seed, too.
