@@ -200,6 +200,11 @@ test('a slow text tower has groups of its own', () => {
   expect(names).toContain('token_embedding.weight');
   expect(names.every((name) => TEXT_SIDE(name) && name !== 'logit_scale')).toBe(true);
   expect(groups.flatMap((group) => group.params)).toHaveLength(143);
+  const textGroups = (train: object) =>
+    parameterGroups(model, config(train)).filter(({ name }) => name.startsWith('text'));
+  for (const either of [{ TEXT_LR_SCALE: 0.1 }, { TEXT_LR_RAMP: true }])
+    expect(textGroups(either)).toHaveLength(2);
+  expect(textGroups({})).toEqual([]);
 });
 
 /** Trains on the recorded batch as run `tag` did; yields after each update. */
