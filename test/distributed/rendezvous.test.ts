@@ -1,5 +1,5 @@
 import { getEventListeners, once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import type { Control } from '../../lib/distributed/control';
 import type { JobEnvironment } from '../../lib/distributed/environment';
 import { Hub } from '../../lib/distributed/hub';
@@ -119,6 +119,16 @@ test('rank 0 says who did not come, the others that it is not there; an abort en
   await expect(meet(of(2), { signal: AbortSignal.abort() })).rejects.toMatchObject({
     code: 'ERR_ABORTED',
   });
+});
+
+test('who has given up rank 0 tries no more, which would keep its process', async () => {
+  const of = await job(2);
+  await expect(meet(of(1), { timeoutMs: 150 })).rejects.toMatchObject({ code: 'ERR_DISTRIBUTED' });
+  const came = jest.fn((socket: Socket) => socket.destroy());
+  const server = createServer(came).listen(of(0).port, '127.0.0.1');
+  await new Promise((resolve) => setTimeout(resolve, 300)); // of a try each 100 ms
+  server.close();
+  expect(came).not.toHaveBeenCalled();
 });
 
 test('who has come listens to no signal any more, and holds nothing of strangers', async () => {
