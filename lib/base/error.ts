@@ -81,7 +81,7 @@ export type ErrorCode =
   | 'ERR_NOT_FINITE'
   /** A job of several processes cannot be set up, or has lost one of them. */
   | 'ERR_DISTRIBUTED'
-  /** The caller's AbortSignal fired. */
+  /** The caller's AbortSignal fired; `cause` is its reason. */
   | 'ERR_ABORTED'
   /** The command line is wrong. */
   | 'ERR_USAGE';
@@ -97,7 +97,10 @@ export class CodedError extends Error {
   }
 }
 
-/** True when `error` carries a `code` of this package (also for errors that crossed a worker or an addon). */
-export function hasCode(error: unknown, code: ErrorCode): boolean {
+/** True when `error` carries this `code`; also for the error that ended a worker, which is of no class of ours. */
+export function hasCode<Code extends ErrorCode>(
+  error: unknown,
+  code: Code,
+): error is Error & { readonly code: Code } {
   return typeof error === 'object' && error !== null && (error as { code?: unknown }).code === code;
 }

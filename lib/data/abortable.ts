@@ -1,3 +1,4 @@
+import { withReason } from '../base/abort';
 import { CodedError } from '../base/error';
 import { type CancelToken, videoAddon } from '../native/video';
 
@@ -37,11 +38,11 @@ function whenAborted(signal: AbortSignal, stop: () => void): () => void {
 export function controllerUnder(outer: AbortSignal | undefined): AbortController {
   const controller = new AbortController();
   const { signal } = controller;
-  if (outer?.aborted) controller.abort();
+  if (outer?.aborted) controller.abort(outer.reason);
   else if (outer)
     signal.addEventListener(
       'abort',
-      whenAborted(outer, () => controller.abort()),
+      whenAborted(outer, () => controller.abort(outer.reason)),
       { once: true },
     );
   return controller;
@@ -63,7 +64,7 @@ export async function abortable<T>(
     return await call(token);
   } catch (error) {
     if (error instanceof Error) Error.captureStackTrace(error);
-    throw error;
+    throw withReason(error, signal);
   } finally {
     leave?.();
   }

@@ -1,4 +1,4 @@
-import { CodedError } from '../base/error';
+import { throwIfAborted } from '../base/abort';
 import { videoAddon } from '../native/video';
 import { testPlan } from './plan';
 import { sampleRandom } from './random';
@@ -26,7 +26,7 @@ export async function compareDecoding(
   const seconds: [number, number] = [0, 0];
   for (const round of [0, 1]) {
     for (const pair of pairs) {
-      if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'timing the copies was aborted');
+      throwIfAborted(signal, 'timing the copies was aborted');
       for (const side of [0, 1] as const) {
         const started = performance.now();
         await readClip(pair[side]);

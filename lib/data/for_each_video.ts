@@ -1,5 +1,5 @@
+import { abortError, withReason } from '../base/abort';
 import { usableCores } from '../base/cores';
-import { CodedError } from '../base/error';
 import { type CancelToken, videoAddon } from '../native/video';
 import { Limiter } from './limiter';
 import { inStoredOrder, type VideoSample } from './video_dataset';
@@ -22,7 +22,7 @@ export async function forEachVideo(
   signal?.addEventListener('abort', stop);
   let end: { error: unknown } | undefined; // what ends the work, for the videos under way and those that wait
   const attempt = async (sample: VideoSample): Promise<void> => {
-    if (signal?.aborted || end) throw new CodedError('ERR_ABORTED', aborted);
+    if (signal?.aborted || end) throw abortError(signal, aborted);
     try {
       await work(sample, cancel);
     } catch (error) {
@@ -36,7 +36,7 @@ export async function forEachVideo(
     const jobs = inStoredOrder(samples).map((sample) => limiter.run(() => attempt(sample)));
     const results = await Promise.allSettled(jobs);
     const failed = results.find((result) => result.status === 'rejected');
-    if (failed) throw end ? end.error : failed.reason;
+    if (failed) throw withReason(end ? end.error : failed.reason, signal);
   } finally {
     signal?.removeEventListener('abort', stop);
   }

@@ -1,3 +1,4 @@
+import { throwIfAborted, withReason } from '../base/abort';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { usableCores } from '../base/cores';
 import { CodedError } from '../base/error';
@@ -189,6 +190,8 @@ export class VideoLoader {
         share.add(batch.indices.length, batch.failed);
         yield batch;
       }
+    } catch (error) {
+      throw withReason(error, signal);
     } finally {
       signal?.removeEventListener('abort', stop);
       stop();
@@ -212,6 +215,8 @@ export class VideoLoader {
     try {
       throwIfAborted(signal);
       return await this.makeBatch(epoch, index, this.order(epoch), cancel);
+    } catch (error) {
+      throw withReason(error, signal);
     } finally {
       signal?.removeEventListener('abort', stop);
     }
@@ -296,10 +301,6 @@ export class VideoLoader {
     this.counters.samples += batch.labels.length;
     this.counters.waitSeconds += waitSeconds;
   }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'loading was aborted by its signal');
 }
 
 function checkCount(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): void {

@@ -1,3 +1,4 @@
+import { abortError } from '../base/abort';
 import { CodedError } from '../base/error';
 
 export interface Patience {
@@ -19,7 +20,7 @@ export async function waitFor<T = void>(
       timer = setTimeout(() => {
         reject(new CodedError('ERR_DISTRIBUTED', `${doing()}, in vain for ${timeoutMs / 1000} s`));
       }, timeoutMs);
-      abort = () => reject(new CodedError('ERR_ABORTED', `${doing()} until it was told to stop`));
+      abort = () => reject(abortError(signal, `${doing()} until it was told to stop`));
       if (signal?.aborted) abort();
       signal?.addEventListener('abort', abort);
       begin(resolve);

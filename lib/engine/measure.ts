@@ -1,5 +1,5 @@
+import { throwIfAborted } from '../base/abort';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
-import { CodedError } from '../base/error';
 import type { Config } from '../config/schema';
 import { createTask, type Task } from '../models';
 import { type Device, memory, resetPeakMemory, resolveDevice, synchronize } from '../native/device';
@@ -117,7 +117,7 @@ async function timeLast(
 ): Promise<StepCost> {
   let seconds = 0;
   for (let turn = 0; turn < TURNS; turn++) {
-    if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'measuring was aborted');
+    throwIfAborted(signal, 'measuring was aborted');
     resetPeakMemory(device);
     const begun = performance.now();
     step();

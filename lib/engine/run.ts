@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { withReason } from '../base/abort';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError, hasCode } from '../base/error';
 import { configToYaml } from '../config/load';
@@ -109,7 +110,7 @@ export async function run(asked: Config, options: RunOptions = {}): Promise<RunR
     } catch {
       // On a full disk the log fails as well: what came first is the one to tell.
     }
-    throw error;
+    throw withReason(error, options.signal);
   } finally {
     setFloat32MatmulPrecision(precision);
     videoAddon().setWorkerCount(config.DATA.NUM_WORKERS);

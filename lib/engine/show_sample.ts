@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { CodedError } from '../base/error';
+import { throwIfAborted } from '../base/abort';
 import type { Config } from '../config/schema';
 import { abortable } from '../data/abortable';
 import { sampleRandom } from '../data/random';
@@ -69,7 +69,7 @@ export async function showSample(config: Config, options: ShowOptions): Promise<
   const record = { location, label, kind, index, epoch, seed: config.SEED, plan };
   await writeText(join(output, 'plan.json'), `${JSON.stringify(record, null, 2)}\n`);
   for (let i = 0; i < viewCount * frames; i++) {
-    if (signal?.aborted) throw new CodedError('ERR_ABORTED', `writing pictures to ${output} was aborted`);
+    throwIfAborted(signal, `writing pictures to ${output} was aborted`);
     const name = `view_${pad(Math.floor(i / frames))}_frame_${pad(i % frames)}.png`;
     await writePng(join(output, name), pixels.subarray(i * frameBytes, (i + 1) * frameBytes), side, side);
   }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, resolve } from 'node:path';
+import { throwIfAborted } from '../base/abort';
 import { checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { systemReason } from '../base/system_reason';
@@ -51,7 +52,7 @@ export class FileWriter {
 
   async append(bytes: Uint8Array): Promise<void> {
     for (let done = 0; done < bytes.length; done += CHUNK) {
-      if (this.options.signal?.aborted) throw new CodedError('ERR_ABORTED', 'writing was aborted');
+      throwIfAborted(this.options.signal, 'writing was aborted');
       const piece = bytes.subarray(done, done + CHUNK);
       await this.overwrite(this.position, piece);
       this.position += piece.length;
@@ -97,7 +98,7 @@ export async function writeAtomically(
     } finally {
       await handle.close();
     }
-    if (options.signal?.aborted) throw new CodedError('ERR_ABORTED', 'writing was aborted');
+    throwIfAborted(options.signal, 'writing was aborted');
     await rename(temporary, path);
     await flushDirectory(dirname(path));
   } catch (error) {

@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../base/abort';
 import { checkInstance, checkKnownOptions, type KnownOptions } from '../base/check';
 import { CodedError } from '../base/error';
 import { Tensor, tensor } from '../tensor/tensor';
@@ -141,7 +142,7 @@ export abstract class Module {
       );
     }
     for (const [name, parameter] of parameters) {
-      if (options.signal?.aborted) throw new CodedError('ERR_ABORTED', 'loading the weights was aborted');
+      throwIfAborted(options.signal, 'loading the weights was aborted');
       const values = await state.get(name)?.float32();
       if (!values) continue;
       const source = tensor(values, parameter.shape, { device: parameter.device });

@@ -32,6 +32,25 @@ test('one signal may stop any number of calls, without a warning of a leak', asy
   }
 });
 
+test('an error says why the caller has stopped the call, whether it had begun or not', async () => {
+  const reason = new Error('the client has gone');
+  const stopped = { code: 'ERR_ABORTED', cause: reason };
+  using video = await VideoReader.open(clip);
+  const early = AbortSignal.abort(reason);
+  await expect(VideoReader.open(clip, { signal: early })).rejects.toMatchObject(stopped);
+  const abort = new AbortController();
+  const { signal } = abort;
+  const reads = Array.from({ length: 30 }, () => video.get(0, { signal }));
+  const loader = await VideoLoader.open([clip], { batchSize: 2, width: 32, height: 32, signal });
+  const loop = (async () => {
+    for await (const _ of loader) abort.abort(reason);
+  })();
+  await expect(loop).rejects.toMatchObject(stopped);
+  const last = (await Promise.allSettled(reads)).at(-1)!;
+  if (last.status === 'rejected') expect(last.reason).toMatchObject(stopped);
+  await expect(video.get(0, { signal })).rejects.toMatchObject(stopped);
+});
+
 test('loops over videos leave nothing on the signal that they were given', async () => {
   const { signal } = new AbortController();
   const loader = await VideoLoader.open([clip, clip], { batchSize: 2, width: 32, height: 32, signal });

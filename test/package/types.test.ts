@@ -10,7 +10,7 @@ beforeAll(() => {
 });
 afterAll(() => project?.remove());
 
-const consumer = `import { nn, optim, type Tensor, tensor, XCLIP } from 'xclip-native';
+const consumer = `import { hasCode, nn, optim, type Tensor, tensor, XCLIP } from 'xclip-native';
 import { VideoReader } from 'xclip-native/video';
 
 export async function nameClip(path: string): Promise<string> {
@@ -21,6 +21,8 @@ export async function nameClip(path: string): Promise<string> {
 export async function countFrames(path: string): Promise<number> {
   return (await VideoReader.open(path)).info.frameCount;
 }
+export const reasonOf = (error: unknown): unknown =>
+  hasCode(error, 'ERR_ABORTED') ? error.cause : hasCode(error, 'ERR_FILE_NOT_FOUND') ? error.message : undefined;
 export const x: Tensor = tensor([[1, 2]]);
 export class Net extends nn.Module {
   readonly hidden = new nn.Linear(2, 16, new nn.Initializer({ seed: 1 }));

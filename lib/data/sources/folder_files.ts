@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CodedError } from '../../base/error';
+import { throwIfAborted } from '../../base/abort';
 import { readError } from '../../io/file_bytes';
 
 /**
@@ -13,7 +13,7 @@ export async function filesBelow(root: string, signal?: AbortSignal): Promise<st
   const files: string[] = [];
   /** @param above true paths of the folder and those that led to it */
   const visit = async (folder: string, prefix: string, above: readonly string[]): Promise<void> => {
-    if (signal?.aborted) throw new CodedError('ERR_ABORTED', `listing the files of ${root} was aborted`);
+    throwIfAborted(signal, `listing the files of ${root} was aborted`);
     const entries = await readdir(folder, { withFileTypes: true });
     const kinds = await Promise.all(entries.map((entry) => kindOf(folder, entry)));
     for (const [i, { name }] of entries.entries()) {

@@ -1,4 +1,5 @@
 import { posix, resolve } from 'node:path';
+import { throwIfAborted } from '../../base/abort';
 import { CodedError } from '../../base/error';
 import { FileBytes } from '../../io/file_bytes';
 import { archiveCodes, readArchiveIndex } from './archive_index';
@@ -94,7 +95,7 @@ async function readLabels(
   const file = await FileBytes.open(shard, archiveCodes);
   try {
     for (const { name } of videos) {
-      if (signal?.aborted) throw new CodedError('ERR_ABORTED', `${shard}: reading labels was aborted`);
+      throwIfAborted(signal, `${shard}: reading labels was aborted`);
       const where = `${shard}: ${name}`;
       const beside = besides.get(sampleKey(name));
       if (!beside)

@@ -1,5 +1,5 @@
+import { throwIfAborted } from '../../base/abort';
 import type { KnownOptions } from '../../base/check';
-import { CodedError } from '../../base/error';
 
 /** How the first listing of an archive is watched and stopped. */
 export interface ListingOptions {
@@ -26,7 +26,7 @@ export class Listing {
 
   /** To be called for every member. @throws ERR_ABORTED */
   at(done: number): void {
-    if (this.options.signal?.aborted) throw new CodedError('ERR_ABORTED', 'listing the archive was aborted');
+    throwIfAborted(this.options.signal, 'listing the archive was aborted');
     const now = performance.now();
     if (now - this.last < interval) return;
     this.last = now;

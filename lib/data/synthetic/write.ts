@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { throwIfAborted, withReason } from '../../base/abort';
 import { checkKnownOptions, checkSize, checkText, type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Philox, streamOf } from '../../base/philox';
@@ -152,8 +153,7 @@ async function encodeAll(
   let codec = '';
   const encode = async ({ what, name, random }: Job): Promise<void> => {
     if (failed) return;
-    if (signal?.aborted)
-      throw new CodedError('ERR_ABORTED', 'writing the data set was aborted by its signal');
+    throwIfAborted(signal, 'writing the data set was aborted by its signal');
     const frames = drawVideo(what, frameCount, side, random);
     const size = { width: side, height: side, fps: framesPerSecond, quality: 3 };
     ({ codec } = await addon.encodeVideo(join(folder, name), size, frames, cancel));
@@ -171,7 +171,7 @@ async function encodeAll(
       ),
     );
     const failure = results.find((result) => result.status === 'rejected');
-    if (failure) throw failure.reason;
+    if (failure) throw withReason(failure.reason, signal);
     return codec;
   } finally {
     signal?.removeEventListener('abort', stop);

@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../../base/abort';
 import { checkArray, checkKnownOptions, checkSize, checkTexts, type KnownOptions } from '../../base/check';
 import { usableCores } from '../../base/cores';
 import { CodedError } from '../../base/error';
@@ -10,7 +11,7 @@ import { type Tensor, tensor } from '../../tensor/tensor';
 import { type Tokens, tokenize } from '../clip/tokenizer';
 import { inDtype } from '../dtype';
 import type { Footage } from './footage';
-import { checkViews, readViews, throwIfAborted, type ViewOptions, type Views, viewKeys } from './video_input';
+import { checkViews, readViews, type ViewOptions, type Views, viewKeys } from './video_input';
 import type { XCLIP } from './xclip';
 
 export interface ClassifyOptions extends ViewOptions {

@@ -1,6 +1,7 @@
+import { types } from 'node:util';
+import { abortError, throwIfAborted } from '../../base/abort';
 import { checkSize, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
-import { throwIfAborted } from './video_input';
 
 /** Pictures that are still coming, from a camera or from another program. */
 export interface LivePictures {
@@ -123,14 +124,13 @@ export class LiveWindows {
     throwIfAborted(signal);
     let leave = () => {};
     const aborted = new Promise<never>((_, reject) => {
-      leave = () => reject(new CodedError('ERR_ABORTED', 'aborted by the caller'));
+      leave = () => reject(abortError(signal, 'aborted by the caller'));
     });
     signal.addEventListener('abort', leave, { once: true });
     try {
       const { done, value } = await Promise.race([this.pieces.next(), aborted]);
       if (done) return undefined;
-      if (!(value instanceof Uint8Array))
-        throw wrongKind('timeline', 'what video.stream gives', 'bytes', value);
+      if (!types.isUint8Array(value)) throw wrongKind('timeline', 'what video.stream gives', 'bytes', value);
       return value as Uint8Array<ArrayBuffer>;
     } finally {
       signal.removeEventListener('abort', leave);

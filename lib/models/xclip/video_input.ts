@@ -1,3 +1,4 @@
+import { throwIfAborted } from '../../base/abort';
 import { checkKnownOptions, checkSize, type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { warnOfDamage } from '../../data/damage_warning';
@@ -162,11 +163,6 @@ function framesShown(reader: VideoReader, [from, to]: readonly [number, number])
     'ERR_FRAME_RANGE',
     `no frame is shown between ${from} and ${to} seconds; the video lasts until ${over.toFixed(2)}`,
   );
-}
-
-/** @throws ERR_ABORTED */
-export function throwIfAborted(signal?: AbortSignal): void {
-  if (signal?.aborted) throw new CodedError('ERR_ABORTED', 'aborted by the caller');
 }
 
 function allocate(shape: readonly number[], clips = 1): Float32Array {

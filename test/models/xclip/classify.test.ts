@@ -314,8 +314,12 @@ test('what is asked wrongly is refused with a code', async () => {
     await expect(model.classifyEach(videos, names).next()).rejects.toEqual(code('ERR_ARGUMENT'));
   }
   await expect(model.classify(clip, names, { signal: 5 as never })).rejects.toEqual(code('ERR_ARGUMENT'));
-  const signal = AbortSignal.abort();
-  await expect(model.classify(clip, names, { signal })).rejects.toEqual(code('ERR_ABORTED'));
+  const reason = new Error('the client has gone');
+  const signal = AbortSignal.abort(reason);
+  const aborted = expect.objectContaining({ code: 'ERR_ABORTED', cause: reason });
+  await expect(model.classify(clip, names, { signal })).rejects.toEqual(aborted);
+  await expect(model.embedVideo(pictures(64 * 48 * 3), { signal })).rejects.toEqual(aborted);
+  await expect(model.timeline(clip, names, { window: 1, signal }).next()).rejects.toEqual(aborted);
 });
 
 test('a small vocabulary that lacks a word says which text', async () => {
