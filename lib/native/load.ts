@@ -71,15 +71,18 @@ export interface NativeAddon extends NativeOps {
   kernels(): [string, DeviceType][];
 }
 
-/** The folder that holds this package's package.json. */
+/**
+ * The folder that holds this package's package.json.
+ *
+ * @throws ERR_NATIVE_LOAD where a bundler has taken this file out of it: addons are looked for beside it
+ */
 export function packageRoot(): string {
-  let folder = __dirname;
-  while (!existsSync(join(folder, 'package.json'))) {
-    const parent = dirname(folder);
-    if (parent === folder) throw new CodedError('ERR_NATIVE_LOAD', `no package.json above ${__dirname}`);
-    folder = parent;
-  }
-  return folder;
+  if (basename(__dirname) === 'native') return join(__dirname, '../..');
+  throw new CodedError(
+    'ERR_NATIVE_LOAD',
+    `${__dirname} is not this package's own folder: its native addons, configurations and class tables cannot be bundled; ` +
+      'leave the package out of the bundle (esbuild: --packages=external)',
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, posix } from 'node:path';
 import { fixturePath } from '../support/fixture';
@@ -166,6 +166,19 @@ test('without addons the error says what to build', () => {
   const doctor = spawnSync(process.execPath, [bin, 'doctor'], { env, encoding: 'utf8' });
   expect(doctor.stdout.match(/MISSING/g)).toHaveLength(2);
   expect(doctor.stdout.split('Build it with')).toEqual([expect.any(String), ' "npx xclip-native build".\n']);
+});
+
+test('out of a bundle the error says to leave the package out of it', () => {
+  // As bundlers do, but for making one file of it: files are elsewhere, and nothing of the package is around them.
+  const bundle = join(project.folder, 'bundle');
+  cpSync(join(project.installed, 'dist/base'), join(bundle, 'base'), { recursive: true });
+  cpSync(join(project.installed, 'dist/native/load.js'), join(bundle, 'out/load.js'));
+  const program = `try { require('./out/load.js').native(); } catch ({ code, message }) { console.log(code, message); }`;
+  const env = { ...process.env, NATIVE_COMPUTE_PATH: '' };
+  const printed = execFileSync(process.execPath, ['-e', program], { cwd: bundle, env, encoding: 'utf8' });
+  expect(printed).toMatch(
+    /^ERR_NATIVE_LOAD .*bundle.out is not this package's own folder: .*--packages=external\)\n$/,
+  );
 });
 
 test('"build" of an installed package says what it needs, and fails', () => {
