@@ -49,6 +49,7 @@ export function tokensFor(model: XCLIP, texts: readonly string[]): Tokens {
 
 // Of two equal names each would get half of what both deserve.
 function requireDistinct(what: string, names: readonly string[]): void {
+  if (names.length === 0) throw new CodedError('ERR_LABELS', `${what}: names is empty; give at least one`);
   const places = new Map<string, number>();
   for (const [place, name] of names.entries()) {
     const before = places.get(name);

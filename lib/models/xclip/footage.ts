@@ -1,4 +1,5 @@
-import { wrongKind } from '../../base/check';
+import { types } from 'node:util';
+import { checkSize, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { type VideoInput, VideoReader } from '../../data/video_reader';
 
@@ -28,11 +29,15 @@ export function checkFootage(what: string, footage: unknown): asserts footage is
     throw wrongKind(
       what,
       'video',
-      'a path, the bytes of a file, an open file, a VideoReader or pictures',
+      'a path, the bytes of a file (Uint8Array), an open file, a VideoReader or pictures',
       footage,
     );
-  if (frames !== undefined && !ArrayBuffer.isView(frames))
+  if (frames === undefined) return;
+  if (!types.isUint8Array(frames))
     throw wrongKind(what, 'video.frames', 'the bytes of all pictures in one Uint8Array', frames);
+  const { width, height } = footage as RawFrames;
+  checkSize(what, 'video.width', width);
+  checkSize(what, 'video.height', height);
 }
 
 export function isRawFrames(footage: Footage): footage is RawFrames {

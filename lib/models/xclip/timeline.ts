@@ -1,4 +1,4 @@
-import type { KnownOptions } from '../../base/check';
+import { type KnownOptions, wrongKind } from '../../base/check';
 import { CodedError } from '../../base/error';
 import { Limiter } from '../../data/limiter';
 import { type Classification, type ClassifyOptions, classifyKeys, classifyViews } from './classify';
@@ -35,11 +35,8 @@ export async function* timeline(
   checkViewOptions('timeline', options, timelineKeys);
   const { window, stride = window, seconds, ...rest } = options;
   for (const [key, value] of Object.entries({ window, stride })) {
-    if (Number.isFinite(value) && value > 0) continue;
-    throw new CodedError(
-      'ERR_ARGUMENT',
-      `timeline: ${key} must be a number of seconds above 0, got ${value}`,
-    );
+    if (!(Number.isFinite(value) && value > 0))
+      throw wrongKind('timeline', key, 'a number of seconds above 0', value);
   }
   if (isLive(footage)) {
     if (seconds)

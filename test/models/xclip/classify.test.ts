@@ -301,12 +301,26 @@ test('what is asked wrongly is refused with a code', async () => {
   await expect(seconds(2.5, 3)).rejects.toEqual(code('ERR_FRAME_RANGE'));
   await expect(seconds(-1, 0)).rejects.toEqual(code('ERR_FRAME_RANGE'));
   const pictures = (bytes: number) => ({ frames: new Uint8Array(bytes), width: 64, height: 48 });
+  for (const wrong of [{ width: 0 }, { height: undefined }, { frames: new Float32Array(12) }]) {
+    const video = { ...pictures(64 * 48 * 3), ...wrong } as unknown as Footage;
+    await expect(model.classify(video, names)).rejects.toMatchObject({
+      code: 'ERR_ARGUMENT',
+      message: expect.stringContaining(`classify: video.${Object.keys(wrong)[0]} must be `),
+    });
+  }
   await expect(model.classify(pictures(0), names)).rejects.toEqual(code('ERR_SHAPE'));
   await expect(model.classify(pictures(64 * 48 * 3 + 1), names)).rejects.toEqual(code('ERR_SHAPE'));
   await expect(model.classify(pictures(64 * 48 * 3), names, { seconds: [0, 1] })).rejects.toEqual(
     code('ERR_ARGUMENT'),
   );
   await expect(model.classify(undefined as unknown as string, names)).rejects.toEqual(code('ERR_ARGUMENT'));
+  await expect(model.classify(clip, [])).rejects.toMatchObject({
+    code: 'ERR_LABELS',
+    message: 'classify: names is empty; give at least one',
+  });
+  await expect(model.timeline(clip, names, { window: '2' as never }).next()).rejects.toMatchObject({
+    message: 'timeline: window must be a number of seconds above 0, got "2"',
+  });
   for (const options of [{ window: 0 }, { window: 1, stride: Number.NaN }]) {
     await expect(model.timeline(clip, names, options).next()).rejects.toEqual(code('ERR_ARGUMENT'));
   }

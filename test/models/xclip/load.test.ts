@@ -140,6 +140,14 @@ test('bfloat16 halves the weights of products and stays near the float32 logits'
   model.dispose();
 });
 
+test('a dtype that nothing computes in is told what there is', async () => {
+  for (const dtype of ['fp16', 'int32'] as never[])
+    await expect(XCLIP.load(goldenPath('tiny.pth'), { dtype })).rejects.toMatchObject({
+      code: 'ERR_DTYPE',
+      message: expect.stringMatching(/^XCLIP: cannot compute in .*; use float32, bfloat16 or float16$/),
+    });
+});
+
 test('image-text weights load, and the video parts keep their initial values', async () => {
   const tiny = await loadTiny();
   const model = new XCLIP(tiny.geometry, { seed: 3, device: 'auto' });
