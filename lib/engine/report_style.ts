@@ -7,7 +7,7 @@ export const reportStyle = `
 *{box-sizing:border-box}
 body{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:0 auto;padding:1.5em 1em 4em;color:var(--ink);background:var(--page)}
 h1{font-size:1.5em;line-height:1.25;margin:.3em 0 .8em}h2{font-size:1.15em;margin:2.2em 0 .6em}p{margin:.3em 0 .8em;color:var(--soft)}
-figure{margin:0;min-width:0}figcaption{font-size:.9em;overflow-wrap:anywhere}
+figure{margin:0;min-width:0}figcaption{font-size:.9em;overflow-wrap:anywhere}.charts b{white-space:nowrap}
 .charts,.clips{display:grid;gap:1em;grid-template-columns:repeat(auto-fit,minmax(min(100%,25em),1fr))}
 .charts{margin-top:1.5em;grid-template-columns:repeat(auto-fit,minmax(min(100%,20em),1fr))}.charts figure{background:var(--card);border-radius:8px;padding:.7em .8em}
 svg{display:block;width:100%;height:auto;font-size:12px}svg text{fill:var(--soft)}.grid{stroke:var(--line)}
