@@ -45,8 +45,7 @@ interface Row {
 
 async function demo({ output, device, opts = [] }: DemoFlags, signal: AbortSignal): Promise<void> {
   const started = performance.now();
-  const own = [...(device === undefined ? [] : ['MODEL.DEVICE', device]), ...opts];
-  loadConfig({ cfg: configFile, opts: own }); // refuses what is wrong before videos are written
+  loadConfig({ cfg: configFile, opts, flags: { device } }); // refuses what is wrong before videos are written
   const data = await dataset(join(output, 'data'), signal);
   print(
     `${data.videoCount} ${data.codec} videos in ${data.videoFolder}: ${data.seen.length} classes to learn,`,
@@ -57,12 +56,16 @@ async function demo({ output, device, opts = [] }: DemoFlags, signal: AbortSigna
   const shared = [
     ...['DATA.ROOT', data.videoFolder, 'DATA.NUM_CLASSES', String(data.seen.length)],
     ...['DATA.TRAIN_FILE', data.trainList, 'DATA.VAL_FILE', data.valList, 'DATA.LABEL_LIST', data.seenLabels],
-    ...own,
+    ...opts,
   ];
   const execute = async (overrides: string[], flags: ConfigFlags): Promise<RunResult> => {
     const listener = progressListener();
     try {
-      const config = loadConfig({ cfg: configFile, opts: [...shared, ...overrides], flags });
+      const config = loadConfig({
+        cfg: configFile,
+        opts: [...shared, ...overrides],
+        flags: { device, ...flags },
+      });
       return await run(config, { signal, listener });
     } finally {
       listener.stop();

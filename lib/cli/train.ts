@@ -1,22 +1,21 @@
+import { join } from 'node:path';
 import type { Command } from 'commander';
 import { type ConfigFlags, loadConfig } from '../config/load';
 import { jobFromEnvironment } from '../distributed/environment';
 import { launcherSignal } from '../distributed/launcher';
 import { ProcessGroup } from '../distributed/process_group';
-import { type RunResult, run } from '../engine/run';
+import { REPORT_FILE, type RunResult, run } from '../engine/run';
 import { integerFrom } from './arguments';
 import { interruptible } from './interrupt';
 import { badVideoListener, progressListener } from './progress';
 import { testSplits } from './splits';
-import { leaveToOthers, note } from './terminal';
+import { leaveToOthers, note, print } from './terminal';
 
 /** Options of `train` and `test`, as the parser gives them. */
 interface RunFlags extends ConfigFlags {
   cfg: string;
   opts?: string[];
-  device?: string;
   threads?: number;
-  seed?: number;
 }
 
 /** Where a training run writes that is told no folder, as in the reference. */
@@ -87,22 +86,10 @@ function addRunOptions(command: Command, output: string): Command {
 }
 
 /** @returns undefined when the run was interrupted */
-async function execute({
-  cfg,
-  opts = [],
-  device,
-  threads,
-  seed,
-  ...flags
-}: RunFlags): Promise<RunResult | undefined> {
-  const own = [
-    ...(device === undefined ? [] : ['MODEL.DEVICE', device]),
-    ...(seed === undefined ? [] : ['SEED', String(seed)]),
-  ];
-  const sources = { cfg, opts: [...opts, ...own], flags };
-  let config = loadConfig(sources);
+async function execute({ cfg, opts, threads, ...flags }: RunFlags): Promise<RunResult | undefined> {
+  let config = loadConfig({ cfg, opts, flags });
   if (config.OUTPUT === '' && !config.TEST.ONLY_TEST) {
-    config = loadConfig({ ...sources, flags: { ...flags, output: DEFAULT_OUTPUT } });
+    config = loadConfig({ cfg, opts, flags: { ...flags, output: DEFAULT_OUTPUT } });
   }
   const job = jobFromEnvironment();
   // In a job one process speaks for all, except for what is wrong, and the first of each machine for what that one lacks.
@@ -130,7 +117,9 @@ async function execute({
   // The output of all others went to the launcher.
   if (first) launcher?.addEventListener('abort', mourn);
   try {
-    return await interruptible(speaks ? hint : null, work, launcher);
+    const result = await interruptible(speaks ? hint : null, work, launcher);
+    if (result && speaks && config.OUTPUT !== '') print(`Report: ${join(config.OUTPUT, REPORT_FILE)}`);
+    return result;
   } finally {
     launcher?.removeEventListener('abort', mourn);
   }

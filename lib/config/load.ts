@@ -25,6 +25,10 @@ export interface ConfigFlags {
   onlyTest?: boolean;
   /** `--reference-sampling`: TEST.REFERENCE_SAMPLING */
   referenceSampling?: boolean;
+  /** `--device`: MODEL.DEVICE */
+  device?: string;
+  /** `--seed`: SEED */
+  seed?: number;
 }
 
 /** How each flag is written, and the key that it sets. */
@@ -36,6 +40,8 @@ const FLAGS: Readonly<Record<keyof ConfigFlags, readonly [flag: string, key: str
   output: ['--output', 'OUTPUT'],
   onlyTest: ['--only_test', 'TEST.ONLY_TEST'],
   referenceSampling: ['--reference-sampling', 'TEST.REFERENCE_SAMPLING'],
+  device: ['--device', 'MODEL.DEVICE'],
+  seed: ['--seed', 'SEED'],
 };
 
 /**

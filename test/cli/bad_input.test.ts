@@ -235,7 +235,11 @@ test('wrong command lines', async () => {
   const classify = ['classify', clip, '--checkpoint', checkpoint, '--labels', 'a,b'];
   await expectError([...classify, ...many], 'ERR_USAGE', /--threads .* from 1 to 1024/);
   await expectError([...classify, '--device', 'tpu'], 'ERR_DEVICE', "'tpu'");
-  await expectError(['train', '-cfg', tiny.cfg, '--device', 'tpu'], 'ERR_CONFIG_VALUE', 'MODEL.DEVICE');
+  await expectError(
+    ['train', '-cfg', tiny.cfg, '--device', 'tpu'],
+    'ERR_CONFIG_VALUE',
+    '--device: MODEL.DEVICE',
+  );
   const pretrained = ['--pretrained', 'nowhere.pt'];
   await expectError(['train', '-cfg', tiny.cfg, ...pretrained], 'ERR_FILE_NOT_FOUND', 'MODEL.PRETRAINED');
   await expectError(['convert', checkpoint, 'weights.txt'], 'ERR_USAGE', 'weights.txt');

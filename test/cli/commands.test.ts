@@ -116,6 +116,7 @@ test('Ctrl-C saves a checkpoint, exits with 130, and the run goes on from it', a
   expect(stderr).toContain('stopping; a checkpoint is being saved; once more to stop at once');
   const resumed = await succeed(['train', '-cfg', tiny.cfg, '--resume', saved]);
   expect(resumed).toContain(`resuming from ${saved}`);
+  expect(resumed).toMatch(/^Report: exp.report\.html$/m);
   expect(existsSync(join(tiny.root, 'exp/report.html'))).toBe(true); // as the reference, which is told no folder
 });
 

@@ -215,9 +215,10 @@ describe('opts and flags', () => {
     expect(config.TRAIN).toMatchObject({ BATCH_SIZE: 4, EPOCHS: 2, ACCUMULATION_STEPS: 5 });
     expect(config.MODEL).toMatchObject({ PRETRAINED: null, RESUME: 'r.pth' });
     expect(config).toMatchObject({ OUTPUT: '2022', TEST: { ONLY_TEST: true }, DATA: { ROOT: 'None' } });
-    const { MODEL, OUTPUT, TEST } = loadConfig({
-      flags: { pretrained: 'p.pt', output: 'o', referenceSampling: true },
+    const { MODEL, OUTPUT, SEED, TEST } = loadConfig({
+      flags: { pretrained: 'p.pt', output: 'o', referenceSampling: true, device: 'cpu', seed: 3 },
     });
+    expect([MODEL.DEVICE, SEED]).toEqual(['cpu', 3]);
     expect([MODEL.PRETRAINED, OUTPUT, TEST.REFERENCE_SAMPLING]).toEqual(['p.pt', 'o', true]);
   });
 
@@ -270,6 +271,10 @@ describe('opts and flags', () => {
     expect(() => loadConfig({ flags: { batchSize: 0 } })).toThrow(
       failure('ERR_CONFIG_VALUE', '--batch-size'),
     );
+    expect(() => loadConfig({ flags: { device: 'gpu' } })).toThrow(
+      failure('ERR_CONFIG_VALUE', '--device: MODEL.DEVICE'),
+    );
+    expect(() => loadConfig({ flags: { seed: -1 } })).toThrow(failure('ERR_CONFIG_VALUE', '--seed: SEED'));
   });
 });
 
