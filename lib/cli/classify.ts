@@ -35,11 +35,11 @@ Examples:
   $ ffmpeg -i rtsp://camera -vf scale=340:256 -r 16 -f rawvideo -pix_fmt rgb24 - |
       xclip-native classify - --pictures 340x256@16 --window 2 --checkpoint k400_32_8.pth --labels labels.csv
 
-Names need not be those of the training: the model compares the video with what they say. Only for a class table of
-another length than the checkpoint's is --zero-shot asked for, because that is most often a mistake.
+Names need not be those of the training: the model compares the video with what they say. A class table with more or
+fewer classes than the training had is most often a mistake, so it needs --zero-shot.
 
-A video that cannot be read does not keep the others from being named: its error is told, as { path, error } in JSON
-too, and the exit status is 1. Windows of "-" are told as soon as they are over, with --json one object a line.`;
+A video that cannot be read does not keep the others from being named: its error is printed, with --json also as
+{ path, error }, and the exit status is 1. Windows of "-" are printed as soon as they end, with --json one object a line.`;
 
 /** Adds `classify`: which of the named classes do videos show? */
 export function addClassify(program: Command): void {
@@ -48,23 +48,35 @@ export function addClassify(program: Command): void {
     .description('name what videos show')
     .argument('<clips...>', 'video files, or "-" for pictures on standard input')
     .requiredOption('--checkpoint <file>', 'weights: .pth, safetensors, or a Hugging Face folder')
-    .requiredOption('--labels <names>', 'CSV file "id,name", or names separated by commas')
+    .requiredOption(
+      '--labels <names>',
+      'CSV file "id,name", such as labels/kinetics_400_labels.csv, or names separated by commas',
+    )
     .option('--top <n>', 'classes shown per video', integerFrom(1), 5)
     .option('--clips <n>', 'sets of frames per video, scores averaged', integerFrom(1), 1)
     .addOption(program.createOption('--crops <n>', 'squares per frame').choices(['1', '3']).default('1'))
     .option(
       '--window <seconds>',
-      'look at so much of a video at a time, from its beginning to its end',
+      'name each stretch of this length, from the beginning of the video to its end',
       secondsAbove0,
     )
-    .option('--stride <seconds>', 'from one window to the next (default: --window)', secondsAbove0)
+    .option(
+      '--stride <seconds>',
+      'from the start of one window to that of the next (default: --window)',
+      secondsAbove0,
+    )
     .option(
       '--pictures <size>',
-      'of "-": raw RGB, as WIDTHxHEIGHT@RATE with the pictures per second',
+      'size and rate of the raw RGB pictures on "-", as WIDTHxHEIGHT@RATE (RATE a second)',
       pictureSize,
     )
-    .option('--deadline <seconds>', 'time that opening a video may take, and decoding it', integerFrom(1), 60)
-    .option('--zero-shot', 'allow a class table of another length than the training had')
+    .option(
+      '--deadline <seconds>',
+      'how long opening a video may take, and again decoding it',
+      integerFrom(1),
+      60,
+    )
+    .option('--zero-shot', 'allow a class table with more or fewer classes than the training had')
     .option('--json', 'print JSON')
     .option('--device <name>', 'auto, cpu, cuda or cuda:N', 'auto')
     .addOption(

@@ -28,11 +28,11 @@ Examples:
 export function addInfo(program: Command): void {
   program
     .command('info')
-    .description('show the architecture, parameters and cost of a model, and what it takes here')
+    .description('show the architecture, parameters and cost of a model, also as measured on this machine')
     .option('--cfg <file>', 'configuration file, also -cfg')
     .option('--checkpoint <file>', 'weights to look into')
     .option('--opts <KEY VALUE...>', 'configuration values')
-    .option('--measure', 'also take the time and memory of a test and of training on this machine, with -cfg')
+    .option('--measure', 'also measure time and memory of testing and training on this machine, with -cfg')
     .option('--json', 'print JSON')
     .addHelpText('after', examples)
     .action(info);

@@ -27,7 +27,9 @@ Examples:
       --opts DATA.ROOT videos DATA.TRAIN_FILE train.txt DATA.VAL_FILE val.txt
   $ xclip-native train -cfg out/config.yaml --output out --opts TRAIN.AUTO_RESUME True
 
-Lists have one "file label" per line. Ctrl-C saves a checkpoint that a resumed run continues from exactly.`;
+Lists have one "file label" per line, labels being the ids of the class table DATA.LABEL_LIST. The config.yaml that a
+run leaves in its output folder shows every key with its value. Ctrl-C saves a checkpoint that a resumed run continues
+from exactly.`;
 
 const testExamples = `
 Examples:
@@ -58,7 +60,7 @@ export function addTest(program: Command): void {
     .description('measure the accuracy of a checkpoint on the validation list')
     .option(
       '--splits <n>',
-      'test with {split} in the arguments as 1 to n, then give the mean',
+      'test n times, with 1 to n in the place of {split} in the arguments, and give the mean',
       integerFrom(1),
     );
   addRunOptions(command, 'where the log, the results and the report go (default: nothing is written)')

@@ -18,8 +18,8 @@ interface CacheFlags {
 }
 
 const help = `
-Training reads a few frames of each video; in the copies there is a key frame near each of them. The new list has the name
-of the old one and stands in the output folder, which is the new DATA.ROOT. An interrupted call goes on where it stopped.`;
+Training reads a few frames of each video; in the copies there is a key frame near each of them. The output folder is
+the new DATA.ROOT; the new list is in it, under the name of the old one. An interrupted call goes on where it stopped.`;
 
 /** Videos that the comparison times. */
 const timed = 16;
@@ -34,7 +34,7 @@ export function addCache(data: Command): void {
     .requiredOption('--output <folder>', 'where the copies go')
     .option(
       '--short-side <pixels>',
-      'of the copies; smaller videos keep their size',
+      'shorter side of the copies; smaller videos keep their size',
       integerFrom(16, 32768),
       256,
     )

@@ -20,7 +20,7 @@ export function addFewShot(data: Command): void {
     )
     .argument('<list>', 'list of training videos')
     .requiredOption('--k <n>', 'videos per class: 2, 4, 8 and 16 in the paper', integerFrom(1))
-    .option('--seed <n>', 'what they are drawn with', integerFrom(0), 0)
+    .option('--seed <n>', 'seed of the draw', integerFrom(0), 0)
     .requiredOption('--output <file>', 'list to write')
     .action(async (list: string, { k, seed, output }: FewShotFlags) => {
       requireOther(list, output);

@@ -16,7 +16,7 @@ Examples:
   $ xclip-native data show -cfg configs/k400/32_8.yaml --index 17 --epoch 3 \\
       --opts DATA.ROOT videos DATA.TRAIN_FILE lists/train.txt
 
-Wherever videos are expected there may be a folder, a .tar, a .zip without compression, or a range of archives such as
+--root, like DATA.ROOT, is a folder, a .tar, a .zip without compression, or a range of archives such as
 train-{000000..000146}.tar.`;
 
 /** Adds `data`: what is done to data sets before and between trainings. */

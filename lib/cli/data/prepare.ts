@@ -30,17 +30,13 @@ export function addPrepare(data: Command): void {
     .requiredOption('--root <path>', 'where the videos are')
     .requiredOption('--annotations <folder>', 'where the annotation files are')
     .requiredOption('--output <folder>', 'where the lists go')
-    .option('--labels <file>', 'class table in place of the shipped one')
+    .option('--labels <file>', 'class table to use instead of the shipped one')
     .option(
       '--zero-shot-classes <n>',
       'Kinetics-600: classes per zero-shot split (default: 160)',
       integerFrom(1),
     )
-    .option(
-      '--seed <n>',
-      'Kinetics-600: what the zero-shot splits are drawn with (default: 0)',
-      integerFrom(0),
-    )
+    .option('--seed <n>', 'Kinetics-600: seed of the draw of zero-shot splits (default: 0)', integerFrom(0))
     .option('--split-files <files...>', 'Kinetics-600: class tables of given zero-shot splits, one each')
     .addOption(
       data

@@ -29,7 +29,7 @@ export function addVerify(data: Command): void {
     .argument('<list>', 'list of videos, or archives with labels')
     .option('--root <path>', 'where the videos are; archives with labels hold them')
     .option('--report <file>', 'where the report goes', 'verify.json')
-    .option('--deadline <seconds>', 'time that a piece of a video may take', integerFrom(1, 2_147_483), 60)
+    .option('--deadline <seconds>', 'how long a piece of a video may take', integerFrom(1, 2_147_483), 60)
     .addHelpText('after', help)
     .action(async (list: string, flags: VerifyFlags) => {
       await interruptible('stopping', (signal) => verify(list, flags, signal));
