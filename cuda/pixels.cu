@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <primitives/device.cuh>
 
+#include "common/clear.h"
 #include "common/dtype.h"
 #include "ops/pixels.h"
 #include "pixel_sampling.cuh"
@@ -32,32 +33,30 @@ __device__ __forceinline__ Part part_of(int parts) {
   return {picture, block - picture * parts};
 }
 
-// Bytes normalised, per channel.
+// By channel: a byte less the mean, times the scale.
+struct Normalization {
+  float mean[3];
+  double scale[3];
+};
+
+// Every byte normalised, per channel. A block makes its own: a table of the host's would be a copy between
+// kernels, and cost more than they take.
 template <class T>
 struct Levels {
   struct alignas(4) Level {  // whose address is one instruction less than that of 2 bytes
     T value;
-  } of[3][256];
-};
-template <class T>
-Levels<T> make_levels(const PixelsArgs& a) {
-  Levels<T> levels;
-  for (int c = 0; c < 3; ++c) {
-    const double scale = 1.0 / static_cast<double>(a.deviation[c]);
-    for (int value = 0; value < 256; ++value) {
-      levels.of[c][value].value = T(static_cast<float>((static_cast<float>(value) - a.mean[c]) * scale));
+  } of[3][kThreads];
+
+  __device__ __forceinline__ void fill(const Normalization& by) {
+    static_assert(kThreads == 256, "a thread for each byte");
+    const int byte = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int c = 0; c < 3; ++c) {
+      const double level = (static_cast<float>(byte) - by.mean[c]) * by.scale[c];
+      of[c][byte].value = from_float<T>(static_cast<float>(level));
     }
   }
-  return levels;
-}
-template <class T>
-__device__ __forceinline__ void copy_levels(Levels<T>& to, const Levels<T>& from) {
-  constexpr int kWords = sizeof(Levels<T>) / sizeof(uint32_t);
-#pragma unroll
-  for (int i = static_cast<int>(threadIdx.x); i < kWords; i += kThreads) {
-    reinterpret_cast<uint32_t*>(&to)[i] = reinterpret_cast<const uint32_t*>(&from)[i];
-  }
-}
+};
 
 // What a block makes of a picture: columns, some for each lane, by rows, some for each warp. So what a lane
 // works out for a column serves all its rows, and what a warp reads in a row lies together.
@@ -98,7 +97,7 @@ struct PlainShared {
 // The planes y [pictures, 3, height, width] of plain pictures.
 template <class T>
 __global__ void __launch_bounds__(kThreads, 4)
-    pixels_plain_kernel(const uint8_t* frames, const FrameEdit* edits, const Levels<T>* levels,
+    pixels_plain_kernel(const uint8_t* frames, const FrameEdit* edits, const Normalization normalization,
                         T* __restrict__ y, int width, int height, int parts) {
   wait_for_previous_grid();
   const Part part = part_of(parts);
@@ -106,7 +105,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   if (!is_plain(e, width, height)) return;
   auto& shared = shared_memory<PlainShared<T>>();
   const PlainTile tile(part.index, width, height);
-  copy_levels(shared.levels, *levels);
+  shared.levels.fill(normalization);
   tile.find_sources(shared.sources, e, width, height);
   block_barrier();
   const int lane = lane_index(), warp_row = tile.warp_row(), end = width - tile.left;
@@ -216,14 +215,14 @@ struct alignas(4 * sizeof(T)) PixelGroup {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 5)
-    pixels_color_kernel(const uint8_t* bytes, const FrameEdit* edits, const Levels<T>* levels,
+    pixels_color_kernel(const uint8_t* bytes, const FrameEdit* edits, const Normalization normalization,
                         const unsigned long long* sums, T* __restrict__ y, int width, int height, int parts) {
   wait_for_previous_grid();
   const Part part = part_of(parts);
   const FrameEdit& e = edits[part.picture];
   if (is_plain(e, width, height)) return;
-  auto& normal = shared_memory<Levels<T>>().of;
-  copy_levels(shared_memory<Levels<T>>(), *levels);
+  auto& levels = shared_memory<Levels<T>>();
+  levels.fill(normalization);
   block_barrier();
   const int first = (part.index * kThreads + static_cast<int>(threadIdx.x)) * 4, pixels = width * height;
   if (first >= pixels) return;
@@ -248,9 +247,9 @@ __global__ void __launch_bounds__(kThreads, 5)
   for (int k = 0; k < 4; ++k) {
     Rgb p = change_colors({byte(3 * k), byte(3 * k + 1), byte(3 * k + 2)}, e, contrast, 4, mean);
     if (e.gray) p.r = p.g = p.b = static_cast<uint8_t>(luma(p));
-    red.values[k] = normal[0][p.r].value;
-    green.values[k] = normal[1][p.g].value;
-    blue.values[k] = normal[2][p.b].value;
+    red.values[k] = levels.of[0][p.r].value;
+    green.values[k] = levels.of[1][p.g].value;
+    blue.values[k] = levels.of[2][p.b].value;
   }
   const auto store = [&](const PixelGroup<T>& group, T* plane) {
     if (whole) {
@@ -273,9 +272,13 @@ void edit_pictures_as(const PixelsArgs& a) {
   const auto plain = static_cast<size_t>(std::count_if(
       a.edits->begin(), a.edits->end(), [&](const FrameEdit& e) { return is_plain(e, a.width, a.height); }));
   const int pixels = a.width * a.height;
-  const Upload edits(*a.edits), levels(std::vector<Levels<T>>{make_levels<T>(a)});
+  const Upload edits(*a.edits);
   const FrameEdit* const edit = edits.data<const FrameEdit>();
-  const auto* const level = levels.template data<const Levels<T>>();
+  Normalization normalization;
+  for (int c = 0; c < 3; ++c) {
+    normalization.mean[c] = a.mean[c];
+    normalization.scale[c] = 1.0 / static_cast<double>(a.deviation[c]);
+  }
   T* const y = static_cast<T*>(a.y);
   const auto shape = [&](int parts, size_t shared_bytes) {
     const int64_t blocks = static_cast<int64_t>(count) * parts;
@@ -285,18 +288,18 @@ void edit_pictures_as(const PixelsArgs& a) {
   };
   if (plain > 0) {
     const int tiles = PlainTile::count(a.width, a.height);
-    launch_kernel(pixels_plain_kernel<T>, shape(tiles, sizeof(PlainShared<T>)), a.frames, edit, level, y,
-                  a.width, a.height, tiles);
+    launch_kernel(pixels_plain_kernel<T>, shape(tiles, sizeof(PlainShared<T>)), a.frames, edit, normalization,
+                  y, a.width, a.height, tiles);
   }
   if (plain == count) return;
-  const Scratch bytes(count * pixels * 3);
-  const Upload sums(std::vector<unsigned long long>(count, 0));
+  const Scratch bytes(count * pixels * 3), sums(count * sizeof(unsigned long long));
+  clear_memory(sums.data<void>(), count * sizeof(unsigned long long));
   const int tiles = GeometryTile::count(a.width, a.height),
             groups = (pixels + 4 * kThreads - 1) / (4 * kThreads);
   launch_kernel(pixels_geometry_kernel, shape(tiles, sizeof(GeometryShared)), a.frames, edit,
                 bytes.data<uint8_t>(), sums.data<unsigned long long>(), a.width, a.height, tiles);
   launch_kernel(pixels_color_kernel<T>, shape(groups, sizeof(Levels<T>)), bytes.data<const uint8_t>(), edit,
-                level, sums.data<const unsigned long long>(), y, a.width, a.height, groups);
+                normalization, sums.data<const unsigned long long>(), y, a.width, a.height, groups);
 }
 
 void edit_pictures(const PixelsArgs& a) {
