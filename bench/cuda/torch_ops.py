@@ -205,7 +205,10 @@ def main(*paths):
     versions = {"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     print(f"{'':60} {'ours us':>9} {'expected':>9} {'torch us':>9} {'ratio':>7}")
     for row in rows:
-        row.update(SUITES.get(row["suite"], matmul)(row))
+        try:
+            row.update(SUITES.get(row["suite"], matmul)(row))
+        except Exception as error:  # of memory, or of the compiler: the rows behind it are still to be measured
+            row["error"] = f"{type(error).__name__}: {error}"[:300]
         label = f"{row['suite']} {row['name']} {' '.join(map(str, row['sizes'].values()))}"
         line = f"{label:60} {row['microseconds']:9.1f} {row['predicted']:9.1f}"
         if "torch" in row:

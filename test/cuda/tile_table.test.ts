@@ -49,11 +49,11 @@ test('each product takes its fastest kernel, or the estimated one where that is 
   // A card of another size keeps its own rows; a later sweep of the same replaces them.
   const other = [
     device(80, 108),
-    row('forward mma 64x64 cluster 1 slabs 1', [1576, 768, 768], [80, 3, 1, 1], 30),
+    row('forward mma 64x64 cluster 1 slabs 1 (rule)', [1576, 768, 768], [80, 3, 1, 1], 30),
   ];
   const again = [
     device(90, 132),
-    row('weight 128x256 cluster 2 slabs 7', [768, 768, 50432], [90, 1, 1, 8], 70),
+    row('weight 128x256 cluster 1 slabs 8 (rule)', [768, 768, 50432], [90, 1, 1, 8], 70),
   ];
   const all = table(sweep, other, again);
   expect(all.rows).toEqual([
@@ -62,6 +62,14 @@ test('each product takes its fastest kernel, or the estimated one where that is 
     '{90, 132, ProductKind::weight, 768, 768, 50432, {90, 1, 1, 8, false}},',
   ]);
   expect(all.stdout.split('\n')[1]).toMatch(/: card 108, card 132$/);
+});
+
+test('a product that the sweep did not finish, as its end without the estimated choice shows, has no row', () => {
+  const finished = row('forward x cluster 1 slabs 1 (rule)', [1576, 768, 768], [90, 0, 1, 1], 20);
+  const cut = row('forward y cluster 1 slabs 1', [1576, 3072, 768], [90, 1, 1, 1], 50);
+  expect(table([device(90, 132), finished, cut]).rows).toEqual([
+    '{90, 132, ProductKind::forward, 1576, 768, 768, {90, 0, 1, 1, false}},',
+  ]);
 });
 
 test('what is no measurement makes no table', () => {
