@@ -22,6 +22,10 @@ struct PacketEntry {
 
 class PacketIndex {
  public:
+  PacketIndex() = default;
+  PacketIndex(PacketIndex&&) = default;  // and no copy, whose headers would be the original's
+  PacketIndex& operator=(PacketIndex&&) = default;
+
   // Reads every packet of the stream once, without decoding. The demuxer is at its end afterwards. Throws
   // ERR_VIDEO_LIMIT for more than `max_packets`, and what Demuxer::read throws.
   static PacketIndex scan(Demuxer& demuxer, int64_t max_packets, const Stop& stop);
