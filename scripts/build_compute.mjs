@@ -1,6 +1,6 @@
 // Builds the compute addon with cmake-js (headers come from the node-api-headers package, nothing is downloaded).
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -24,5 +24,8 @@ if (!configured || !cmakeJs('build')) process.exit(1);
 // A kernel that spills fails the build here, but no installation: there another compiler's opinion only costs time.
 if (!installed && existsSync(join(root, 'build/cuda'))) {
   const check = join(root, 'scripts/check_resources.mjs');
-  process.exit(spawnSync(process.execPath, [check, '--brief'], { stdio: 'inherit' }).status ?? 1);
+  if (spawnSync(process.execPath, [check, '--brief'], { stdio: 'inherit' }).status !== 0) {
+    rmSync(join(root, 'build/Release/compute.node'), { force: true }); // else the next call would find nothing to do
+    process.exit(1);
+  }
 }

@@ -1,6 +1,6 @@
 // Runs before each test of a file that counts live tensors: what earlier tests left to the garbage collector is
-// collected now, so that it cannot go away in the middle of a count. Where they left nothing, nothing is collected, which
-// takes longer than most tests.
+// collected now, so that it cannot go away in the middle of a count. A collection takes longer than most tests, so there is
+// none where they left nothing.
 import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
