@@ -153,7 +153,7 @@ test('an environment ends once what was queued before has run, whatever others g
     x.dispose();
     return read;
   };
-  const ahead = Array.from({ length: 4 }, queue);
+  const ahead = Array.from({ length: 32 }, queue); // a fifth of a second of work: the queue is never idle
   for (; !ended && rounds < 300; rounds += done ? 1 : 0) {
     ahead.push(queue());
     await ahead.shift();
